@@ -1,0 +1,1 @@
+"""Hyper-parameter search over `supcon`, on Ray Tune and Optuna."""

@@ -1,0 +1,1 @@
+"""Two-stage supervised contrastive learning in plain PyTorch."""

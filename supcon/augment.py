@@ -1,0 +1,123 @@
+"""The augmentation policy, and its albumentations implementation for one image.
+
+The policy is plain numbers; `resolve` fills in what suits the data set (a mirrored 3 is not a 3) and
+scales all of it by `strength`. At strength 1 photos get the recipe of SupContrast and SimCLR s=0.5
+(arXiv:2004.11362, arXiv:2002.05709): crops from 20 % of the area, flip, colour jitter 0.4, grey 0.2.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from supcon.config import AugmentConfig
+from supcon.data import Split
+from supcon.seeds import derive_seed
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no version check over the network
+
+import albumentations as A  # noqa: E402
+
+JITTER_PROBABILITY = 0.8  # as in SimCLR
+
+DEFAULTS = {  # at strength 1: crop, flip, rotation, jitter, grey
+    "digits": {"crop": 0.6, "flip": 0.0, "rotation": 15.0, "jitter": 0.0, "grey": 0.0},
+    "photos": {"crop": 0.2, "flip": 0.5, "rotation": 0.0, "jitter": 0.4, "grey": 0.2},
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What happens to a view, strength already applied."""
+
+    crop: float
+    """Smallest area of a crop, a fraction of the image."""
+    aspect: float
+    """A crop's aspect ratio lies between 1 / aspect and aspect."""
+    flip: float
+    """Probability."""
+    rotation: float
+    """Largest angle in degrees."""
+    jitter: float
+    """Brightness, contrast and saturation factors lie in 1 +- jitter; hue moves by jitter / 4."""
+    jitter_probability: float
+    grey: float
+    """Probability."""
+
+
+def resolve(config: AugmentConfig, data_name: str) -> Policy:
+    """The policy for a data set: its defaults, what the config says instead, times strength."""
+    full = dict(DEFAULTS["digits" if data_name == "digits" else "photos"])
+    for name in full:
+        chosen: float | None = getattr(config, name)
+        full[name] = full[name] if chosen is None else chosen
+    s = config.strength
+    return Policy(
+        crop=1 - s * (1 - full["crop"]),
+        aspect=(4 / 3) ** s,
+        flip=s * full["flip"],
+        rotation=s * full["rotation"],
+        jitter=s * full["jitter"],
+        jitter_probability=JITTER_PROBABILITY,
+        grey=s * full["grey"],
+    )
+
+
+def compose(policy: Policy, size: int) -> A.Compose:
+    """The policy as an albumentations pipeline for (H, W, C) uint8 images; steps at 0 are left out."""
+    steps = [A.RandomResizedCrop((size, size), (policy.crop, 1), (1 / policy.aspect, policy.aspect))]
+    if policy.flip:
+        steps.append(A.HorizontalFlip(p=policy.flip))
+    if policy.rotation:
+        steps.append(A.Rotate(policy.rotation, p=1))
+    if policy.jitter:
+        j = policy.jitter
+        steps.append(A.ColorJitter((1 - j, 1 + j), (1 - j, 1 + j), (1 - j, 1 + j), (-j / 4, j / 4),
+                                   p=policy.jitter_probability))  # fmt: skip
+    if policy.grey:
+        steps.append(A.ToGray(p=policy.grey))
+    return A.Compose(steps)
+
+
+class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
+    """The batches of one epoch, augmented: item i is batch i.
+
+    Order and augmentation of an epoch are a function of `seed` alone, whatever the number of
+    workers, so a resumed run sees what the uninterrupted one would have seen.
+    """
+
+    def __init__(
+        self, split: Split, policy: Policy, *, batch_size: int, views: int, seed: int
+    ) -> None:
+        order = np.random.default_rng(seed).permutation(len(split))
+        n_batches = len(split) // batch_size  # the incomplete last batch is dropped
+        self.batches: Sequence[npt.NDArray[np.intp]] = [
+            order[i * batch_size : (i + 1) * batch_size] for i in range(n_batches)
+        ]
+        self.split, self.views, self.seed = split, views, seed
+        self.pipeline = compose(policy, split.images.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        """Batch i: (V * B, C, H, W) uint8 views, view after view, and their (V * B,) labels."""
+        self.pipeline.set_random_seed(derive_seed(self.seed, "batch", i))
+        images = self.split.images[self.batches[i]]
+        views = np.stack([self.pipeline(image=x)["image"] for _ in range(self.views) for x in images])
+        labels = torch.from_numpy(self.split.labels[self.batches[i]])
+        return torch.from_numpy(views).permute(0, 3, 1, 2), labels.repeat(self.views)
+
+
+def load_views(batches: ViewBatches, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """A loader that augments in `workers` processes, or in this one if 0."""
+    return DataLoader(
+        batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
+    )

@@ -1,0 +1,40 @@
+"""Files of tensors and plain values: written atomically, read without unpickling code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from supcon.config import UserError
+
+
+def save_atomic(state: dict[str, Any], path: Path) -> None:
+    """Write `state` so that `path` holds either the old or the new content, never half of it."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_atomic` wrote, onto the CPU.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: damaged ({str(error).splitlines()[0][:100]}); remove it to start this run anew"
+        ) from error
+    return state

@@ -1,0 +1,325 @@
+"""The training config: one frozen, validated, complete model of everything a run depends on.
+
+A config is read from YAML, changed only by dotted keys (`optim.lr_per_256=0.2`), and dumped
+complete, defaults written out. Nothing here imports torch: a typo costs a second, not a start.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class UserError(Exception):
+    """Something the user can put right: the message names the key, the rule, the value, the way out."""
+
+
+class Section(BaseModel):
+    """A part of a config: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class DataConfig(Section):
+    """Which images, and how they are split and batched."""
+
+    name: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
+    """digits is bundled with scikit-learn; cifar* are downloaded on first use; folder is your own:
+    train/<class>/*, test/<class>/* and optionally val/<class>/*."""
+    root: Path = Path("~/data")
+    """Where cifar* lie or are downloaded to; for `folder`, the folder that holds train/ and test/."""
+    image_size: int | None = Field(None, ge=8)
+    """Side of the square images in pixels; null keeps the data set's own (digits: 16, cifar*: 32).
+    Must be given for `folder`."""
+    val_size: float = Field(0.1, gt=0)
+    """Validation images taken from train, stratified: a fraction below 1, or else a count."""
+    split_seed: int = Field(0, ge=0)
+    """Seed of the train/val split, the same for all trials of a search."""
+    train_size: int | None = Field(None, ge=1)
+    """Use only so many training images (stratified, after val is taken); null uses all."""
+    batch_size: int = Field(256, ge=2)
+    """Images a step. Each comes in `augment.views` views."""
+    workers: int = Field(0, ge=0)
+    """Processes that augment; 0 augments in the training process."""
+
+
+class AugmentConfig(Section):
+    """The augmentation policy. `strength` scales all of it; null takes the data set's default."""
+
+    strength: float = Field(1.0, ge=0, le=1)
+    """0 leaves images as they are, 1 is the full policy below."""
+    views: int = Field(2, ge=1, le=8)
+    """Views of an image in a step, for both losses, so that a step of either costs the same."""
+    crop: float | None = Field(None, gt=0, le=1)
+    """Smallest area of a crop at strength 1, as a fraction of the image."""
+    flip: float | None = Field(None, ge=0, le=1)
+    """Probability of a horizontal flip at strength 1."""
+    rotation: float | None = Field(None, ge=0, le=180)
+    """Largest rotation in degrees at strength 1."""
+    jitter: float | None = Field(None, ge=0, le=1)
+    """Brightness, contrast and saturation jitter at strength 1 (hue: a quarter of it)."""
+    grey: float | None = Field(None, ge=0, le=1)
+    """Probability of dropping colour at strength 1."""
+
+
+class ModelConfig(Section):
+    """Encoder and projection head."""
+
+    backbone: str = "resnet18"
+    """Any image model of timm (`timm.list_models()`)."""
+    pretrained: bool = False
+    """Start from timm's published weights."""
+    stem: Literal["auto", "small", "full"] = "auto"
+    """small removes the stem's downsampling, as usual for CIFAR; auto: small up to 64 pixels."""
+    head: Literal["mlp", "linear"] = "mlp"
+    """SupCon's projection head; stage two drops it."""
+    head_dim: int = Field(128, ge=2)
+    """Dimension of the projection that the SupCon loss sees."""
+
+
+class LossConfig(Section):
+    """The objective of stage one."""
+
+    name: Literal["supcon", "ce"] = "supcon"
+    """Supervised contrastive (L_out), or cross entropy on the same views."""
+    temperature: float = Field(0.1, gt=0)
+    """SupCon's softmax temperature; the paper uses 0.1."""
+    base_temperature: float = Field(0.1, gt=0)
+    """The loss is multiplied by temperature / base_temperature: without it the gradient scales with
+    1 / temperature, and a search over temperature would search the learning rate too."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Cross entropy only: weight of the uniform target."""
+
+
+class OptimConfig(Section):
+    """Optimiser and learning-rate schedule (linear warm-up, then cosine to 0)."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """SGD has Nesterov momentum."""
+    lr_per_256: float = Field(0.2, gt=0)
+    """Peak learning rate at batch size 256; scaled linearly with data.batch_size."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """SGD only."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Not applied to norms and biases."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Fraction of the run in which the learning rate rises."""
+
+
+class AverageConfig(Section):
+    """Weight averaging. Raw, EMA and SWA weights are scored on val at the end; the best are kept."""
+
+    ema_half_life: float = Field(0.5, ge=0)
+    """Epochs after which a weight's share in the EMA has halved; 0 switches EMA off."""
+    swa_start: float = Field(0.75, ge=0, le=1)
+    """SWA averages the epochs after this fraction of the run; 1 switches SWA off."""
+    bn_images: int = Field(2048, ge=2)
+    """Training images on which BatchNorm of evaluated weights is re-estimated."""
+
+
+class ProbeConfig(Section):
+    """Evaluation on frozen encoder features: linear probe (stage two) and kNN."""
+
+    l2: tuple[float, ...] = Field((1e-1, 1e-2, 1e-3, 1e-4, 1e-5), min_length=1, max_length=7)
+    """L2 penalties tried by the linear probe, each > 0; the grid is the same for both losses."""
+    max_iter: int = Field(100, ge=1)
+    """L-BFGS iterations for each penalty."""
+    knn_k: int = Field(20, ge=1)
+    """Neighbours that vote in kNN."""
+    knn_temperature: float = Field(0.07, gt=0)
+    """A neighbour votes with weight exp(cosine / knn_temperature)."""
+
+
+class RunConfig(Section):
+    """Length, seed, device and bookkeeping of a run."""
+
+    epochs: int = Field(100, ge=1)
+    """Epochs of stage one."""
+    seed: int = Field(0, ge=0)
+    """Seed of initial weights, data order and augmentation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: cuda where there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Autocast of encoder and head (the loss is always fp32); auto: bf16 on cuda, else fp32."""
+    threads: int = Field(0, ge=0)
+    """CPU threads of torch; 0 leaves torch's choice. Scores repeat exactly only at equal threads."""
+    eval_every: int = Field(0, ge=0)
+    """Evaluate every so many epochs; 0: only at `eval_at` and at the end."""
+    eval_at: tuple[int, ...] = ()
+    """Further epochs at which to evaluate; a search puts its rungs here."""
+    checkpoint_every: int = Field(1, ge=1)
+    """Epochs between checkpoints; evaluated epochs always have one."""
+
+
+class Config(Section):
+    """Everything that one training run depends on."""
+
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    average: AverageConfig = AverageConfig()
+    probe: ProbeConfig = ProbeConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> Config:
+        if self.data.name == "folder" and self.data.image_size is None:
+            raise ValueError("data.image_size must be given for data.name folder (try 32 or 64)")
+        if self.data.val_size >= 1 and self.data.val_size != int(self.data.val_size):
+            raise ValueError(
+                f"data.val_size must be a fraction below 1 or a whole number of images, "
+                f"got {self.data.val_size}"
+            )
+        if any(l2 <= 0 for l2 in self.probe.l2):
+            raise ValueError(f"probe.l2 must hold values > 0, got {list(self.probe.l2)}")
+        if self.loss.name == "supcon" and self.augment.views < 2:
+            raise ValueError(
+                f"augment.views must be at least 2 for loss.name supcon, got {self.augment.views}"
+            )
+        return self
+
+
+UNUSED_KEYS = {
+    "loss.name": {
+        "ce": ("loss.temperature", "loss.base_temperature", "model.head", "model.head_dim"),
+        "supcon": ("loss.label_smoothing",),
+    },
+}
+"""Keys without effect, by the key and value that make them so."""
+
+
+def is_used(key: str, config: Config) -> bool:
+    """Whether the dotted `key` has any effect under `config`."""
+    flat = flatten(config)
+    return not any(
+        key in unused for switch, by_value in UNUSED_KEYS.items() for value, unused in by_value.items()
+        if flat[switch] == value
+    )
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """All settings by dotted key, as plain YAML values."""
+    return {
+        f"{section}.{key}": value
+        for section, values in config.model_dump(mode="json").items()
+        for key, value in values.items()
+    }
+
+
+def override(config: Config, changes: Mapping[str, Any], source: str = "override") -> Config:
+    """A copy of `config` with some dotted keys changed, validated as a whole.
+
+    Args:
+        config: where to start from.
+        changes: dotted key -> new value, for example `{"loss.temperature": 0.2}`.
+        source: what the changes came from; opens the message of an error.
+
+    Raises:
+        UserError: a key does not exist, or the changed config breaks a rule.
+    """
+    tree = config.model_dump(mode="json")
+    for dotted, value in changes.items():
+        check_key(dotted, flatten(config), source)
+        section, key = dotted.split(".")
+        tree[section][key] = value
+    return parse(Config, tree, source)
+
+
+def check_key(key: str, known: Iterable[str], source: str) -> None:
+    """Raise a UserError with the nearest right name unless `key` is one of `known`."""
+    known = list(known)
+    if key not in known:
+        raise UserError(f"{source}: unknown key '{key}'{nearest(key, known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the most similar known name, or nothing."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{match[0]}'?" if match else ""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse(model: type[M], tree: Any, source: str) -> M:
+    """Validate `tree` as `model`; all that is wrong with it in one UserError, a line each."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(model, problem) for problem in error.errors()]
+        raise UserError("\n".join(f"{source}: {line}" for line in lines)) from None
+
+
+def _explain(model: type[BaseModel], problem: Any) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"unknown key '{key}'{nearest(key, _known_keys(model))}"
+        case "missing":
+            return f"{key} is missing"
+        case "value_error":
+            text = str(problem["ctx"]["error"])
+            return f"{key}: {text}" if key else text
+        case _:
+            rule = problem["msg"].removeprefix("Input should be ")
+            return f"{key} must be {rule}, got {problem['input']!r}"
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: there is no such file, it is not YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
+        raise UserError(f"{path}: there is no such file{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: must hold sections such as 'data:', got {tree!r:.60}")
+    return tree
+
+
+def load_config(path: Path) -> Config:
+    """Read a training config from YAML."""
+    return parse(Config, read_yaml(path), str(path))
+
+
+def dump_config(config: Config) -> str:
+    """The complete config as YAML, defaults written out; `load_config` reads it back unchanged."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `dotted.key=value` as given to --set; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {text}: must look like dotted.key=value, for example optim.warmup=0.1")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text}: the value is not YAML: {' '.join(str(error).split())}") from None

@@ -1,0 +1,243 @@
+"""Data sets -> splits: train and val for everybody, test for those who ask for it by name.
+
+All images of a split lie in one uint8 array, (N, H, W, C). The validation images are a stratified,
+seeded part of the training images. `load_splits` never touches the test images; the only way to
+them is `load_test`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from supcon.config import DataConfig, UserError, nearest
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels."""
+
+    images: npt.NDArray[np.uint8]
+    """(N, H, W, C)."""
+    labels: npt.NDArray[np.int64]
+    """(N,), an index into the class names."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: npt.NDArray[np.intp]) -> Split:
+        """The images at `indices`."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a training run may see: train and val, never test."""
+
+    train: Split
+    val: Split
+    classes: tuple[str, ...]
+
+
+def load_splits(config: DataConfig) -> Splits:
+    """Train and val of the configured data set.
+
+    Raises:
+        UserError: the images are missing, broken, or too few for the split or the batch size.
+    """
+    if config.name == "folder":
+        train, val, classes = _load_folder_train(config)
+    else:
+        train, classes = _load_named(config, "train")
+        val = None
+    _check_class_counts(train, classes)
+    if val is None:
+        train, val = _split_off_val(train, config)
+    if config.train_size is not None:
+        train = _shrink(train, config.train_size, len(classes), config.split_seed)
+    check_batch_size(config.batch_size, len(train))
+    return Splits(train, val, classes)
+
+
+def load_test(config: DataConfig) -> Split:
+    """The sealed test images. A search calls this in one place only: `search/confirm.py`."""
+    if config.name == "folder":
+        root = config.root.expanduser()
+        return _read_folder(root / "test", _class_names(root), _size(config))
+    return _load_named(config, "test")[0]
+
+
+def check_batch_size(batch_size: int, n_train: int) -> None:
+    """The last, incomplete batch of an epoch is dropped; a large batch would drop most images."""
+    if batch_size > n_train // 4:
+        raise UserError(
+            f"data.batch_size must be at most a quarter of the {n_train} training images "
+            f"({n_train // 4}), since incomplete batches are dropped; got {batch_size}"
+        )
+
+
+def _load_named(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
+    if config.name == "digits":
+        return _load_digits(part, _size(config)), tuple(str(digit) for digit in range(10))
+    return _load_cifar(config, part)
+
+
+def _size(config: DataConfig) -> int:
+    return config.image_size or {"digits": 16, "cifar10": 32, "cifar100": 32}[config.name]
+
+
+def _load_digits(part: str, size: int) -> Split:
+    bunch = load_digits()
+    # The test images are the same for every seed and every study.
+    train, test = train_test_split(
+        np.arange(len(bunch.target)), test_size=0.2, stratify=bunch.target, random_state=0
+    )
+    chosen = train if part == "train" else test
+    grey = (bunch.images[chosen] * (255 / 16)).round().astype(np.uint8)[..., None]
+    return Split(_resize(grey, size), bunch.target[chosen].astype(np.int64))
+
+
+def _load_cifar(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
+    # Imported here: torchvision costs a second that digits and folders need not pay.
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    root = config.root.expanduser()
+    dataset = CIFAR10 if config.name == "cifar10" else CIFAR100
+    try:
+        loaded = dataset(root, train=part == "train", download=True)
+    except (OSError, RuntimeError) as error:
+        archive = CIFAR_ARCHIVES[config.name]
+        raise UserError(
+            f"data.root: {config.name} is not under {root} and could not be downloaded "
+            f"({str(error).strip('<>')}); put {archive} from "
+            f"https://www.cs.toronto.edu/~kriz/cifar.html into {root}, or set data.root"
+        ) from None
+    split = Split(_resize(loaded.data, _size(config)), np.array(loaded.targets, dtype=np.int64))
+    return split, tuple(loaded.classes)
+
+
+def _resize(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    if images.shape[1:3] == (size, size):
+        return images
+    channels = images.shape[3]
+    pictures = (Image.fromarray(image[..., 0] if channels == 1 else image) for image in images)
+    resized = [np.asarray(p.resize((size, size), Image.Resampling.BICUBIC)) for p in pictures]
+    return np.stack(resized).reshape(len(images), size, size, channels)
+
+
+def _load_folder_train(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
+    root, size = config.root.expanduser(), _size(config)
+    for part in ("train", "test"):
+        if not (root / part).is_dir():
+            raise UserError(
+                f"data.root: {root / part} is missing; a folder data set has train/<class>/*.jpg "
+                f"and test/<class>/*.jpg (and optionally val/) under data.root"
+            )
+    classes = _class_names(root)
+    if len(classes) < 2:
+        raise UserError(f"{root / 'train'}: at least 2 class folders are needed, got {len(classes)}")
+    _check_memory(root, size)
+    train = _read_folder(root / "train", classes, size)
+    val = _read_folder(root / "val", classes, size) if (root / "val").is_dir() else None
+    _read_folder(root / "test", classes, size)  # a broken file is found now, not after the search
+    return train, val, classes
+
+
+def _class_names(root: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in (root / "train").iterdir() if path.is_dir()))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _check_memory(root: Path, size: int) -> None:
+    needed = sum(len(_image_files(root / part)) for part in ("train", "val")) * size * size * 3
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    if needed > free // 2:
+        raise UserError(
+            f"data.image_size: the images take {needed / 2**30:.1f} GiB at {size} pixels, more than "
+            f"half of the free memory ({free / 2**30:.1f} GiB); choose a smaller image_size"
+        )
+
+
+def _read_folder(folder: Path, classes: Sequence[str], size: int) -> Split:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name not in classes:
+            raise UserError(
+                f"{path}: class '{path.name}' has no folder under train/{nearest(path.name, classes)}"
+            )
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        found = _image_files(folder / name)
+        files += found
+        labels += [label] * len(found)
+    if not files:
+        raise UserError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
+        images = list(pool.map(lambda path: _read_image(path, size), files))
+    return Split(np.stack(images), np.array(labels, dtype=np.int64))
+
+
+def _read_image(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).replace(str(path), "").replace(" ''", "")
+        raise UserError(f"{path}: not a readable image ({reason}); repair or remove it") from None
+    # Resize the shorter side, crop the centre: the aspect ratio stays.
+    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
+
+
+def _check_class_counts(train: Split, classes: Sequence[str]) -> None:
+    counts = np.bincount(train.labels, minlength=len(classes))
+    for name, count in zip(classes, counts, strict=True):
+        if count < 2:
+            raise UserError(
+                f"class '{name}' has {count} training image(s), at least 2 are needed (one to train, "
+                f"one to validate); add images or remove the class"
+            )
+
+
+def _split_off_val(train: Split, config: DataConfig) -> tuple[Split, Split]:
+    n, classes = len(train), len(np.unique(train.labels))
+    n_val = round(config.val_size * n) if config.val_size < 1 else int(config.val_size)
+    if not classes <= n_val <= n - classes:
+        raise UserError(
+            f"data.val_size must leave at least one image of each of the {classes} classes on either "
+            f"side: {classes} to {n - classes} of {n} images, got {n_val}"
+        )
+    rest, val = _stratified(train.labels, n_val, config.split_seed)
+    return train.take(rest), train.take(val)
+
+
+def _shrink(train: Split, size: int, classes: int, seed: int) -> Split:
+    if size >= len(train):
+        raise UserError(f"data.train_size must be below the {len(train)} training images, got {size}")
+    if size < 2 * classes:
+        raise UserError(f"data.train_size must be at least {2 * classes} (2 a class), got {size}")
+    _, kept = _stratified(train.labels, size, seed)
+    return train.take(kept)
+
+
+def _stratified(
+    labels: npt.NDArray[np.int64], n_second: int, seed: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Sorted indices of a stratified split into the rest and `n_second` images."""
+    first, second = train_test_split(
+        np.arange(len(labels)), test_size=n_second, stratify=labels, random_state=seed
+    )
+    return np.sort(first), np.sort(second)

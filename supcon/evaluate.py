@@ -1,0 +1,68 @@
+"""Embed images once; every metric works on the cached features."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BATCH = 512  # images in an embedding pass, similarities in a kNN block
+
+
+@torch.no_grad()
+def embed(
+    encoder: nn.Module, images: Tensor, *, device: torch.device,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> Tensor:
+    """Encoder features of every image, in order.
+
+    Args:
+        encoder: maps uint8 images to features; must be in eval mode.
+        images: (N, C, H, W) uint8.
+        device: where the encoder is.
+        autocast: makes the context of the forward pass.
+
+    Returns:
+        (N, D) fp32 features on `device`.
+    """  # fmt: skip
+    features = []
+    for batch in images.split(BATCH):
+        with autocast():
+            features.append(encoder(batch.to(device)).float())
+    return torch.cat(features)
+
+
+def knn_predict(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, classes: int, k: int, temperature: float
+) -> Tensor:
+    """Weighted k-nearest-neighbour vote by cosine similarity (Wu et al. 2018, arXiv:1805.01978).
+
+    Args:
+        bank: (N, D) features of the training images.
+        bank_labels: (N,) class ids.
+        queries: (M, D) features.
+        classes: number of classes K.
+        k: neighbours; clamped to N.
+        temperature: a neighbour votes with weight exp(cosine / temperature).
+
+    Returns:
+        (M,) class ids; of equal votes the lowest id wins.
+    """
+    bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
+    predictions = []
+    for block in queries.split(BATCH):
+        cosine, index = (block @ bank.T).topk(min(k, len(bank)), dim=1)
+        # Minus the largest: exp(1 / 0.07) is fine in fp32, but not for any temperature.
+        weight = ((cosine - cosine[:, :1]) / temperature).exp()
+        votes = torch.zeros(len(block), classes, device=bank.device)
+        votes.scatter_add_(1, bank_labels[index], weight)
+        predictions.append(votes.argmax(1))
+    return torch.cat(predictions)
+
+
+def accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """Share of right answers, in [0, 1]."""
+    return (predictions == labels).double().mean().item()

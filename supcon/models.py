@@ -1,0 +1,153 @@
+"""Encoder (any timm backbone, with a stem that fits the image size), projection head, classifier.
+
+The encoder takes raw uint8 images and normalises them itself, so saved weights are all that is
+needed to embed an image.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supcon.config import UserError
+
+SMALL_IMAGE = 64  # up to this side in pixels `stem: auto` means `small`
+
+
+class Encoder(nn.Module):
+    """uint8 images (N, C, H, W) -> features (N, D)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, mean: Tensor, std: Tensor) -> None:
+        """`mean` and `std` are (C,), in units of pixel value / 255."""
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("mean", mean.reshape(1, -1, 1, 1))
+        self.register_buffer("std", std.reshape(1, -1, 1, 1))
+        self.dim: int = backbone.num_features  # type: ignore[assignment]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features before any head; not normalised."""
+        features: Tensor = self.backbone((images.float() / 255 - self.mean) / self.std)
+        return features
+
+
+class ProjectionHead(nn.Module):
+    """Features (N, D) -> unit vectors (N, d); stage two drops it (arXiv:2004.11362, section 3.1)."""
+
+    def __init__(self, dim: int, head_dim: int, kind: str) -> None:
+        super().__init__()
+        self.layers = (
+            nn.Linear(dim, head_dim)
+            if kind == "linear"
+            else nn.Sequential(nn.Linear(dim, dim), nn.ReLU(inplace=True), nn.Linear(dim, head_dim))
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Unit vectors, in fp32 whatever the autocast."""
+        return F.normalize(self.layers(features).float(), dim=1)
+
+
+class Network(nn.Module):
+    """What stage one trains: an encoder and a head."""
+
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Projections for SupCon, logits for cross entropy."""
+        output: Tensor = self.head(self.encoder(images))
+        return output
+
+
+def build_encoder(
+    backbone: str, *, image_size: int, channels: int, mean: Tensor, std: Tensor,
+    stem: str = "auto", pretrained: bool = False,
+) -> Encoder:  # fmt: skip
+    """A timm backbone without classifier, its stem fit to the image size.
+
+    Raises:
+        UserError: timm has no such model, its weights cannot be had, or it cannot take such images.
+    """
+    check_backbone(backbone)
+    small = stem == "small" or (stem == "auto" and image_size <= SMALL_IMAGE)
+    options = {"num_classes": 0, "in_chans": channels}
+    try:
+        net = timm.create_model(backbone, pretrained=pretrained, **options)
+    except Exception as error:  # whatever timm, its hub client or the network raise
+        if not pretrained:
+            raise UserError(f"model.backbone: {backbone} cannot be built: {_line(error)}") from error
+        raise UserError(
+            f"model.pretrained: the weights of {backbone} cannot be fetched ({_line(error)}); connect "
+            f"to the internet, set HF_HOME to a cache that holds them, or set model.pretrained: false"
+        ) from error
+    try:
+        if hasattr(net, "set_input_size"):  # vision transformers are built for one size
+            patch = max(2, image_size // 8) if small else None
+            net.set_input_size(img_size=(image_size, image_size), patch_size=patch)
+        elif small:
+            _shrink_stem(net, keep_weights=pretrained)
+        return _checked(Encoder(net, mean, std), image_size, channels)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        raise UserError(
+            f"model.backbone: {backbone} cannot take {image_size}x{image_size} images "
+            f"({_line(error)}); choose another backbone or data.image_size"
+        ) from error
+
+
+def check_backbone(name: str) -> None:
+    """Raise a UserError with similar names unless timm has a model called `name`."""
+    if not timm.is_model(name.split(".")[0]):
+        similar = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"; similar: {', '.join(similar)}" if similar else ""
+        raise UserError(f"model.backbone: timm has no model '{name}'{hint}")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _shrink_stem(net: nn.Module, *, keep_weights: bool) -> None:
+    """Remove the stem's downsampling, so that small images do not reach the last stage as one pixel.
+
+    The first convolution gets stride 1 (a patchifying one: 2) and the max-pool after it goes. A fresh
+    7x7 convolution also becomes 3x3, as is usual on CIFAR; pretrained kernels are kept.
+    """
+    first = net.pretrained_cfg.get("first_conv")  # type: ignore[union-attr, operator]
+    path = first[0] if isinstance(first, tuple) else first
+    conv = net.get_submodule(path) if path else None
+    if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1):
+        is_patchify = conv.kernel_size == conv.stride
+        stride = 2 if is_patchify else 1
+        kernel = conv.kernel_size[0] if keep_weights else min(conv.kernel_size[0], stride + 2)
+        if kernel == conv.kernel_size[0] and not is_patchify:
+            conv.stride = (1, 1)
+        else:
+            new = type(conv)(conv.in_channels, conv.out_channels, kernel, stride=stride,
+                             padding=(kernel - 1) // 2, bias=conv.bias is not None)  # fmt: skip
+            if keep_weights:
+                new.load_state_dict(conv.state_dict())
+            else:
+                nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+            parent, _, name = path.rpartition(".")
+            setattr(net.get_submodule(parent), name, new)
+    for owner, name in ((net, "maxpool"), (getattr(net, "features", None), "pool0")):
+        if isinstance(getattr(owner, name, None), nn.Module):
+            setattr(owner, name, nn.Identity())
+
+
+def _checked(encoder: Encoder, image_size: int, channels: int) -> Encoder:
+    """One forward pass: a size that does not fit is found before the search, not in it."""
+    images = torch.zeros(2, channels, image_size, image_size, dtype=torch.uint8)
+    with torch.no_grad():
+        encoder.dim = encoder.eval()(images).shape[1]
+    encoder.train()
+    return encoder
