@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from supcon.config import UserError, load_config, override, parse_assignment
+from supcon.config import load_config, override
+from supcon.parsing import UserError, parse_assignment
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,10 +19,19 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train encoder and linear probe from a config")
     train.add_argument("config", type=Path, help="a training config in YAML")
-    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                       help="change a setting, for example --set run.epochs=50 (repeatable)")  # fmt: skip
-    train.add_argument("--out", type=Path, help="output folder (default: runs/<name of the config>)")
-    train.add_argument("--resume", action="store_true", help="continue the run in the output folder")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting, for example --set run.epochs=50 (repeatable)",
+    )
+    train.add_argument(
+        "--out", type=Path, help="output folder (default: runs/<name of the config>)"
+    )
+    train.add_argument(
+        "--resume", action="store_true", help="continue the run in the output folder"
+    )
     train.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     options = parser.parse_args(arguments)
     try:
@@ -42,17 +52,22 @@ def run_training(options: argparse.Namespace) -> int:
     config = override(config, dict(parse_assignment(text) for text in options.set), "--set")
     out = options.out or Path("runs") / options.config.stem
     if (out / "log.txt").exists() and not options.resume:
-        raise UserError(f"--out {out}: holds a run already; continue it with --resume, remove it, or "
-                        f"choose another folder")  # fmt: skip
+        raise UserError(
+            f"--out {out}: holds a run already; continue it with --resume, remove it, or "
+            f"choose another folder"
+        )
 
     # Imported late: a wrong config is reported at once, not after torch and timm have loaded.
     from supcon.data import load_splits
-    from supcon.runlog import RunLog, save_trained
+    from supcon.runlog import RunLog
     from supcon.train import Diverged, fit
+    from supcon.trained import save_trained
 
     data = load_splits(config.data)
-    print(f"{config.data.name}: {len(data.train)} train and {len(data.val)} val images, "
-          f"{len(data.classes)} classes; {config.loss.name} with {config.model.backbone}")  # fmt: skip
+    print(
+        f"{config.data.name}: {len(data.train)} train and {len(data.val)} val images, "
+        f"{len(data.classes)} classes; {config.loss.name} with {config.model.backbone}"
+    )
     try:
         with RunLog(config, out, out / "tensorboard") as log:
             for record in fit(config, data, out / "last.pt"):
@@ -61,7 +76,7 @@ def run_training(options: argparse.Namespace) -> int:
         print(f"diverged: {error}; try a smaller optim.lr_per_256", file=sys.stderr)
         return 3
     assert record.trained is not None
-    save_trained(record.trained, config, data.classes, out / "model.pt")
+    save_trained(record.trained, config, data, out / "model.pt")
     print(f"\nvalidation, with the {record.trained.weights} weights:")
     for name, value in record.metrics.items():
         if name.startswith("val/"):

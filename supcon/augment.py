@@ -1,8 +1,9 @@
 """The augmentation policy, and its albumentations implementation for one image.
 
-The policy is plain numbers; `resolve` fills in what suits the data set (a mirrored 3 is not a 3) and
-scales all of it by `strength`. At strength 1 photos get the recipe of SupContrast and SimCLR s=0.5
-(arXiv:2004.11362, arXiv:2002.05709): crops from 20 % of the area, flip, colour jitter 0.4, grey 0.2.
+The policy is plain numbers; `resolve` fills in what suits the data set (a mirrored 3 is not a 3)
+and scales all of it by `strength`. At strength 1 photos get the recipe of SupContrast and of SimCLR
+at s=0.5 (arXiv:2004.11362, arXiv:2002.05709): crops from 20 % of the area, flip, colour jitter 0.4,
+grey 0.2.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from supcon.seeds import derive_seed
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no version check over the network
 
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 JITTER_PROBABILITY = 0.8  # as in SimCLR
 
@@ -71,16 +72,25 @@ def resolve(config: AugmentConfig, data_name: str) -> Policy:
 
 
 def compose(policy: Policy, size: int) -> A.Compose:
-    """The policy as an albumentations pipeline for (H, W, C) uint8 images; steps at 0 are left out."""
-    steps = [A.RandomResizedCrop((size, size), (policy.crop, 1), (1 / policy.aspect, policy.aspect))]
+    """The policy as an albumentations pipeline for (H, W, C) uint8 images, without steps at 0."""
+    steps = [
+        A.RandomResizedCrop((size, size), (policy.crop, 1), (1 / policy.aspect, policy.aspect))
+    ]
     if policy.flip:
         steps.append(A.HorizontalFlip(p=policy.flip))
     if policy.rotation:
         steps.append(A.Rotate(policy.rotation, p=1))
     if policy.jitter:
         j = policy.jitter
-        steps.append(A.ColorJitter((1 - j, 1 + j), (1 - j, 1 + j), (1 - j, 1 + j), (-j / 4, j / 4),
-                                   p=policy.jitter_probability))  # fmt: skip
+        steps.append(
+            A.ColorJitter(
+                (1 - j, 1 + j),
+                (1 - j, 1 + j),
+                (1 - j, 1 + j),
+                (-j / 4, j / 4),
+                p=policy.jitter_probability,
+            )
+        )
     if policy.grey:
         steps.append(A.ToGray(p=policy.grey))
     return A.Compose(steps)
@@ -111,7 +121,9 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
         """Batch i: (V * B, C, H, W) uint8 views, view after view, and their (V * B,) labels."""
         self.pipeline.set_random_seed(derive_seed(self.seed, "batch", i))
         images = self.split.images[self.batches[i]]
-        views = np.stack([self.pipeline(image=x)["image"] for _ in range(self.views) for x in images])
+        views = np.stack(
+            [self.pipeline(image=x)["image"] for _ in range(self.views) for x in images]
+        )
         labels = torch.from_numpy(self.split.labels[self.batches[i]])
         return torch.from_numpy(views).permute(0, 3, 1, 2), labels.repeat(self.views)
 

@@ -2,8 +2,8 @@
 
 Averages hold parameters only. A model to evaluate is a copy with its own, freshly estimated
 BatchNorm buffers: averaged or stale ones make early scores a measure of how warm BatchNorm is
-(CE at epoch 3 on digits, batch 64 / 256: 94 % / 17 % with averaged buffers, 97 % / 94 % re-estimated).
-The model in training is never touched.
+(CE at epoch 3 on digits, batch 64 / 256: 94 % / 17 % with averaged buffers, 97 % / 94 % with
+re-estimated ones). The model in training is never touched.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Averages:
         return {"ema": averaged}
 
     def final(self, model: nn.Module) -> dict[str, nn.Module]:
-        """What is compared at the end: copies with raw, EMA and SWA weights, as far as there are."""
+        """What is compared at the end: copies with raw, EMA and SWA weights, where there are."""
         candidates = {"raw": copy.deepcopy(model)} | self.running(model)
         if self.swa is not None and self.swa.n_averaged > 0:
             candidates["swa"] = copy.deepcopy(self.swa.module)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from supcon.config import UserError
+from supcon.parsing import UserError
 
 
 def save_atomic(state: dict[str, Any], path: Path) -> None:
@@ -23,18 +23,28 @@ def save_atomic(state: dict[str, Any], path: Path) -> None:
     partial.replace(path)
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """Read what `save_atomic` wrote, onto the CPU.
+def load_state(path: Path, device: torch.device | None = None) -> dict[str, Any]:
+    """Read what `save_atomic` wrote, its tensors onto `device` (default: the CPU).
 
     Raises:
         UserError: there is no such file, or it is damaged.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device or "cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path}: damaged ({str(error).splitlines()[0][:100]}); remove it to start this run anew"
+            f"{path}: damaged ({str(error).splitlines()[0][:100]}); remove it to start anew"
         ) from error
     return state
+
+
+def check_same_config(saved: dict[str, object], current: dict[str, object], path: Path) -> None:
+    """Raise a UserError that names the first difference; where images lie may differ."""
+    for key in sorted(saved.keys() | current.keys()):
+        if key != "data.root" and saved.get(key) != current.get(key):
+            raise UserError(
+                f"{path}: is of a run with {key} = {saved.get(key)}, not {current.get(key)}; use "
+                f"another output folder, or that config"
+            )

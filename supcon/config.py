@@ -6,25 +6,17 @@ complete, defaults written out. Nothing here imports torch: a typo costs a secon
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from supcon.parsing import Section, check_key, parse, read_yaml
 
-class UserError(Exception):
-    """Something the user can put right: the message names the key, the rule, the value, the way out."""
-
-
-class Section(BaseModel):
-    """A part of a config: frozen, and a key it does not know is an error."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+SELECTION_METRIC = "val/probe_top1"
+"""What decides between epochs, weights, trials and arms: the cross-fitted linear probe on val."""
 
 
 class DataConfig(Section):
@@ -34,7 +26,7 @@ class DataConfig(Section):
     """digits is bundled with scikit-learn; cifar* are downloaded on first use; folder is your own:
     train/<class>/*, test/<class>/* and optionally val/<class>/*."""
     root: Path = Path("~/data")
-    """Where cifar* lie or are downloaded to; for `folder`, the folder that holds train/ and test/."""
+    """Where cifar* lie or are downloaded to; for `folder`, what holds train/ and test/."""
     image_size: int | None = Field(None, ge=8)
     """Side of the square images in pixels; null keeps the data set's own (digits: 16, cifar*: 32).
     Must be given for `folder`."""
@@ -114,7 +106,7 @@ class OptimConfig(Section):
 
 
 class AverageConfig(Section):
-    """Weight averaging. Raw, EMA and SWA weights are scored on val at the end; the best are kept."""
+    """Weight averaging. Raw, EMA and SWA weights are scored on val at the end; the best stay."""
 
     ema_half_life: float = Field(0.5, ge=0)
     """Epochs after which a weight's share in the EMA has halved; 0 switches EMA off."""
@@ -149,7 +141,7 @@ class RunConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast of encoder and head (the loss is always fp32); auto: bf16 on cuda, else fp32."""
     threads: int = Field(0, ge=0)
-    """CPU threads of torch; 0 leaves torch's choice. Scores repeat exactly only at equal threads."""
+    """CPU threads of torch; 0: torch's choice. Scores repeat exactly only at equal threads."""
     eval_every: int = Field(0, ge=0)
     """Evaluate every so many epochs; 0: only at `eval_at` and at the end."""
     eval_at: tuple[int, ...] = ()
@@ -192,7 +184,7 @@ UNUSED_KEYS = {
     "loss.name": {
         "ce": ("loss.temperature", "loss.base_temperature", "model.head", "model.head_dim"),
         "supcon": ("loss.label_smoothing",),
-    },
+    }
 }
 """Keys without effect, by the key and value that make them so."""
 
@@ -201,7 +193,9 @@ def is_used(key: str, config: Config) -> bool:
     """Whether the dotted `key` has any effect under `config`."""
     flat = flatten(config)
     return not any(
-        key in unused for switch, by_value in UNUSED_KEYS.items() for value, unused in by_value.items()
+        key in unused
+        for switch, by_value in UNUSED_KEYS.items()
+        for value, unused in by_value.items()
         if flat[switch] == value
     )
 
@@ -234,76 +228,6 @@ def override(config: Config, changes: Mapping[str, Any], source: str = "override
     return parse(Config, tree, source)
 
 
-def check_key(key: str, known: Iterable[str], source: str) -> None:
-    """Raise a UserError with the nearest right name unless `key` is one of `known`."""
-    known = list(known)
-    if key not in known:
-        raise UserError(f"{source}: unknown key '{key}'{nearest(key, known)}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the most similar known name, or nothing."""
-    match = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{match[0]}'?" if match else ""
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def parse(model: type[M], tree: Any, source: str) -> M:
-    """Validate `tree` as `model`; all that is wrong with it in one UserError, a line each."""
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(model, problem) for problem in error.errors()]
-        raise UserError("\n".join(f"{source}: {line}" for line in lines)) from None
-
-
-def _explain(model: type[BaseModel], problem: Any) -> str:
-    path = [str(part) for part in problem["loc"]]
-    key = ".".join(path)
-    match problem["type"]:
-        case "extra_forbidden":
-            return f"unknown key '{key}'{nearest(key, _known_keys(model))}"
-        case "missing":
-            return f"{key} is missing"
-        case "value_error":
-            text = str(problem["ctx"]["error"])
-            return f"{key}: {text}" if key else text
-        case _:
-            rule = problem["msg"].removeprefix("Input should be ")
-            return f"{key} must be {rule}, got {problem['input']!r}"
-
-
-def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
-    return keys
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        UserError: there is no such file, it is not YAML, or not a mapping.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
-        raise UserError(f"{path}: there is no such file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: must hold sections such as 'data:', got {tree!r:.60}")
-    return tree
-
-
 def load_config(path: Path) -> Config:
     """Read a training config from YAML."""
     return parse(Config, read_yaml(path), str(path))
@@ -312,14 +236,3 @@ def load_config(path: Path) -> Config:
 def dump_config(config: Config) -> str:
     """The complete config as YAML, defaults written out; `load_config` reads it back unchanged."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split `dotted.key=value` as given to --set; the value is read as YAML."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {text}: must look like dotted.key=value, for example optim.warmup=0.1")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {text}: the value is not YAML: {' '.join(str(error).split())}") from None

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from supcon.config import DataConfig, UserError, nearest
+from supcon.config import DataConfig
+from supcon.parsing import UserError, nearest
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
@@ -147,7 +148,9 @@ def _load_folder_train(config: DataConfig) -> tuple[Split, Split | None, tuple[s
             )
     classes = _class_names(root)
     if len(classes) < 2:
-        raise UserError(f"{root / 'train'}: at least 2 class folders are needed, got {len(classes)}")
+        raise UserError(
+            f"{root / 'train'}: at least 2 class folders are needed, got {len(classes)}"
+        )
     _check_memory(root, size)
     train = _read_folder(root / "train", classes, size)
     val = _read_folder(root / "val", classes, size) if (root / "val").is_dir() else None
@@ -168,8 +171,8 @@ def _check_memory(root: Path, size: int) -> None:
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     if needed > free // 2:
         raise UserError(
-            f"data.image_size: the images take {needed / 2**30:.1f} GiB at {size} pixels, more than "
-            f"half of the free memory ({free / 2**30:.1f} GiB); choose a smaller image_size"
+            f"data.image_size: the images take {needed / 2**30:.1f} GiB at {size} pixels, more "
+            f"than half of the free memory ({free / 2**30:.1f} GiB); choose a smaller image_size"
         )
 
 
@@ -177,7 +180,7 @@ def _read_folder(folder: Path, classes: Sequence[str], size: int) -> Split:
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name not in classes:
             raise UserError(
-                f"{path}: class '{path.name}' has no folder under train/{nearest(path.name, classes)}"
+                f"{path}: class '{path.name}' is not in train/{nearest(path.name, classes)}"
             )
     files, labels = [], []
     for label, name in enumerate(classes):
@@ -207,8 +210,8 @@ def _check_class_counts(train: Split, classes: Sequence[str]) -> None:
     for name, count in zip(classes, counts, strict=True):
         if count < 2:
             raise UserError(
-                f"class '{name}' has {count} training image(s), at least 2 are needed (one to train, "
-                f"one to validate); add images or remove the class"
+                f"class '{name}' has {count} training image(s), at least 2 are needed (one to "
+                f"train, one to validate); add images or remove the class"
             )
 
 
@@ -217,8 +220,8 @@ def _split_off_val(train: Split, config: DataConfig) -> tuple[Split, Split]:
     n_val = round(config.val_size * n) if config.val_size < 1 else int(config.val_size)
     if not classes <= n_val <= n - classes:
         raise UserError(
-            f"data.val_size must leave at least one image of each of the {classes} classes on either "
-            f"side: {classes} to {n - classes} of {n} images, got {n_val}"
+            f"data.val_size must leave at least one image of each of the {classes} classes on "
+            f"either side: {classes} to {n - classes} of {n} images, got {n_val}"
         )
     rest, val = _stratified(train.labels, n_val, config.split_seed)
     return train.take(rest), train.take(val)
@@ -226,7 +229,9 @@ def _split_off_val(train: Split, config: DataConfig) -> tuple[Split, Split]:
 
 def _shrink(train: Split, size: int, classes: int, seed: int) -> Split:
     if size >= len(train):
-        raise UserError(f"data.train_size must be below the {len(train)} training images, got {size}")
+        raise UserError(
+            f"data.train_size must be below the {len(train)} training images, got {size}"
+        )
     if size < 2 * classes:
         raise UserError(f"data.train_size must be at least {2 * classes} (2 a class), got {size}")
     _, kept = _stratified(train.labels, size, seed)

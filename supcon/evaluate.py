@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,24 +16,28 @@ BATCH = 512  # images in an embedding pass, similarities in a kNN block
 
 @torch.no_grad()
 def embed(
-    encoder: nn.Module, images: Tensor, *, device: torch.device,
+    encoder: nn.Module,
+    images: npt.NDArray[np.uint8],
+    *,
+    device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> Tensor:
     """Encoder features of every image, in order.
 
     Args:
         encoder: maps uint8 images to features; must be in eval mode.
-        images: (N, C, H, W) uint8.
+        images: (N, H, W, C).
         device: where the encoder is.
         autocast: makes the context of the forward pass.
 
     Returns:
         (N, D) fp32 features on `device`.
-    """  # fmt: skip
+    """
     features = []
-    for batch in images.split(BATCH):
+    for start in range(0, len(images), BATCH):
+        batch = torch.tensor(images[start : start + BATCH])  # a copy: shared images are read-only
         with autocast():
-            features.append(encoder(batch.to(device)).float())
+            features.append(encoder(batch.permute(0, 3, 1, 2).to(device)).float())
     return torch.cat(features)
 
 

@@ -15,7 +15,8 @@ def supcon_loss(
 ) -> Tensor:
     """Mean over anchors of the negative mean log-probability of their positives.
 
-    With s_ij = z_i . z_j / temperature, A(i) all indices but i and P(i) those of A(i) with i's label:
+    With s_ij = z_i . z_j / temperature, A(i) all indices but i, and P(i) those of A(i) that share
+    i's label:
     L_i = -1/|P(i)| sum_{p in P(i)} [ s_ip - log sum_{a in A(i)} exp s_ia ].
 
     Args:

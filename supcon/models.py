@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supcon.config import UserError
+from supcon.config import ModelConfig
+from supcon.parsing import UserError
 
 SMALL_IMAGE = 64  # up to this side in pixels `stem: auto` means `small`
 
@@ -39,7 +40,7 @@ class Encoder(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Features (N, D) -> unit vectors (N, d); stage two drops it (arXiv:2004.11362, section 3.1)."""
+    """Features (N, D) -> unit vectors (N, d); stage two drops it (arXiv:2004.11362, 3.1)."""
 
     def __init__(self, dim: int, head_dim: int, kind: str) -> None:
         super().__init__()
@@ -68,10 +69,46 @@ class Network(nn.Module):
         return output
 
 
+def build_network(
+    config: ModelConfig, loss: str, *, image_size: int, classes: int, mean: Tensor, std: Tensor
+) -> Network:
+    """Encoder and the head that the loss needs: a projection for SupCon, a classifier for CE.
+
+    Args:
+        config: backbone, stem and head.
+        loss: supcon or ce.
+        image_size: side of the images in pixels.
+        classes: number of classes.
+        mean: one value a channel, in units of pixel value / 255.
+        std: likewise.
+    """
+    encoder = build_encoder(
+        config.backbone,
+        image_size=image_size,
+        channels=mean.numel(),
+        mean=mean,
+        std=std,
+        stem=config.stem,
+        pretrained=config.pretrained,
+    )
+    head: nn.Module = (
+        nn.Linear(encoder.dim, classes)
+        if loss == "ce"
+        else ProjectionHead(encoder.dim, config.head_dim, config.head)
+    )
+    return Network(encoder, head).to(memory_format=torch.channels_last)
+
+
 def build_encoder(
-    backbone: str, *, image_size: int, channels: int, mean: Tensor, std: Tensor,
-    stem: str = "auto", pretrained: bool = False,
-) -> Encoder:  # fmt: skip
+    backbone: str,
+    *,
+    image_size: int,
+    channels: int,
+    mean: Tensor,
+    std: Tensor,
+    stem: str = "auto",
+    pretrained: bool = False,
+) -> Encoder:
     """A timm backbone without classifier, its stem fit to the image size.
 
     Raises:
@@ -84,10 +121,13 @@ def build_encoder(
         net = timm.create_model(backbone, pretrained=pretrained, **options)
     except Exception as error:  # whatever timm, its hub client or the network raise
         if not pretrained:
-            raise UserError(f"model.backbone: {backbone} cannot be built: {_line(error)}") from error
+            raise UserError(
+                f"model.backbone: {backbone} cannot be built: {_line(error)}"
+            ) from error
         raise UserError(
-            f"model.pretrained: the weights of {backbone} cannot be fetched ({_line(error)}); connect "
-            f"to the internet, set HF_HOME to a cache that holds them, or set model.pretrained: false"
+            f"model.pretrained: the weights of {backbone} cannot be fetched ({_line(error)}); "
+            f"connect to the internet, set HF_HOME to a cache that holds them, or set "
+            f"model.pretrained: false"
         ) from error
     try:
         if hasattr(net, "set_input_size"):  # vision transformers are built for one size
@@ -116,10 +156,10 @@ def _line(error: BaseException) -> str:
 
 
 def _shrink_stem(net: nn.Module, *, keep_weights: bool) -> None:
-    """Remove the stem's downsampling, so that small images do not reach the last stage as one pixel.
+    """Remove the stem's downsampling: small images would reach the last stage as one pixel.
 
-    The first convolution gets stride 1 (a patchifying one: 2) and the max-pool after it goes. A fresh
-    7x7 convolution also becomes 3x3, as is usual on CIFAR; pretrained kernels are kept.
+    The first convolution gets stride 1 (a patchifying one: 2) and the max-pool after it goes. A
+    fresh 7x7 convolution also becomes 3x3, as is usual on CIFAR; pretrained kernels are kept.
     """
     first = net.pretrained_cfg.get("first_conv")  # type: ignore[union-attr, operator]
     path = first[0] if isinstance(first, tuple) else first
@@ -131,8 +171,14 @@ def _shrink_stem(net: nn.Module, *, keep_weights: bool) -> None:
         if kernel == conv.kernel_size[0] and not is_patchify:
             conv.stride = (1, 1)
         else:
-            new = type(conv)(conv.in_channels, conv.out_channels, kernel, stride=stride,
-                             padding=(kernel - 1) // 2, bias=conv.bias is not None)  # fmt: skip
+            new = type(conv)(
+                conv.in_channels,
+                conv.out_channels,
+                kernel,
+                stride=stride,
+                padding=(kernel - 1) // 2,
+                bias=conv.bias is not None,
+            )
             if keep_weights:
                 new.load_state_dict(conv.state_dict())
             else:

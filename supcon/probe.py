@@ -37,8 +37,14 @@ class LinearProbe:
 
 
 def fit_probe(
-    train_x: Tensor, train_y: Tensor, val_x: Tensor, val_y: Tensor,
-    *, classes: int, penalties: Sequence[float], max_iter: int,
+    train_x: Tensor,
+    train_y: Tensor,
+    val_x: Tensor,
+    val_y: Tensor,
+    *,
+    classes: int,
+    penalties: Sequence[float],
+    max_iter: int,
 ) -> tuple[float, LinearProbe]:
     """Train a probe for each penalty; score by cross-fitting on val.
 
@@ -54,7 +60,7 @@ def fit_probe(
     Returns:
         The cross-fitted accuracy on val in [0, 1], and the probe whose penalty is best on all of
         val (ties: the stronger penalty).
-    """  # fmt: skip
+    """
     x = train_x.double()  # L-BFGS line searches stall in fp32; cached features are small
     mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
     x = (x - mean) / std
@@ -76,10 +82,12 @@ def cross_fitted_accuracy(correct_LM: Tensor, labels: Tensor) -> float:
         labels: (M,) class ids; the halves are stratified: a class's images go to them in turn.
     """
     half = _alternate_within_classes(labels)
-    scored = torch.cat([
-        correct_LM[_best(correct_LM[:, ~half]), half],
-        correct_LM[_best(correct_LM[:, half]), ~half],
-    ])  # fmt: skip
+    scored = torch.cat(
+        [
+            correct_LM[_best(correct_LM[:, ~half]), half],
+            correct_LM[_best(correct_LM[:, half]), ~half],
+        ]
+    )
     return scored.double().mean().item()
 
 
@@ -98,12 +106,15 @@ def _alternate_within_classes(labels: Tensor) -> Tensor:
 
 
 def _minimise(x: Tensor, y: Tensor, *, l2: float, start: Tensor, max_iter: int) -> Tensor:
-    """argmin over (K, D + 1) of mean cross entropy + l2 / 2 |W|^2; the bias column is not penalised."""
+    """Minimise mean cross entropy + l2 / 2 |W|^2 over (K, D + 1), whose last column is the bias."""
     theta = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [theta], max_iter=max_iter, tolerance_grad=1e-6, history_size=20,
+        [theta],
+        max_iter=max_iter,
+        tolerance_grad=1e-6,
+        history_size=20,
         line_search_fn="strong_wolfe",
-    )  # fmt: skip
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -7,9 +7,8 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
-from supcon.checkpoint import save_atomic
 from supcon.config import Config, dump_config
-from supcon.train import Record, Trained
+from supcon.train import Record
 
 
 class RunLog:
@@ -41,28 +40,27 @@ class RunLog:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.close()
 
 
 def describe(record: Record, epochs: int) -> str:
     """A record as a line: `epoch  12/100  loss 2.713  lr 0.191  probe_top1 93.10  ...`."""
-    scores = [f"{name.removeprefix('val/')} {value:.2%}" for name, value in record.metrics.items()
-              if name.startswith("val/")]  # fmt: skip
-    return "  ".join([
-        f"epoch {record.epoch:3d}/{epochs}", f"loss {record.metrics['train/loss']:.4f}",
-        f"lr {record.metrics['train/lr']:.2e}", *scores, f"{record.seconds:.0f} s",
-    ])  # fmt: skip
-
-
-def save_trained(trained: Trained, config: Config, classes: tuple[str, ...], path: Path) -> None:
-    """Everything needed to embed and classify images later: weights, probe, config, class names."""
-    probe = trained.probe
-    save_atomic({
-        "config": config.model_dump(mode="json"), "classes": list(classes),
-        "weights": trained.weights, "network": trained.network.state_dict(),
-        "probe": {"mean": probe.mean, "std": probe.std, "weight": probe.weight,
-                  "bias": probe.bias, "l2": probe.l2},
-    }, path)  # fmt: skip
+    scores = [
+        f"{name.removeprefix('val/')} {value:.2%}"
+        for name, value in record.metrics.items()
+        if name.startswith("val/")
+    ]
+    return "  ".join(
+        [
+            f"epoch {record.epoch:3d}/{epochs}",
+            f"loss {record.metrics['train/loss']:.4f}",
+            f"lr {record.metrics['train/lr']:.2e}",
+            *scores,
+            f"{record.seconds:.0f} s",
+        ]
+    )

@@ -1,4 +1,4 @@
-"""Seeds derived from seeds: every random stream of a study has its own, and none depends on order."""
+"""Seeds derived from seeds: each random stream of a study has its own, whatever the order."""
 
 from __future__ import annotations
 

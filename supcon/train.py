@@ -10,44 +10,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from supcon.augment import ViewBatches, load_views, resolve
 from supcon.averaging import Averages, reestimate_batchnorm
-from supcon.checkpoint import load_state, save_atomic
-from supcon.config import Config, LossConfig, UserError, flatten
+from supcon.checkpoint import check_same_config, load_state, save_atomic
+from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
 from supcon.data import Split, Splits
+from supcon.device import pick_device, precision_tools
 from supcon.evaluate import accuracy, embed, knn_predict
 from supcon.losses import cross_entropy, supcon_loss
-from supcon.models import Network, ProjectionHead, build_encoder
+from supcon.models import Network, build_network
 from supcon.optim import build_optimizer, lr_factor, set_lr
-from supcon.probe import LinearProbe, fit_probe
+from supcon.probe import fit_probe
 from supcon.seeds import derive_seed
+from supcon.trained import Trained
 
-SELECTION_METRIC = "val/probe_top1"
 BN_BATCH = 256  # images a batch when BatchNorm is re-estimated
-
-Autocast = Callable[[], AbstractContextManager[object]]
 
 
 class Diverged(Exception):
     """The loss or the features became non-finite; more epochs would change nothing."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The result of a run: the best of raw, EMA and SWA weights, and the probe on its features."""
-
-    network: Network
-    probe: LinearProbe
-    weights: str
-    """raw, ema or swa."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +92,12 @@ class Run:
 
     def __init__(self, config: Config, data: Splits) -> None:
         self.config, self.data = config, data
-        self.device = _device(config.run.device)
-        self.autocast, self.scaler = _precision(config.run.precision, self.device)
+        self.device = pick_device(config.run.device)
+        self.autocast, self.scaler = precision_tools(config.run.precision, self.device)
         self.policy = resolve(config.augment, config.data.name)
         self.steps_per_epoch = len(data.train) // config.data.batch_size
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
-        self.network = build_network(config, data).to(self.device)
+        self.network = network_for(config, data).to(self.device)
         self.loss = _objective(config.loss)
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
         self.peak_lr: float = self.optimizer.param_groups[0]["lr"]
@@ -143,9 +132,11 @@ class Run:
         """The record of the current epoch, evaluated if its turn has come."""
         run = self.config.run
         is_last = self.epoch == run.epochs
-        is_due = is_last or self.epoch in run.eval_at or (
-            run.eval_every > 0 and self.epoch % run.eval_every == 0
-        )  # fmt: skip
+        is_due = (
+            is_last
+            or self.epoch in run.eval_at
+            or (run.eval_every > 0 and self.epoch % run.eval_every == 0)
+        )
         metrics, trained = dict(self.metrics), None
         if is_due:
             scores, trained = self.evaluate(is_last)
@@ -156,8 +147,8 @@ class Run:
 
     def evaluate(self, is_last: bool) -> tuple[dict[str, float], Trained]:
         """Score the EMA weights on val; at the end raw, EMA and SWA weights, and keep the best."""
-        # Evaluation may draw random numbers (dropout while BatchNorm is re-estimated); training must
-        # not see that it happened.
+        # Evaluation may draw random numbers (dropout while BatchNorm is re-estimated); training
+        # must not see that it happened.
         with torch.random.fork_rng():
             candidates = (self.averages.final if is_last else self.averages.running)(self.network)
             scored = {name: self._score(net, name) for name, net in candidates.items()}
@@ -172,13 +163,26 @@ class Run:
         train_x, val_x = self._embed(network, data.train), self._embed(network, data.val)
         if not (train_x.isfinite().all() and val_x.isfinite().all()):
             raise Diverged(f"non-finite features after epoch {self.epoch}")
-        train_y = torch.from_numpy(data.train.labels).to(self.device)
-        val_y = torch.from_numpy(data.val.labels).to(self.device)
+        train_y = torch.tensor(data.train.labels, device=self.device)
+        val_y = torch.tensor(data.val.labels, device=self.device)
         classes = len(data.classes)
-        top1, probe = fit_probe(train_x, train_y, val_x, val_y, classes=classes,
-                                penalties=config.l2, max_iter=config.max_iter)  # fmt: skip
-        nearest = knn_predict(train_x, train_y, val_x, classes=classes, k=config.knn_k,
-                              temperature=config.knn_temperature)  # fmt: skip
+        top1, probe = fit_probe(
+            train_x,
+            train_y,
+            val_x,
+            val_y,
+            classes=classes,
+            penalties=config.l2,
+            max_iter=config.max_iter,
+        )
+        nearest = knn_predict(
+            train_x,
+            train_y,
+            val_x,
+            classes=classes,
+            k=config.knn_k,
+            temperature=config.knn_temperature,
+        )
         scores = {SELECTION_METRIC: top1, "val/knn_top1": accuracy(nearest, val_y)}
         if self.config.loss.name == "ce":
             with torch.no_grad():
@@ -186,22 +190,27 @@ class Run:
         return scores, Trained(network, probe, weights)
 
     def _embed(self, network: Network, split: Split) -> Tensor:
-        images = torch.from_numpy(split.images).permute(0, 3, 1, 2)
-        return embed(network.encoder, images, device=self.device, autocast=self.autocast)
+        return embed(network.encoder, split.images, device=self.device, autocast=self.autocast)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         seed = derive_seed(self.config.run.seed, "order", self.epoch)
         views = self.config.augment.views
-        batches = ViewBatches(self.data.train, self.policy, seed=seed, views=views,
-                              batch_size=self.config.data.batch_size)  # fmt: skip
+        batches = ViewBatches(
+            self.data.train,
+            self.policy,
+            seed=seed,
+            views=views,
+            batch_size=self.config.data.batch_size,
+        )
         return iter(load_views(batches, self.config.data.workers))
 
     def _batchnorm_images(self) -> Iterator[Tensor]:
         """Augmented training images, the same for every epoch and all weights of a run."""
         n = min(self.config.average.bn_images, len(self.data.train))
         seed = derive_seed(self.config.run.seed, "batchnorm")
-        batches = ViewBatches(self.data.train, self.policy, batch_size=min(BN_BATCH, n), views=1,
-                              seed=seed)  # fmt: skip
+        batches = ViewBatches(
+            self.data.train, self.policy, batch_size=min(BN_BATCH, n), views=1, seed=seed
+        )
         for i in range(n // min(BN_BATCH, n)):
             yield batches[i][0]
 
@@ -215,17 +224,27 @@ class Run:
     def is_checkpoint_due(self) -> bool:
         """Evaluated epochs always have a checkpoint, since a record may be acted upon."""
         run = self.config.run
-        return (self.epoch % run.checkpoint_every == 0 or self.epoch in run.eval_at
-                or self.epoch == run.epochs)  # fmt: skip
+        return (
+            self.epoch % run.checkpoint_every == 0
+            or self.epoch in run.eval_at
+            or self.epoch == run.epochs
+        )
 
     def save(self, path: Path) -> None:
         """Write everything that the remaining epochs depend on."""
-        save_atomic({
-            "config": flatten(self.config), "epoch": self.epoch, "seconds": self.seconds,
-            "metrics": self.metrics, "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
-            "averages": self.averages.state_dict(),
-        }, path)  # fmt: skip
+        save_atomic(
+            {
+                "config": flatten(self.config),
+                "epoch": self.epoch,
+                "seconds": self.seconds,
+                "metrics": self.metrics,
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "averages": self.averages.state_dict(),
+            },
+            path,
+        )
 
     def load(self, path: Path) -> None:
         """Go back to what `save` wrote.
@@ -242,64 +261,38 @@ class Run:
         self.averages.load_state_dict(state["averages"])
 
 
-def check_same_config(saved: dict[str, object], current: dict[str, object], path: Path) -> None:
-    """Raise a UserError that names the first difference; where images lie may differ."""
-    for key in sorted(saved.keys() | current.keys()):
-        if key != "data.root" and saved.get(key) != current.get(key):
-            raise UserError(
-                f"{path}: is of a run with {key} = {saved.get(key)}, not {current.get(key)}; use "
-                f"another output folder, or that config"
-            )
-
-
-def build_network(config: Config, data: Splits) -> Network:
-    """Encoder and head for the loss: a projection for SupCon, a linear classifier for CE."""
-    images = data.train.images
+def network_for(config: Config, data: Splits) -> Network:
+    """The network to train, with normalisation from the training images."""
     mean, std = _channel_statistics(data.train)
-    encoder = build_encoder(
-        config.model.backbone, image_size=images.shape[1], channels=images.shape[3], mean=mean,
-        std=std, stem=config.model.stem, pretrained=config.model.pretrained,
-    )  # fmt: skip
-    head: nn.Module = (
-        nn.Linear(encoder.dim, len(data.classes))
-        if config.loss.name == "ce"
-        else ProjectionHead(encoder.dim, config.model.head_dim, config.model.head)
+    return build_network(
+        config.model,
+        config.loss.name,
+        image_size=data.train.images.shape[1],
+        classes=len(data.classes),
+        mean=mean,
+        std=std,
     )
-    return Network(encoder, head).to(memory_format=torch.channels_last)
 
 
 def _channel_statistics(split: Split) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over the training images, pixels in [0, 1]."""
-    n = split.images.shape[0] * split.images.shape[1] * split.images.shape[2]
-    counts = [torch.bincount(torch.from_numpy(split.images[..., c].ravel()), minlength=256).double()
-              for c in range(split.images.shape[3])]  # fmt: skip
-    value = torch.arange(256, dtype=torch.float64) / 255
-    mean = torch.stack([(count * value).sum() / n for count in counts])
-    square = torch.stack([(count * value.square()).sum() / n for count in counts])
-    return mean.float(), (square - mean.square()).clamp(min=1e-4).sqrt().float()
+    value = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(split.images.shape[3]):
+        share = np.bincount(split.images[..., channel].ravel(), minlength=256)
+        share = share / share.sum()
+        mean.append((share * value).sum())
+        std.append(max(np.sqrt((share * (value - mean[-1]) ** 2).sum()), 1e-2))
+    return torch.tensor(mean).float(), torch.tensor(std).float()
 
 
 def _objective(config: LossConfig) -> Callable[[Tensor, Tensor], Tensor]:
     match config.name:
         case "supcon":
-            return partial(supcon_loss, temperature=config.temperature,
-                           base_temperature=config.base_temperature)  # fmt: skip
+            return partial(
+                supcon_loss,
+                temperature=config.temperature,
+                base_temperature=config.base_temperature,
+            )
         case "ce":
             return partial(cross_entropy, label_smoothing=config.label_smoothing)
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("run.device: cuda was asked for, but torch finds no GPU; use auto or cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def _precision(name: str, device: torch.device) -> tuple[Autocast, torch.amp.GradScaler]:
-    """Autocast context and gradient scaler; both do nothing in fp32, the scaler also in bf16."""
-    if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    dtype = torch.float16 if name == "fp16" else torch.bfloat16
-    autocast = partial(torch.autocast, device.type, dtype=dtype, enabled=name != "fp32")
-    return autocast, torch.amp.GradScaler(device.type, enabled=name == "fp16")

@@ -1,0 +1,91 @@
+"""The winners again, on fresh seeds; then, and only here, the sealed test images.
+
+Each arm's winner is trained anew on seeds that no search trial had, by the same trainable. The test
+split is opened in this process, once for each of these runs, after all of them have ended.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search.events import Ask, Journal, Tested, Trial
+from search.progress import best_trial
+from search.space import Space
+from supcon.data import Splits, load_test
+from supcon.device import pick_device
+from supcon.evaluate import accuracy
+from supcon.trained import load_trained, predict
+
+
+class ConfirmPlan:
+    """The confirmation runs, arm by arm in turn."""
+
+    def __init__(self, space: Space, journal: Journal) -> None:
+        self.space, self.journal = space, journal
+
+    def __call__(self) -> Ask | None:
+        """The next run, or None when each winner has its seeds."""
+        for number in range(self.space.confirm.seeds):
+            for arm in self.space.arms:
+                winner = best_trial(self.journal, arm)
+                if winner is not None and len(self.journal.of(arm, "confirm")) == number:
+                    return Ask(
+                        arm=arm,
+                        phase="confirm",
+                        number=number,
+                        params=winner.ask.params,
+                        seed=self.space.trial_seed(arm, "confirm", number),
+                        of=winner.ask.number,
+                    )
+        return None
+
+
+def open_test(space: Space, journal: Journal, data: Splits) -> None:
+    """Score every confirmed run that was not tested yet on the test images, and log it."""
+    waiting = [
+        trial
+        for arm in space.arms
+        for trial in journal.of(arm, "confirm")
+        if trial.outcome == "completed" and trial.tested is None
+    ]
+    if not waiting:
+        return
+    test = load_test(space.config.data)
+    for trial in waiting:
+        model = journal.path.parent / "trials" / trial.name / "model.pt"
+        trained, config = load_trained(model, pick_device(space.config.run.device))
+        predictions = predict(trained, config, data.train, test.images)
+        truth = torch.tensor(test.labels)
+        ask = trial.ask
+        journal.append(
+            Tested(
+                arm=ask.arm,
+                phase=ask.phase,
+                number=ask.number,
+                metrics={
+                    f"test/{name}_top1": accuracy(p, truth) for name, p in predictions.items()
+                },
+                n_images=len(test),
+                correct={name: pack(p == truth) for name, p in predictions.items()},
+            )
+        )
+
+
+def pack(correct: Tensor) -> str:
+    """(N,) bool -> text; `unpack` is the reverse."""
+    return base64.b64encode(np.packbits(correct.numpy()).tobytes()).decode()
+
+
+def unpack(text: str, n: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """The first `n` bits of what `pack` made."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=n)
+    return bits.astype(bool)
+
+
+def confirmed(journal: Journal, arm: str) -> list[Trial]:
+    """The arm's confirmation runs that were tested."""
+    return [trial for trial in journal.of(arm, "confirm") if trial.tested is not None]

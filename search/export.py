@@ -1,0 +1,62 @@
+"""Best config back to plain training: `python search/export.py results/digits --arm supcon`.
+
+Writes the complete config of an arm's winner; `python -m supcon train` on it repeats the trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # as in run.py: our packages are found from any folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from search.events import Journal
+from search.progress import best_trial
+from search.space import parse_space
+from supcon.config import Config, dump_config
+from supcon.parsing import UserError
+
+
+def best_config(journal: Journal, arm: str) -> Config:
+    """The config of an arm's best search trial, seed included.
+
+    Raises:
+        UserError: the study has no such arm, or no trial of it was trained to the end.
+    """
+    space = parse_space(journal.opened.space, str(journal.path))
+    if arm not in space.arms:
+        raise UserError(f"--arm {arm}: the study has {', '.join(space.arms)}")
+    best = best_trial(journal, arm)
+    if best is None:
+        raise UserError(
+            f"{journal.path}: no trial of {arm} was trained to the end; resume the study"
+        )
+    return space.trial_config(arm, best.ask.params, best.ask.seed)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and write the config."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("study", type=Path, help="a study's folder, for example results/digits")
+    parser.add_argument("--arm", default="supcon", help="default: supcon")
+    parser.add_argument("--out", type=Path, help="default: <arm>.yaml in the current folder")
+    options = parser.parse_args(arguments)
+    try:
+        config = best_config(Journal.open(options.study / "events.jsonl"), options.arm)
+        out = options.out or Path(f"{options.arm}.yaml")
+        if out.exists():
+            raise UserError(f"--out {out}: exists already; remove it or choose another name")
+        out.write_text(dump_config(config), encoding="utf-8")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {out}; train it with: python -m supcon train {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Everything that can be wrong with a search and can be known before Ray starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from search.space import Space
+from supcon.config import Config
+from supcon.data import Splits, check_batch_size, load_splits
+from supcon.parsing import UserError
+from supcon.train import network_for
+
+
+def check_machine(space: Space) -> None:
+    """Whether one trial fits into this machine; Ray would wait for ever for what is not there.
+
+    Raises:
+        UserError: naming the resource, what is wanted and what there is.
+    """
+    want = space.resources
+    cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    if want.gpu > gpus:
+        there = f"{gpus} GPUs" if gpus else "no GPU"
+        raise UserError(
+            f"resources.gpu: a trial wants {want.gpu:g} GPU, this machine has {there}; set it to 0 "
+            f"(--gpus-per-trial 0), or name a cluster that has them with --address"
+        )
+    if want.gpu > 1 and want.gpu != int(want.gpu):
+        raise UserError(
+            f"resources.gpu must be a fraction of 1 or a whole number, got {want.gpu:g}"
+        )
+    if want.cpu > cpus:
+        raise UserError(
+            f"resources.cpu: a trial wants {want.cpu:g} CPUs, this machine has {cpus}; lower it "
+            f"(--cpus-per-trial {cpus})"
+        )
+
+
+def load_checked_data(space: Space) -> Splits:
+    """The images of the study, after checking that every trial of the space can train on them.
+
+    Raises:
+        UserError: images missing or broken, a batch too large, a backbone that cannot be built.
+    """
+    data = load_splits(space.config.data)
+    for arm in space.arms:
+        params = space.arm_params(arm)
+        batch = params.get("data.batch_size")
+        if batch is not None:
+            check_batch_size(max(batch.values), len(data.train))
+        model = [key for key in params if key.startswith("model.")]
+        for changes in _each_value(params, model) or [{}]:
+            network_for(space.trial_config(arm, changes, seed=0), data)
+    return data
+
+
+def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:
+    return [{key: value} for key in keys for value in params[key].values]
+
+
+def describe(space: Space, data: Splits) -> list[str]:
+    """What is about to run, for a person."""
+    config: Config = space.config
+    rungs = ", ".join(str(rung) for rung in space.rungs[:-1]) or "none"
+    budget = space.budget
+    limits = [
+        f"{budget.total_epochs} epochs" if budget.total_epochs else "",
+        f"{budget.trials} trials" if budget.trials else "",
+    ]
+    lines = [
+        f"data      {config.data.name}: {len(data.train)} train, {len(data.val)} val images of "
+        f"{data.train.images.shape[1]}x{data.train.images.shape[2]}, {len(data.classes)} classes; "
+        f"test is sealed",
+        f"trials    {config.run.epochs} epochs; ASHA compares at {rungs}, keeps 1 in "
+        f"{space.scheduler.asha.reduction}",
+        f"budget    {', '.join(limit for limit in limits if limit)} for each of "
+        f"{' and '.join(space.arms)}; then {space.confirm.seeds} fresh seeds for each winner",
+    ]
+    for arm in space.arms:
+        drawn = [f"{key} {d.kind}{list(d.values)}" for key, d in space.arm_params(arm).items()]
+        lines.append(f"{arm:9s} draws {', '.join(drawn)}")
+    return lines

@@ -1,0 +1,70 @@
+"""A line of text for every event that a person watching a search cares about."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from search.events import Ask, End, Journal, Report, Tested, Trial
+from search.space import Space
+from supcon.config import SELECTION_METRIC
+
+
+class Progress:
+    """Prints events of a journal as they are appended."""
+
+    def __init__(self, space: Space, journal: Journal) -> None:
+        self.space, self.journal = space, journal
+        self.started = time.monotonic()
+
+    def __call__(self, event: Any) -> None:
+        """A listener for `Journal.listeners`."""
+        match event:
+            case Ask():
+                self._say(event.trial, "start", show_params(event.params))
+            case Report() if event.decision == "continue":
+                self._say(event.trial, "rung", self._score(event))
+            case End():
+                self._say(event.trial, event.outcome, self._ending(event))
+            case Tested():
+                scores = "  ".join(f"{name} {value:.2%}" for name, value in event.metrics.items())
+                self._say(event.trial, "tested", scores)
+
+    def _say(self, key: Any, what: str, text: str) -> None:
+        seconds = int(time.monotonic() - self.started)
+        clock = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+        print(f"{clock}  {self.journal.trials[key].name:18s} {what:10s} {text}", flush=True)
+
+    def _score(self, report: Report) -> str:
+        epochs = self.space.config.run.epochs
+        return f"epoch {report.epoch:>3d}/{epochs}  probe {report.metrics[SELECTION_METRIC]:.2%}"
+
+    def _ending(self, end: End) -> str:
+        trial = self.journal.trials[end.trial]
+        parts = [self._score(trial.reports[-1])] if trial.reports else []
+        if end.detail:
+            parts.append(end.detail)
+        if end.phase == "search":
+            parts.append(self._standing(end.arm))
+        return "   ".join(parts)
+
+    def _standing(self, arm: str) -> str:
+        best = best_trial(self.journal, arm)
+        lead = f"best {best.score:.2%} ({best.name})" if best else "no full-length trial yet"
+        total = self.space.budget.total_epochs
+        spent = self.journal.epochs_spent(arm)
+        return f"| {arm}: {lead}, {spent}{f'/{total}' if total else ''} epochs"
+
+
+def best_trial(journal: Journal, arm: str) -> Trial | None:
+    """The arm's winner: the best selection metric at full length; ties go to the earlier trial."""
+    completed = [trial for trial in journal.of(arm) if trial.outcome == "completed"]
+    return max(completed, key=lambda trial: trial.score, default=None)
+
+
+def show_params(params: dict[str, Any]) -> str:
+    """Params without their sections, numbers to three digits."""
+    return "  ".join(
+        f"{key.split('.')[1]}={f'{value:.3g}' if isinstance(value, float) else value}"
+        for key, value in params.items()
+    )

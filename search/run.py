@@ -1,0 +1,224 @@
+"""Search SupCon and cross entropy under one protocol: `python search/run.py --space spaces/x.yaml`.
+
+Plan, search both arms, confirm the winners on fresh seeds, open the test images once, report.
+Exit codes: 0 done, 1 no arm has a result, 2 the input is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # Python put search/ here; our packages are one level up, whatever the current folder.
+    sys.path[0] = str(ROOT)
+
+from search.space import Space, load_space, parse_space
+from supcon.parsing import UserError, parse_assignment
+
+if TYPE_CHECKING:
+    from search.events import Journal
+
+PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and run the study."""
+    options = parse_arguments(arguments)
+    try:
+        return run(options)
+    except UserError as error:
+        if options.debug:
+            raise
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+        return 130
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="search/run.py", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--space", type=Path, required=True, metavar="FILE", help="search space in YAML")
+    add("--name", metavar="STUDY", help="name of the study (default: that of the space)")
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/")
+    add("--trials", type=int, metavar="N", help="at most N trials an arm")
+    add("--epochs", type=int, metavar="N", help="length of one trial")
+    add("--seed", type=int, metavar="N", help="seed of the study")
+    add("--concurrency", type=int, metavar="N", help="trials at once (default: what fits)")
+    add("--cpus-per-trial", type=float, metavar="X")
+    add("--gpus-per-trial", type=float, metavar="X", help="a fraction shares a GPU")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="changes",
+        help="change a setting of the base config (optim.warmup=0.05) or of the space "
+        "(budget.total_epochs=500); repeatable",
+    )
+    add("--resume", action="store_true", help="continue a study that was interrupted or killed")
+    add("--address", metavar="HOST:PORT", help="an existing Ray cluster (default: a local one)")
+    add("--debug", action="store_true", help="show the stack trace of an error")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Everything between a command line and an exit code."""
+    folder, space = resume(options) if options.resume else plan(options)
+
+    # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
+    from search.events import Journal, Opened
+    from search.preflight import check_machine, describe, load_checked_data
+
+    if options.address is None:
+        check_machine(space)
+    data = load_checked_data(space)
+    if options.resume:
+        journal = Journal.open(folder / "events.jsonl")
+    else:
+        opened = Opened(study=folder.name, space=space.dump(), commit=commit(), versions=versions())
+        journal = Journal.create(folder / "events.jsonl", opened)
+    print(f"study     {folder}", *describe(space, data), sep="\n", flush=True)
+    is_interrupted = execute(space, journal, data, options.address)
+    return conclude(journal, is_interrupted)
+
+
+def plan(options: argparse.Namespace) -> tuple[Path, Space]:
+    """The folder and the space of a new study."""
+    space = load_space(options.space, changes(options))
+    if options.name is not None and not is_plain_name(options.name):
+        raise UserError(f"--name {options.name}: letters, digits, '.', '_' and '-' only")
+    folder = options.results / (options.name or space.name)
+    if options.name is not None and folder.exists():
+        raise UserError(
+            f"--name {options.name}: {folder} exists; continue it with --resume, remove it, or "
+            f"choose another name"
+        )
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = options.results / f"{space.name}-{number}"
+    return folder, space
+
+
+def resume(options: argparse.Namespace) -> tuple[Path, Space]:
+    """The folder of a study that exists, and the space that its log recorded."""
+    from search.events import Journal
+
+    given = [flag for flag, value in changes(options).items() if flag != "resources.concurrency"]
+    if given:
+        raise UserError(
+            f"--resume: a study goes on with the space it was started with, but {', '.join(given)} "
+            f"was given; leave it out, or start another study"
+        )
+    name = options.name or newest_study(options.results, load_space(options.space, {}).name)
+    folder = options.results / name
+    space = parse_space(Journal.open(folder / "events.jsonl").opened.space, str(folder))
+    if options.concurrency is not None:
+        resources = space.resources.model_copy(update={"concurrency": options.concurrency})
+        space = space.model_copy(update={"resources": resources})
+    return folder, space
+
+
+def newest_study(results: Path, name: str) -> str:
+    """The study of a space that was started last."""
+    logs = [*results.glob(f"{name}/events.jsonl"), *results.glob(f"{name}-*/events.jsonl")]
+    if not logs:
+        raise UserError(
+            f"--resume: {results} holds no study of '{name}'; start one without --resume"
+        )
+    return max(logs, key=lambda log: log.stat().st_mtime).parent.name
+
+
+def changes(options: argparse.Namespace) -> dict[str, Any]:
+    """Flags and --set as one list of dotted changes."""
+    flags = {
+        "budget.trials": options.trials,
+        "run.epochs": options.epochs,
+        "seed": options.seed,
+        "resources.concurrency": options.concurrency,
+        "resources.cpu": options.cpus_per_trial,
+        "resources.gpu": options.gpus_per_trial,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    return given | dict(parse_assignment(text) for text in options.changes)
+
+
+def execute(space: Space, journal: Journal, data: Any, address: str | None) -> bool:
+    """Search, confirm and test; whether it was interrupted."""
+    from search.confirm import ConfirmPlan, open_test
+    from search.progress import Progress
+    from search.searcher import SearchPlan
+    from search.tuner import Interrupt, ray_session, run_trials
+
+    journal.listeners.append(Progress(space, journal))
+    with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
+        if dashboard:
+            print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
+        print(f"curves    tensorboard --logdir {journal.path.parent / 'tensorboard'}", flush=True)
+        run_trials(space, journal, data, "search", SearchPlan(space, journal), interrupt)
+        if not interrupt.requested:
+            run_trials(space, journal, data, "confirm", ConfirmPlan(space, journal), interrupt)
+    if not interrupt.requested:
+        open_test(space, journal, data)
+    return interrupt.requested
+
+
+def conclude(journal: Journal, is_interrupted: bool) -> int:
+    """Write the report, and say what is there."""
+    from search.report import aligned, table, write_report
+
+    folder = journal.path.parent
+    summary = write_report(journal)
+    print("", aligned(table(summary)), "", summary["verdict"]["text"], "", sep="\n")
+    print(f"wrote     {folder}/report.md, summary.json, trials.csv, events.jsonl")
+    winners = [arm for arm, facts in summary["arms"].items() if facts["best"]]
+    for arm in winners:
+        print(f"retrain   python -m supcon train {folder}/best/{arm}.yaml")
+    if is_interrupted:
+        print(f"interrupted; go on with --name {folder.name} --resume", file=sys.stderr)
+        return 130
+    if not winners:
+        print("no trial was trained to the end; trials.csv says why", file=sys.stderr)
+        return 1
+    return 0
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a study's name stays inside the results folder."""
+    return name not in ("", ".", "..") and all(c.isalnum() or c in "._-" for c in name)
+
+
+def commit() -> str:
+    """The commit of this checkout, `-dirty` with local changes; `unknown` outside git."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that numbers depend on."""
+    return {"python": ".".join(map(str, sys.version_info[:3]))} | {
+        package: importlib.metadata.version(package) for package in PACKAGES
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""ASHA, the stopping variant (Li et al. 2020, arXiv:1810.05934), with rungs read off the log.
+
+Trials are compared within their arm at the same epoch, by the selection metric. Ray's own scheduler
+keeps its rungs in memory only and stops nothing that is not finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from search.events import Decision, End, Journal, Report, TrialId
+from search.space import Space
+from supcon.config import SELECTION_METRIC
+
+
+def passes(value: float, others: Sequence[float], reduction: int) -> bool:
+    """Whether a value at a rung is among the best 1/reduction of all values there.
+
+    Args:
+        value: the trial's score, to be maximised.
+        others: scores of the trials that reached this rung before it.
+        reduction: the reduction factor.
+    """
+    if not math.isfinite(value):
+        return False
+    keep = max(1, (len(others) + 1) // reduction)
+    return sum(other > value for other in others) < keep
+
+
+class LoggedAsha(FIFOScheduler):
+    """Logs what trials report, and decides at the rungs which go on."""
+
+    def __init__(self, space: Space, journal: Journal) -> None:
+        super().__init__()
+        self.space, self.journal = space, journal
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A trial reported and could go on."""
+        key = trial_id(trial)
+        known = [r for r in self.journal.trials[key].reports if r.epoch == result["epoch"]]
+        # After a restart a trial yields its last record again; it is decided on only once.
+        decision = known[0].decision if known else self._decide(key, result)
+        if not known:
+            self._log_report(key, result, decision)
+        if decision == "continue":
+            return str(TrialScheduler.CONTINUE)
+        self._log_end(key, "stopped")
+        return str(TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A trial said that it is done; how, is in its last result."""
+        key = trial_id(trial)
+        outcome = result.get("outcome", "failed")
+        reported = [r.epoch for r in self.journal.trials[key].reports]
+        if outcome == "completed" and result["epoch"] not in reported:
+            self._log_report(key, result, "done")
+        self._log_end(key, outcome, result.get("detail", ""))
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A trial's worker died more often than it is restarted."""
+        self._log_end(trial_id(trial), "failed", "its worker process died")
+
+    def _decide(self, key: TrialId, result: dict[str, Any]) -> Decision:
+        arm, phase, _ = key
+        epoch, value = result["epoch"], dict(result["metrics"])[SELECTION_METRIC]
+        if phase != "search" or epoch not in self.space.rungs:
+            return "continue"
+        others = [
+            r.metrics[SELECTION_METRIC]
+            for t in self.journal.of(arm)
+            for r in t.reports
+            if r.epoch == epoch
+        ]
+        return "continue" if passes(value, others, self.space.scheduler.asha.reduction) else "stop"
+
+    def _log_report(self, key: TrialId, result: dict[str, Any], decision: Decision) -> None:
+        arm, phase, number = key
+        self.journal.append(
+            Report(
+                arm=arm,
+                phase=phase,
+                number=number,
+                epoch=result["epoch"],
+                metrics=dict(result["metrics"]),
+                views=result["views"],
+                seconds=result["seconds"],
+                decision=decision,
+            )
+        )
+
+    def _log_end(self, key: TrialId, outcome: Any, detail: str = "") -> None:
+        arm, phase, number = key
+        if self.journal.trials[key].end is None:
+            self.journal.append(
+                End(arm=arm, phase=phase, number=number, outcome=outcome, detail=detail)
+            )
+
+
+def trial_id(trial: Any) -> TrialId:
+    """Our name of one of Ray's trials."""
+    return trial.config["arm"], trial.config["phase"], trial.config["number"]

@@ -1,0 +1,101 @@
+"""One trial: a config and `fit`, as a Ray Trainable that can be reused for the next trial.
+
+Nothing of one trial outlives it in the actor: `fit` seeds everything it uses, and this class holds
+the generator and the log of the current trial only.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from supcon.config import Config
+from supcon.data import Splits
+from supcon.runlog import RunLog
+from supcon.train import Diverged, Record, fit
+from supcon.trained import save_trained
+
+
+class SupConTrial(tune.Trainable):
+    """Advances `fit` to the next evaluated record in each step."""
+
+    def setup(self, config: dict[str, Any], data: Splits, study: Path) -> None:
+        """Called by Ray once an actor, with the first trial."""
+        self.data, self.study = data, study
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Called by Ray when the actor takes its next trial."""
+        self.cleanup()
+        self._start(new_config)
+        return True
+
+    def _start(self, trial: dict[str, Any]) -> None:
+        self.name, self.phase = trial["name"], trial["phase"]
+        self.training = Config.model_validate_json(trial["config"])
+        self.folder = self.study / "trials" / self.name
+        self.log = RunLog(self.training, self.folder, self.study / "tensorboard" / self.name)
+        self.records: Iterator[Record] = fit(self.training, self.data, self.folder / "last.pt")
+        self.epoch = 0
+
+    def step(self) -> dict[str, Any]:
+        """The next evaluated record as a result for Ray; `done` with an outcome when it is over."""
+        try:
+            record = self._next_evaluated()
+        except Diverged as error:
+            return self._over("diverged", str(error))
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            return self._over("infeasible", _line(error))
+        except Exception as error:
+            if "can't allocate memory" in str(error):  # how torch says it on the CPU
+                return self._over("infeasible", _line(error))
+            (self.folder / "error.txt").write_text(_trace(error), encoding="utf-8")
+            return self._over("failed", _line(error))
+        self.epoch = record.epoch
+        is_last = record.trained is not None
+        if record.trained is not None and self.phase == "confirm":
+            save_trained(record.trained, self.training, self.data, self.folder / "model.pt")
+        return {  # metrics as pairs: Ray would flatten a dict into its own keys
+            "epoch": record.epoch,
+            "metrics": list(record.metrics.items()),
+            "views": record.views,
+            "seconds": record.seconds,
+            "done": is_last,
+            "outcome": "completed" if is_last else "",
+        }
+
+    def _next_evaluated(self) -> Record:
+        for record in self.records:
+            self.log.write(record)
+            if record.is_evaluated:
+                return record
+        raise RuntimeError("asked for a record after the last one")
+
+    def _over(self, outcome: str, detail: str) -> dict[str, Any]:
+        return {"epoch": self.epoch, "done": True, "outcome": outcome, "detail": detail}
+
+    def cleanup(self) -> None:
+        """Close this trial's files and free its memory."""
+        self.log.close()
+        del self.records
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # a reused actor would sit on memory that its neighbours need
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard and logs show."""
+        return self.name
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))

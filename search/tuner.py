@@ -1,0 +1,173 @@
+"""Ray: a session, and a Tuner that runs trials over the log. The only file tied to Ray's version.
+
+Every start is a fresh Tuner; Ray's own snapshots go to a temporary folder and are never read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing phones home unless asked to
+# Ray would bind to the machine's address in spite of 127.0.0.1 without this.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the event log replaces them
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is handled here
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a table even at verbose=0
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "60")  # a stopped trial ends its epoch first
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+
+from search.events import Ask, Journal
+from search.scheduler import LoggedAsha
+from search.searcher import TrialSource
+from search.space import Phase, Space
+from search.trainable import SupConTrial
+from supcon.data import Splits
+from supcon.parsing import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_RESTARTS = 2  # of a trial whose worker process died
+
+
+class Interrupt:
+    """Ctrl-C once asks for a stop at the next record; twice ends at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nstopping at the next record; press Ctrl-C again to stop at once", flush=True)
+
+    @contextmanager
+    def installed(self) -> Iterator[Interrupt]:
+        """Handle SIGINT and SIGTERM this way inside the block."""
+        before = {s: signal.signal(s, self) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class StopOnInterrupt(tune.Stopper):
+    """Ends all trials of a Tuner once an interrupt was requested."""
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self.interrupt = interrupt
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never stops a single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to end all."""
+        return self.interrupt.requested
+
+
+@contextmanager
+def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[str]:
+    """A local Ray, or a connection to the cluster at `address`; yields the dashboard's URL."""
+    # Workers import `search` and `supcon` also when the command runs in another folder.
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        options |= {
+            "address": "local",
+            "include_dashboard": True,
+            "num_cpus": cpus,
+            "dashboard_host": "127.0.0.1",
+        }
+    else:
+        options |= {
+            "address": address,
+            "runtime_env": {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}},
+        }
+    try:
+        context = ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--address {address or 'local'}: Ray cannot be reached ({reason})"
+        ) from error
+    try:
+        yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
+    finally:
+        ray.shutdown()
+
+
+def run_trials(
+    space: Space,
+    journal: Journal,
+    data: Splits,
+    phase: Phase,
+    next_trial: Callable[[], Ask | None],
+    interrupt: Interrupt,
+) -> None:
+    """Run a phase's unfinished trials and then new ones, until there are none or Ctrl-C."""
+    unfinished = [t.ask for t in journal.trials.values() if t.end is None and t.ask.phase == phase]
+    scratch = tempfile.mkdtemp(prefix="supcon-search-")
+    study = journal.path.parent.resolve()
+    trainable = tune.with_resources(
+        tune.with_parameters(SupConTrial, data=data, study=study),
+        {"cpu": space.resources.cpu, "gpu": space.resources.gpu},
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=TrialSource(space, journal, unfinished, next_trial),
+            scheduler=LoggedAsha(space, journal),
+            num_samples=-1,
+            reuse_actors=True,
+            max_concurrent_trials=concurrency(space),
+            trial_name_creator=lambda trial: trial.config["name"],
+            trial_dirname_creator=lambda trial: trial.config["name"],
+        ),
+        run_config=tune.RunConfig(
+            name=phase,
+            storage_path=scratch,
+            verbose=0,
+            stop=StopOnInterrupt(interrupt),
+            failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0, checkpoint_at_end=False
+            ),
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def concurrency(space: Space) -> int:
+    """Trials that run at once: as asked for, but never more than there is room for."""
+    have, want = ray.cluster_resources(), space.resources
+    room = int(have.get("CPU", 0) / want.cpu)
+    if want.gpu:
+        gpus = have.get("GPU", 0)
+        # Ray packs fractions into whole GPUs: 0.4 fits twice into one, 5 fits twice into 12.
+        room = min(room, int(gpus) * int(1 / want.gpu) if want.gpu <= 1 else int(gpus / want.gpu))
+    if room < 1:
+        raise UserError(
+            f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray has "
+            f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs; set --cpus-per-trial or "
+            f"--gpus-per-trial"
+        )
+    return min(room, want.concurrency or room)

@@ -1,0 +1,108 @@
+"""From YAML to validated models, with errors that a person can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class UserError(Exception):
+    """Something the user can put right: the message names key, rule, value and the way out."""
+
+
+class Section(BaseModel):
+    """A part of a config: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+def check_key(key: str, known: Iterable[str], source: str) -> None:
+    """Raise a UserError with the nearest right name unless `key` is one of `known`."""
+    known = list(known)
+    if key not in known:
+        raise UserError(f"{source}: unknown key '{key}'{nearest(key, known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the most similar known name, or nothing."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{match[0]}'?" if match else ""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse(model: type[M], tree: Any, source: str) -> M:
+    """Validate `tree` as `model`; all that is wrong with it in one UserError, a line each."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(model, problem) for problem in error.errors()]
+        raise UserError("\n".join(f"{source}: {line}" for line in lines)) from None
+
+
+def _explain(model: type[BaseModel], problem: Any) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"unknown key '{key}'{nearest(key, _known_keys(model))}"
+        case "missing":
+            return f"{key} is missing"
+        case "value_error":
+            text = str(problem["ctx"]["error"])
+            return f"{key}: {text}" if key else text
+        case _:
+            rule = problem["msg"].removeprefix("Input should be ")
+            return f"{key} must be {rule}, got {problem['input']!r}"
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: there is no such file, it is not YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
+        raise UserError(f"{path}: there is no such file{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: must hold sections such as 'data:', got {tree!r:.60}")
+    return tree
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `dotted.key=value` as given to --set; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(
+            f"--set {text}: must look like dotted.key=value, for example optim.warmup=0.1"
+        )
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"--set {text}: the value is not YAML: {' '.join(str(error).split())}"
+        ) from None
