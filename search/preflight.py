@@ -15,6 +15,31 @@ from supcon.parsing import UserError
 from supcon.train import network_for
 
 
+def check_all(space: Space, *, is_local: bool) -> Splits:
+    """The images of the study, after every check; what is wrong is told all at once.
+
+    Args:
+        space: the search space.
+        is_local: whether trials run on this machine rather than on a cluster.
+
+    Raises:
+        UserError: with a line for the machine and one for the data, as the case may be.
+    """
+    problems, data = [], None
+    try:
+        data = load_checked_data(space)
+    except UserError as error:
+        problems.append(str(error))
+    try:
+        if is_local:
+            check_machine(space)
+    except UserError as error:
+        problems.append(str(error))
+    if problems or data is None:
+        raise UserError("\n".join(problems))
+    return data
+
+
 def check_machine(space: Space) -> None:
     """Whether one trial fits into this machine; Ray would wait for ever for what is not there.
 

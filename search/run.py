@@ -10,6 +10,7 @@ import argparse
 import importlib.metadata
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +78,9 @@ def run(options: argparse.Namespace) -> int:
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
     from search.events import Journal, Opened
-    from search.preflight import check_machine, describe, load_checked_data
+    from search.preflight import check_all, describe
 
-    if options.address is None:
-        check_machine(space)
-    data = load_checked_data(space)
+    data = check_all(space, is_local=options.address is None)
     if options.resume:
         journal = Journal.open(folder / "events.jsonl")
     else:
@@ -158,9 +157,9 @@ def execute(space: Space, journal: Journal, data: Any, address: str | None) -> b
     from search.confirm import ConfirmPlan, open_test
     from search.progress import Progress
     from search.searcher import SearchPlan
-    from search.tuner import Interrupt, ray_session, run_trials
+    from search.tuner import Interrupt, ray_session, remove_checkpoint, run_trials
 
-    journal.listeners.append(Progress(space, journal))
+    journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
     with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
         if dashboard:
             print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)

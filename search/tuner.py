@@ -29,7 +29,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray import tune
 
-from search.events import Ask, Journal
+from search.events import Ask, End, Journal
 from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
 from search.space import Phase, Space
@@ -121,9 +121,9 @@ def run_trials(
     interrupt: Interrupt,
 ) -> None:
     """Run a phase's unfinished trials and then new ones, until there are none or Ctrl-C."""
+    study = journal.path.parent.resolve()
     unfinished = [t.ask for t in journal.trials.values() if t.end is None and t.ask.phase == phase]
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
-    study = journal.path.parent.resolve()
     trainable = tune.with_resources(
         tune.with_parameters(SupConTrial, data=data, study=study),
         {"cpu": space.resources.cpu, "gpu": space.resources.gpu},
@@ -154,6 +154,13 @@ def run_trials(
         tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_checkpoint(journal: Journal, event: Any) -> None:
+    """A trial that has ended is never resumed; its checkpoint would only fill the disk."""
+    if isinstance(event, End):
+        name = journal.trials[event.trial].name
+        (journal.path.parent / "trials" / name / "last.pt").unlink(missing_ok=True)
 
 
 def concurrency(space: Space) -> int:
