@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search.events import Ask, Journal, Tested, Trial
+from search.events import Ask, Journal, Trial, Unsealed
 from search.progress import best_trial
 from search.space import Space
 from supcon.data import Splits, load_test
@@ -43,6 +43,10 @@ class ConfirmPlan:
                     )
         return None
 
+    def is_over(self) -> bool:
+        """Whether nothing is left to start or to finish."""
+        return self() is None and not self.journal.unfinished("confirm")
+
 
 def open_test(space: Space, journal: Journal, data: Splits) -> None:
     """Score every confirmed run that was not tested yet on the test images, and log it."""
@@ -57,12 +61,13 @@ def open_test(space: Space, journal: Journal, data: Splits) -> None:
     test = load_test(space.config.data)
     for trial in waiting:
         model = journal.path.parent / "trials" / trial.name / "model.pt"
-        trained, config = load_trained(model, pick_device(space.config.run.device))
+        device = pick_device(space.arm_config(trial.ask.arm).run.device)
+        trained, config = load_trained(model, device)
         predictions = predict(trained, config, data.train, test.images)
         truth = torch.tensor(test.labels)
         ask = trial.ask
         journal.append(
-            Tested(
+            Unsealed(
                 arm=ask.arm,
                 phase=ask.phase,
                 number=ask.number,

@@ -81,7 +81,7 @@ class End(_TrialEvent):
     detail: str = ""
 
 
-class Tested(_TrialEvent):
+class Unsealed(_TrialEvent):
     """The sealed test images were opened for a confirmed trial."""
 
     event: Literal["tested"] = "tested"
@@ -91,8 +91,8 @@ class Tested(_TrialEvent):
     """Classifier -> which images it got right: bits packed in image order, base64."""
 
 
-Event = Annotated[Opened | Ask | Report | End | Tested, Field(discriminator="event")]
-_ADAPTER: TypeAdapter[Opened | Ask | Report | End | Tested] = TypeAdapter(Event)
+Event = Annotated[Opened | Ask | Report | End | Unsealed, Field(discriminator="event")]
+_ADAPTER: TypeAdapter[Opened | Ask | Report | End | Unsealed] = TypeAdapter(Event)
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Trial:
     ask: Ask
     reports: list[Report] = field(default_factory=list)
     end: End | None = None
-    tested: Tested | None = None
+    tested: Unsealed | None = None
 
     @property
     def name(self) -> str:
@@ -132,7 +132,7 @@ class Journal:
     def __init__(self, path: Path, events: Iterable[Any] = ()) -> None:
         """Use `create` or `open`."""
         self.path = path
-        self.events: list[Opened | Ask | Report | End | Tested] = []
+        self.events: list[Opened | Ask | Report | End | Unsealed] = []
         self.trials: dict[TrialId, Trial] = {}
         self.listeners: list[Callable[[Any], None]] = []
         for event in events:
@@ -180,7 +180,7 @@ class Journal:
         assert isinstance(first, Opened)
         return first
 
-    def append(self, event: Opened | Ask | Report | End | Tested) -> None:
+    def append(self, event: Opened | Ask | Report | End | Unsealed) -> None:
         """Write the event to disk, then let everybody know."""
         with self.path.open("ab") as file:
             file.write(event.model_dump_json().encode() + b"\n")
@@ -195,11 +195,15 @@ class Journal:
         chosen = [t for t in self.trials.values() if (t.ask.arm, t.ask.phase) == (arm, phase)]
         return sorted(chosen, key=lambda trial: trial.ask.number)
 
+    def unfinished(self, phase: Phase) -> list[Trial]:
+        """Trials of a phase that were started and have not ended."""
+        return [t for t in self.trials.values() if t.end is None and t.ask.phase == phase]
+
     def epochs_spent(self, arm: str) -> int:
         """Epochs that an arm's search trials have reported."""
         return sum(trial.epochs for trial in self.of(arm))
 
-    def _fold(self, event: Opened | Ask | Report | End | Tested) -> None:
+    def _fold(self, event: Opened | Ask | Report | End | Unsealed) -> None:
         self.events.append(event)
         match event:
             case Ask():
@@ -208,5 +212,5 @@ class Journal:
                 self.trials[event.trial].reports.append(event)
             case End():
                 self.trials[event.trial].end = event
-            case Tested():
+            case Unsealed():
                 self.trials[event.trial].tested = event

@@ -74,9 +74,9 @@ def load_checked_data(space: Space) -> Splits:
     data = load_splits(space.config.data)
     for arm in space.arms:
         params = space.arm_params(arm)
-        batch = params.get("data.batch_size")
-        if batch is not None:
-            check_batch_size(max(batch.values), len(data.train))
+        drawn = params.get("data.batch_size")
+        fixed = space.arm_config(arm).data.batch_size
+        check_batch_size(max(drawn.values) if drawn else fixed, len(data.train))
         model = [key for key in params if key.startswith("model.")]
         for changes in _each_value(params, model) or [{}]:
             network_for(space.trial_config(arm, changes, seed=0), data)

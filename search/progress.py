@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.events import Ask, End, Journal, Report, Tested, Trial
+from search.events import Ask, End, Journal, Report, Trial, Unsealed
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 
@@ -26,7 +26,7 @@ class Progress:
                 self._say(event.trial, "rung", self._score(event))
             case End():
                 self._say(event.trial, event.outcome, self._ending(event))
-            case Tested():
+            case Unsealed():
                 scores = "  ".join(f"{name} {value:.2%}" for name, value in event.metrics.items())
                 self._say(event.trial, "tested", scores)
 

@@ -10,6 +10,7 @@ import argparse
 import importlib.metadata
 import subprocess
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         return run(options)
     except UserError as error:
         if options.debug:
-            raise
+            traceback.print_exc()
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return 2
@@ -85,7 +86,12 @@ def run(options: argparse.Namespace) -> int:
         journal = Journal.open(folder / "events.jsonl")
     else:
         opened = Opened(study=folder.name, space=space.dump(), commit=commit(), versions=versions())
-        journal = Journal.create(folder / "events.jsonl", opened)
+        try:
+            journal = Journal.create(folder / "events.jsonl", opened)
+        except OSError as error:
+            raise UserError(
+                f"--results {options.results}: cannot be written to ({error})"
+            ) from error
     print(f"study     {folder}", *describe(space, data), sep="\n", flush=True)
     is_interrupted = execute(space, journal, data, options.address)
     return conclude(journal, is_interrupted)
@@ -160,16 +166,19 @@ def execute(space: Space, journal: Journal, data: Any, address: str | None) -> b
     from search.tuner import Interrupt, ray_session, remove_checkpoint, run_trials
 
     journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
-    with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
-        if dashboard:
-            print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
-        print(f"curves    tensorboard --logdir {journal.path.parent / 'tensorboard'}", flush=True)
-        run_trials(space, journal, data, "search", SearchPlan(space, journal), interrupt)
-        if not interrupt.requested:
-            run_trials(space, journal, data, "confirm", ConfirmPlan(space, journal), interrupt)
-    if not interrupt.requested:
-        open_test(space, journal, data)
-    return interrupt.requested
+    search, confirm = SearchPlan(space, journal), ConfirmPlan(space, journal)
+    if not (search.is_over() and confirm.is_over()):
+        with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
+            if dashboard:
+                print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
+            print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
+            run_trials(space, journal, data, "search", search, interrupt)
+            if not interrupt.requested:
+                run_trials(space, journal, data, "confirm", confirm, interrupt)
+        if interrupt.requested:
+            return True
+    open_test(space, journal, data)
+    return False
 
 
 def conclude(journal: Journal, is_interrupted: bool) -> int:

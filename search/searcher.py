@@ -114,7 +114,7 @@ class SearchPlan:
 
     def __call__(self) -> Ask | None:
         """The next trial, or None when both arms have spent their budget."""
-        open_arms = [arm for arm in self.space.arms if self._may_start(arm)]
+        open_arms = self.open_arms()
         if not open_arms:
             return None
         # Trials that have not reported yet have spent nothing; so ties go to the arm with fewer.
@@ -127,6 +127,14 @@ class SearchPlan:
             params=self.suggesters[arm].suggest(number),
             seed=self.space.trial_seed(arm, "search", number),
         )
+
+    def is_over(self) -> bool:
+        """Whether nothing is left to start or to finish."""
+        return not self.open_arms() and not self.journal.unfinished("search")
+
+    def open_arms(self) -> list[str]:
+        """The arms that may start another trial."""
+        return [arm for arm in self.space.arms if self._may_start(arm)]
 
     def _may_start(self, arm: str) -> bool:
         budget = self.space.budget

@@ -168,6 +168,8 @@ class Space(Section):
         changes = {**self.arms[arm], "run.eval_at": list(self.rungs)}
         if self.config.run.threads == 0:
             changes["run.threads"] = max(1, int(self.resources.cpu))
+        if self.resources.gpu == 0 and self.config.run.device == "auto":
+            changes["run.device"] = "cpu"  # a GPU that Ray was not asked for is not the trial's
         return override(self.config, changes, f"arms.{arm}")
 
     def arm_params(self, arm: str) -> dict[str, Distribution]:
@@ -242,6 +244,9 @@ def _corners(params: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
     for key, distribution in params.items():
         for value in distribution.values:
             yield {key: value}
+        if distribution.kind in ("uniform", "loguniform"):  # whole numbers are drawn with int
+            low, high = distribution.values
+            yield {key: low + (high - low) / 3}
 
 
 def _check_budget(space: Space) -> None:

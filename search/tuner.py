@@ -24,7 +24,7 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a table even at verbose=0
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
 os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "60")  # a stopped trial ends its epoch first
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # trials say cpu themselves
 
 import ray
 from ray import tune
@@ -122,7 +122,7 @@ def run_trials(
 ) -> None:
     """Run a phase's unfinished trials and then new ones, until there are none or Ctrl-C."""
     study = journal.path.parent.resolve()
-    unfinished = [t.ask for t in journal.trials.values() if t.end is None and t.ask.phase == phase]
+    unfinished = [trial.ask for trial in journal.unfinished(phase)]
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
     trainable = tune.with_resources(
         tune.with_parameters(SupConTrial, data=data, study=study),

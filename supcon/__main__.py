@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 
 from supcon.config import load_config, override
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         return run_training(options)
     except UserError as error:
         if options.debug:
-            raise
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -56,7 +56,7 @@ def load_splits(config: DataConfig) -> Splits:
     """Train and val of the configured data set.
 
     Raises:
-        UserError: the images are missing, broken, or too few for the split or the batch size.
+        UserError: the images are missing, broken, or too few for the split.
     """
     if config.name == "folder":
         train, val, classes = _load_folder_train(config)
@@ -68,7 +68,6 @@ def load_splits(config: DataConfig) -> Splits:
         train, val = _split_off_val(train, config)
     if config.train_size is not None:
         train = _shrink(train, config.train_size, len(classes), config.split_seed)
-    check_batch_size(config.batch_size, len(train))
     return Splits(train, val, classes)
 
 

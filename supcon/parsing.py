@@ -59,9 +59,13 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         case "value_error":
             text = str(problem["ctx"]["error"])
             return f"{key}: {text}" if key else text
-        case _:
+        case "model_type" | "dict_type":
+            return f"{key} must be a section with keys of its own, got {problem['input']!r}"
+        case _ if problem["msg"].startswith("Input should be "):
             rule = problem["msg"].removeprefix("Input should be ")
             return f"{key} must be {rule}, got {problem['input']!r}"
+        case _:
+            return f"{key}: {problem['msg']}, got {problem['input']!r}"
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

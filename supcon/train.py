@@ -22,7 +22,7 @@ from supcon.augment import ViewBatches, load_views, resolve
 from supcon.averaging import Averages, reestimate_batchnorm
 from supcon.checkpoint import check_same_config, load_state, save_atomic
 from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
-from supcon.data import Split, Splits
+from supcon.data import Split, Splits, check_batch_size
 from supcon.device import pick_device, precision_tools
 from supcon.evaluate import accuracy, embed, knn_predict
 from supcon.losses import cross_entropy, supcon_loss
@@ -91,6 +91,7 @@ class Run:
     """The state of a training run between two epochs, and the two things to do with it."""
 
     def __init__(self, config: Config, data: Splits) -> None:
+        check_batch_size(config.data.batch_size, len(data.train))
         self.config, self.data = config, data
         self.device = pick_device(config.run.device)
         self.autocast, self.scaler = precision_tools(config.run.precision, self.device)
@@ -205,14 +206,18 @@ class Run:
         return iter(load_views(batches, self.config.data.workers))
 
     def _batchnorm_images(self) -> Iterator[Tensor]:
-        """Augmented training images, the same for every epoch and all weights of a run."""
-        n = min(self.config.average.bn_images, len(self.data.train))
+        """Training images as evaluation sees them, the same for all epochs and weights of a run.
+
+        Augmented ones, which training's own statistics come from, cost accuracy: 6,000 CIFAR-10
+        images, 8 epochs, val top-1 of CE's head 57.3 against 59.1 %, of its probe 59.2 against
+        59.8 %, of SupCon's probe at full strength 41.3 against 42.1 %.
+        """
+        images = self.data.train.images
         seed = derive_seed(self.config.run.seed, "batchnorm")
-        batches = ViewBatches(
-            self.data.train, self.policy, batch_size=min(BN_BATCH, n), views=1, seed=seed
-        )
-        for i in range(n // min(BN_BATCH, n)):
-            yield batches[i][0]
+        order = np.random.default_rng(seed).permutation(len(images))
+        order = order[: self.config.average.bn_images]
+        for chosen in np.array_split(order, max(1, len(order) // BN_BATCH)):
+            yield torch.from_numpy(images[chosen]).permute(0, 3, 1, 2)
 
     def _mean_finite(self, losses: Tensor) -> float:
         """The epoch's mean loss; looked at once an epoch, so that steps need not wait for it."""

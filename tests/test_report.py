@@ -1,0 +1,153 @@
+"""The report of a study, made from a log written by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search.confirm import pack, unpack
+from search.events import Ask, End, Journal, Opened, Report, Unsealed
+from search.export import best_config
+from search.export import main as export
+from search.report import table, write_report
+from supcon.config import load_config
+
+TREE: dict[str, Any] = {
+    "name": "x", "base": {"run": {"epochs": 9}}, "budget": {"trials": 3},
+    "params": {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
+    "scheduler": {"asha": {"grace": 3, "reduction": 3}},
+}  # fmt: skip
+
+
+def add(journal: Journal, arm: str, phase: Any, number: int, scores: list[float]) -> None:
+    key = {"arm": arm, "phase": phase, "number": number}
+    of = 1 if phase == "confirm" else None
+    params = {"optim.lr_per_256": 0.1 * (number + 1)}
+    journal.append(Ask(**key, params=params, seed=10 * number, of=of))
+    for epoch, score in zip((3, 9), scores, strict=False):
+        metrics = {"train/loss": 1.0, "val/probe_top1": score, "val/knn_top1": score - 0.01}
+        if arm == "ce":
+            metrics["val/head_top1"] = score - 0.02
+        journal.append(
+            Report(**key, epoch=epoch, metrics=metrics, views=100 * epoch, seconds=epoch,
+                   decision="continue")
+        )  # fmt: skip
+    journal.append(End(**key, outcome="completed" if len(scores) == 2 else "stopped"))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    opened = Opened(study="x", space=TREE, commit="abc", versions={"ray": "2"})
+    log = Journal.create(tmp_path / "x" / "events.jsonl", opened)
+    for arm in ("supcon", "ce"):
+        add(log, arm, "search", 0, [0.5, 0.8])
+        add(log, arm, "search", 1, [0.6, 0.9])
+        add(log, arm, "search", 2, [0.4])
+    return log
+
+
+def confirm(journal: Journal, n_seeds: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for arm in ("supcon", "ce"):
+        for number in range(n_seeds):
+            add(journal, arm, "confirm", number, [0.7, 0.85 + 0.01 * number])
+            correct = torch.rand(100, generator=generator) < 0.9
+            names = ["probe", "knn"] + (["head"] if arm == "ce" else [])
+            journal.append(
+                Unsealed(
+                    arm=arm, phase="confirm", number=number, n_images=100,
+                    metrics={f"test/{name}_top1": correct.float().mean().item() for name in names},
+                    correct={name: pack(correct) for name in names},
+                )
+            )  # fmt: skip
+
+
+def test_the_summary_holds_every_documented_fact(journal: Journal) -> None:
+    confirm(journal, 3)
+    summary = write_report(journal)
+    assert json.loads((journal.path.parent / "summary.json").read_text()) == summary
+    assert {"study", "metric", "commit", "versions", "arms", "verdict", "test_evaluations"} <= set(
+        summary
+    )
+    supcon, ce = summary["arms"]["supcon"], summary["arms"]["ce"]
+    assert supcon["trials"] == 3
+    assert supcon["outcomes"] == {"completed": 2, "stopped": 1}
+    assert supcon["best"]["number"] == 1
+    assert supcon["best"]["val"] == {"probe_top1": 0.9, "knn_top1": 0.89}
+    assert supcon["ledger"] == {"epochs": 21, "views": 2100, "train_seconds": 21}
+    assert supcon["confirm"]["val"]["probe_top1"] == pytest.approx([0.85, 0.86, 0.87])
+    assert len(ce["confirm"]["test_head_top1"]) == 3
+    assert "test_head_top1" not in supcon["confirm"]
+    assert summary["verdict"]["n_seeds"] == 3
+    low, high = summary["verdict"]["ci95"]
+    assert low < summary["verdict"]["difference"] < high
+    assert summary["test_evaluations"] == 6
+
+
+@pytest.mark.parametrize("n_seeds", [0, 2])
+def test_fewer_than_three_seeds_give_no_verdict(journal: Journal, n_seeds: int) -> None:
+    confirm(journal, n_seeds)
+    verdict = write_report(journal)["verdict"]
+    assert verdict["difference"] is None
+    assert verdict["text"].startswith("No verdict")
+
+
+def test_the_table_shows_every_classifier_of_every_arm(journal: Journal) -> None:
+    confirm(journal, 3)
+    rows = table(write_report(journal))[1:]
+    assert [row[:2] for row in rows] == [
+        ["supcon", "linear probe"], ["supcon", "kNN"],
+        ["ce", "linear probe"], ["ce", "kNN"], ["ce", "CE head"],
+    ]  # fmt: skip
+    assert rows[0][2:4] == ["90.00", "86.00 +- 1.00"]
+
+
+def test_trials_csv_has_a_row_for_every_trial(journal: Journal) -> None:
+    confirm(journal, 3)
+    write_report(journal)
+    rows = list(csv.DictReader((journal.path.parent / "trials.csv").open()))
+    assert len(rows) == 12
+    first = rows[0]
+    assert (first["arm"], first["phase"], first["number"]) == ("ce", "search", "0")
+    assert (first["outcome"], first["epochs"], first["seed"]) == ("completed", "9", "0")
+    assert first["optim.lr_per_256"] == "0.1"
+    assert rows[-1]["test/probe_top1"] != ""
+
+
+def test_a_study_without_a_finished_trial_still_has_a_report(tmp_path: Path) -> None:
+    opened = Opened(study="x", space=TREE, commit="abc", versions={})
+    log = Journal.create(tmp_path / "x" / "events.jsonl", opened)
+    log.append(Ask(arm="ce", phase="search", number=0, params={}, seed=0))
+    summary = write_report(log)
+    assert summary["arms"]["ce"]["best"] is None
+    assert summary["arms"]["ce"]["outcomes"] == {"unfinished": 1}
+    assert not (tmp_path / "x" / "best").exists()
+
+
+def test_the_exported_config_is_that_of_the_best_trial(journal: Journal, tmp_path: Path) -> None:
+    out = tmp_path / "best.yaml"
+    assert export([str(journal.path.parent), "--arm", "ce", "--out", str(out)]) == 0
+    config = load_config(out)
+    assert config == best_config(journal, "ce")
+    assert (config.loss.name, config.run.seed, config.optim.lr_per_256) == ("ce", 10, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--arm", "cs"], "the study has supcon, ce"), (["--out", "."], "exists already")],
+)
+def test_export_explains_what_it_cannot_do(
+    journal: Journal, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert export([str(journal.path.parent), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bits_come_back_as_they_were_packed() -> None:
+    correct = torch.rand(101, generator=torch.Generator().manual_seed(0)) < 0.5
+    assert unpack(pack(correct), 101).tolist() == correct.tolist()

@@ -1,0 +1,148 @@
+"""The command line: what is wrong is said in one line before Ray starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from search.run import is_plain_name, main, parse_arguments, plan
+
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = str(ROOT / "spaces" / "digits.yaml")
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command, expect exit code 2 and no trace, and return what it said."""
+    assert main(list(arguments)) == 2
+    said = capsys.readouterr().err
+    assert all(line.startswith("error: ") for line in said.splitlines())
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "loss.temprature=1"], "did you mean 'loss.temperature'?"),
+        (["--set", "budget.trails=1"], "did you mean 'budget.trials'?"),
+        (["--set", "run.epochs=many"], "run.epochs must be a valid integer"),
+        (["--set", "params.augment.strength={uniform: [1, 1]}"], "low < high must hold"),
+        (["--set", "epochs"], "must look like dotted.key=value"),
+        (["--epochs", "500"], "budget.total_epochs must be at least run.epochs (500)"),
+        (["--trials", "0"], "budget.trials must be greater than or equal to 1, got 0"),
+        (["--set", "data.batch_size=512"], "at most a quarter of the 1150 training images (287)"),
+        (["--set", "params.data.batch_size={pow2: [32, 512]}"], "at most a quarter"),
+        (["--set", "model.backbone=resnet81"], "similar: resnet18"),
+        (["--set", "data.name=folder"], "data.image_size must be given for data.name folder"),
+        (["--gpus-per-trial", "0.25"], "a trial wants 0.25 GPU, this machine has no GPU"),
+        (["--cpus-per-trial", "999"], "resources.cpu: a trial wants 999 CPUs"),
+        (["--name", "../x"], "--name ../x: letters, digits"),
+        (["--results", f"{__file__}/x"], "cannot be written"),
+        (["--resume"], "holds no study of 'digits'"),
+        (["--resume", "--name", "x"], "there is no such study"),
+        (["--resume", "--trials", "3"], "budget.trials was given"),
+    ],
+)
+def test_a_bad_command_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert message in refuse(capsys, "--space", DIGITS, "--results", str(tmp_path), *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_space_names_the_nearest_file(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refuse(capsys, "--space", str(ROOT / "spaces" / "digit.yaml"))
+    assert "there is no such file; did you mean 'digits.yaml'?" in said
+
+
+def folder_space(tmp_path: Path) -> list[str]:
+    """A space over a small folder of images, as arguments."""
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 20), ("test", 3)):
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{i}.png")
+    space: dict[str, Any] = {
+        "base": {
+            "data": {"name": "folder", "root": str(tmp_path / "images"), "image_size": 16,
+                     "batch_size": 8},
+            "model": {"backbone": "test_resnet", "stem": "full"}, "run": {"epochs": 2},
+        },
+        "params": {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
+        "budget": {"trials": 2}, "scheduler": {"asha": {"grace": 1}},
+    }  # fmt: skip
+    (tmp_path / "images.yaml").write_text(yaml.safe_dump(space))
+    return ["--space", str(tmp_path / "images.yaml"), "--results", str(tmp_path / "results")]
+
+
+def test_a_broken_image_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = folder_space(tmp_path)
+    (tmp_path / "images" / "train" / "cat" / "7.png").write_bytes(b"not an image")
+    assert "cat/7.png: not a readable image" in refuse(capsys, *arguments)
+
+
+def test_a_class_with_one_image_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = folder_space(tmp_path)
+    lonely = tmp_path / "images" / "train" / "emu"
+    lonely.mkdir()
+    Image.new("RGB", (20, 20)).save(lonely / "0.png")
+    assert "class 'emu' has 1 training image(s)" in refuse(capsys, *arguments)
+
+
+def test_missing_data_says_where_to_put_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = folder_space(tmp_path)
+    said = refuse(capsys, *arguments, "--set", f"data.root={tmp_path}/nowhere")
+    assert f"data.root: {tmp_path}/nowhere/train is missing" in said
+
+
+def test_debug_shows_the_trace() -> None:
+    command = [sys.executable, "search/run.py", "--space", "none.yaml", "--debug"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_an_existing_study_is_never_overwritten(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits-2").mkdir()
+    options = parse_arguments(["--space", DIGITS, "--results", str(tmp_path)])
+    assert plan(options)[0] == tmp_path / "digits-3"
+    said = refuse(capsys, "--space", DIGITS, "--results", str(tmp_path), "--name", "digits")
+    assert "exists; continue it with --resume, remove it" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("digits-2", True),
+        ("a.b_c", True),
+        ("", False),
+        ("..", False),
+        ("a/b", False),
+        ("a b", False),
+    ],
+)
+def test_a_study_name_stays_inside_the_results_folder(name: str, expected: bool) -> None:
+    assert is_plain_name(name) is expected
+
+
+def test_planning_imports_neither_ray_nor_torch() -> None:
+    code = "import search.run, sys; sys.exit(bool({'ray', 'torch', 'optuna'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

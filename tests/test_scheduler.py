@@ -1,0 +1,108 @@
+"""ASHA's decision, and that rungs are read off the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search.events import Ask, Journal, Opened
+from search.scheduler import LoggedAsha, passes
+from search.space import parse_space
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "expected"),
+    [
+        (0.5, [], True),  # the first at a rung always passes
+        (0.5, [0.6], False),  # of two, the best one
+        (0.7, [0.6], True),
+        (0.5, [0.6, 0.7, 0.1, 0.1, 0.1], False),  # of six, the best two
+        (0.65, [0.6, 0.7, 0.1, 0.1, 0.1], True),
+        (0.6, [0.6], True),  # a tie with the best passes
+        (float("nan"), [], False),  # what is not finite never passes
+        (float("inf"), [], False),
+    ],
+)
+def test_a_trial_passes_a_rung_if_it_is_among_the_best_third(
+    value: float, others: list[float], expected: bool
+) -> None:
+    assert passes(value, others, reduction=3) is expected
+
+
+def study(path: Path) -> LoggedAsha:
+    tree = {
+        "name": "x", "base": {"run": {"epochs": 9}}, "budget": {"trials": 9},
+        "params": {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
+        "scheduler": {"asha": {"grace": 3, "reduction": 3}},
+    }  # fmt: skip
+    opened = Opened(study="x", space=tree, commit="", versions={})
+    journal = Journal.create(path / "s" / "events.jsonl", opened)
+    for arm in ("supcon", "ce"):
+        for number in range(3):
+            journal.append(Ask(arm=arm, phase="search", number=number, params={}, seed=0))
+    return LoggedAsha(parse_space(tree, "x"), journal)
+
+
+def trial(number: int, arm: str = "ce") -> Any:
+    return SimpleNamespace(config={"arm": arm, "phase": "search", "number": number})
+
+
+def result(epoch: int, score: float, **more: Any) -> dict[str, Any]:
+    metrics = [("val/probe_top1", score)]
+    return {"epoch": epoch, "metrics": metrics, "views": 10, "seconds": 1.0} | more
+
+
+def test_trials_are_compared_within_their_arm(tmp_path: Path) -> None:
+    asha = study(tmp_path)
+    assert asha.on_trial_result(None, trial(0), result(3, 0.9)) == "CONTINUE"
+    assert asha.on_trial_result(None, trial(1), result(3, 0.8)) == "STOP"
+    assert asha.on_trial_result(None, trial(0, "supcon"), result(3, 0.5)) == "CONTINUE"
+    assert asha.journal.trials["ce", "search", 1].outcome == "stopped"
+
+
+def test_rungs_survive_a_restart(tmp_path: Path) -> None:
+    asha = study(tmp_path)
+    asha.on_trial_result(None, trial(0), result(3, 0.9))
+    restarted = LoggedAsha(asha.space, Journal.open(asha.journal.path))
+    assert restarted.on_trial_result(None, trial(1), result(3, 0.8)) == "STOP"
+
+
+def test_a_record_that_a_resumed_trial_repeats_is_decided_on_once(tmp_path: Path) -> None:
+    asha = study(tmp_path)
+    asha.on_trial_result(None, trial(0), result(3, 0.8))
+    asha.on_trial_result(None, trial(1), result(3, 0.9))
+    n_events = len(asha.journal.events)
+    assert asha.on_trial_result(None, trial(0), result(3, 0.8)) == "CONTINUE"
+    assert len(asha.journal.events) == n_events
+
+
+def test_a_trial_killed_between_its_decision_and_its_end_is_ended(tmp_path: Path) -> None:
+    asha = study(tmp_path)
+    asha.on_trial_result(None, trial(0), result(3, 0.9))
+    asha.on_trial_result(None, trial(1), result(3, 0.8))
+    lines = asha.journal.path.read_text().splitlines(keepends=True)
+    asha.journal.path.write_text("".join(lines[:-1]))  # without trial 1's end
+    restarted = LoggedAsha(asha.space, Journal.open(asha.journal.path))
+    assert restarted.on_trial_result(None, trial(1), result(3, 0.8)) == "STOP"
+    assert restarted.journal.trials["ce", "search", 1].outcome == "stopped"
+    assert restarted.journal.trials["ce", "search", 1].epochs == 3
+
+
+@pytest.mark.parametrize("outcome", ["completed", "diverged", "infeasible", "failed"])
+def test_every_way_to_be_done_is_one_outcome(tmp_path: Path, outcome: str) -> None:
+    asha = study(tmp_path)
+    asha.on_trial_complete(None, trial(0), result(9, 0.9, outcome=outcome, detail="why"))
+    ended = asha.journal.trials["ce", "search", 0]
+    assert ended.outcome == outcome
+    assert ended.epochs == (9 if outcome == "completed" else 0)
+    assert ended.end is not None
+    assert ended.end.detail == "why"
+
+
+def test_a_trial_whose_worker_keeps_dying_has_failed(tmp_path: Path) -> None:
+    asha = study(tmp_path)
+    asha.on_trial_error(None, trial(2))
+    assert asha.journal.trials["ce", "search", 2].outcome == "failed"

@@ -1,0 +1,159 @@
+"""Suggestions are a function of seed, arm, number and log; arms share the budget evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from search.events import Ask, End, Journal, Opened, Outcome, Report
+from search.searcher import SearchPlan, Suggester, decode, encode, to_optuna
+from search.space import Distribution, Space, parse_space
+
+TREE: dict[str, Any] = {
+    "name": "x", "base": {"run": {"epochs": 9}}, "budget": {"total_epochs": 60},
+    "params": {
+        "optim.lr_per_256": {"loguniform": [0.01, 1]},
+        "loss.temperature": {"uniform": [0.05, 0.5]},
+        "data.batch_size": {"pow2": [16, 256]},
+        "model.head": {"choice": ["mlp", "linear"]},
+    },
+    "scheduler": {"asha": {"grace": 3, "reduction": 3}},
+}  # fmt: skip
+
+
+def study(path: Path, **changes: Any) -> tuple[Space, Journal]:
+    tree = TREE | changes
+    opened = Opened(study="x", space=tree, commit="", versions={})
+    return parse_space(tree, "x"), Journal.create(path / "s" / "events.jsonl", opened)
+
+
+def finish(journal: Journal, ask: Ask, score: float, outcome: Outcome = "completed") -> None:
+    epoch = 9 if outcome == "completed" else 3
+    key = {"arm": ask.arm, "phase": ask.phase, "number": ask.number}
+    if outcome in ("completed", "stopped"):
+        metrics = {"val/probe_top1": score}
+        journal.append(
+            Report(**key, epoch=epoch, metrics=metrics, views=1, seconds=1, decision="done")
+        )
+    journal.append(End(**key, outcome=outcome))
+
+
+def quality(ask: Ask) -> float:
+    return 1 - abs(ask.params["optim.lr_per_256"] - 0.3)
+
+
+def run_plan(plan: Callable[[], Ask | None], journal: Journal, n: int) -> list[Ask]:
+    asks = []
+    for _ in range(n):
+        ask = plan()
+        if ask is None:
+            break
+        journal.append(ask)
+        finish(journal, ask, quality(ask), "completed" if ask.number % 3 == 0 else "stopped")
+        asks.append(ask)
+    return asks
+
+
+def drawn(asks: list[Ask]) -> list[tuple[Any, ...]]:
+    return [(ask.arm, ask.number, ask.params, ask.seed) for ask in asks]
+
+
+def test_the_same_seed_draws_the_same_trials_and_another_seed_others(tmp_path: Path) -> None:
+    studies = [study(tmp_path / name, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))]
+    a, b, c = (drawn(run_plan(SearchPlan(*s), s[1], 24)) for s in studies)
+    assert a == b
+    assert a != c
+
+
+def test_a_restart_at_any_point_changes_no_suggestion(tmp_path: Path) -> None:
+    space, journal = study(tmp_path / "whole")
+    expected = drawn(run_plan(SearchPlan(space, journal), journal, 26))
+    space, journal = study(tmp_path / "parts")
+    parts = []
+    for _ in range(26):  # a new plan over the reopened log for every single trial
+        journal = Journal.open(journal.path)
+        parts += run_plan(SearchPlan(space, journal), journal, 1)
+    assert drawn(parts) == expected
+
+
+def test_no_suggestion_is_made_twice(tmp_path: Path) -> None:
+    space, journal = study(tmp_path)
+    rates = [
+        a.params["optim.lr_per_256"] for a in run_plan(SearchPlan(space, journal), journal, 26)
+    ]
+    assert len(set(rates)) == len(rates)
+
+
+def test_an_arm_that_has_spent_less_comes_next(tmp_path: Path) -> None:
+    space, journal = study(tmp_path)
+    plan = SearchPlan(space, journal)
+    first = plan()
+    assert first is not None
+    assert first.arm == "supcon"
+    journal.append(first)
+    second = plan()
+    assert second is not None
+    assert second.arm == "ce"  # none has reported, so the arm with fewer trials
+    journal.append(second)
+    finish(journal, first, 0.5, "stopped")
+    finish(journal, second, 0.5, "completed")
+    third = plan()
+    assert third is not None
+    assert third.arm == "supcon"  # 3 epochs against 9
+
+
+def test_an_arm_starts_trials_until_its_epochs_are_spent(tmp_path: Path) -> None:
+    space, journal = study(tmp_path)
+    asks = run_plan(SearchPlan(space, journal), journal, 100)
+    for arm in ("supcon", "ce"):
+        last = [ask for ask in asks if ask.arm == arm][-1]
+        spent_before = journal.epochs_spent(arm) - (9 if last.number % 3 == 0 else 3)
+        assert spent_before < 60 <= journal.epochs_spent(arm)
+
+
+def test_the_cap_on_trials_ends_an_arm_too(tmp_path: Path) -> None:
+    space, journal = study(tmp_path, budget={"trials": 4})
+    asks = run_plan(SearchPlan(space, journal), journal, 100)
+    assert [sum(ask.arm == arm for ask in asks) for arm in ("supcon", "ce")] == [4, 4]
+
+
+def test_the_sampler_learns_from_scores(tmp_path: Path) -> None:
+    space, journal = study(tmp_path, budget={"trials": 40}, arms={"ce": {"loss.name": "ce"}})
+    asks = run_plan(SearchPlan(space, journal), journal, 40)
+    early, late = asks[:10], asks[-10:]
+    assert sum(map(quality, late)) / 10 > sum(map(quality, early)) / 10 + 0.05
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [("completed", "COMPLETE"), ("stopped", "PRUNED"), ("infeasible", "PRUNED"),
+     ("diverged", "PRUNED"), ("failed", "FAIL")],
+)  # fmt: skip
+def test_each_outcome_is_told_to_optuna_for_what_it_is(
+    tmp_path: Path, outcome: Outcome, state: str
+) -> None:
+    space, journal = study(tmp_path)
+    suggester = Suggester(space, "ce", journal)
+    ask = Ask(arm="ce", phase="search", number=0, params=suggester.suggest(0), seed=0)
+    journal.append(ask)
+    finish(journal, ask, 0.7, outcome)
+    suggester.suggest(1)
+    told = suggester.study.trials[0]
+    assert told.state == optuna.trial.TrialState[state]
+    assert told.value == (0.7 if outcome in ("completed", "stopped") else None)
+
+
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [({"pow2": [16, 256]}, 64), ({"uniform": [0, 1]}, 0.3), ({"choice": ["a", "b"]}, "b"),
+     ({"logint": [1, 9]}, 4)],
+)  # fmt: skip
+def test_a_value_comes_back_from_optuna_as_it_was(pair: dict[str, Any], value: Any) -> None:
+    distribution = Distribution.model_validate(pair)
+    coded = encode(distribution, value)
+    assert decode(distribution, coded) == value
+    assert to_optuna(distribution)._contains(to_optuna(distribution).to_internal_repr(coded))
