@@ -60,10 +60,6 @@ class LoggedAsha(FIFOScheduler):
             self._log_report(key, result, "done")
         self._log_end(key, outcome, result.get("detail", ""))
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A trial's worker died more often than it is restarted."""
-        self._log_end(trial_id(trial), "failed", "its worker process died")
-
     def _decide(self, key: TrialId, result: dict[str, Any]) -> Decision:
         arm, phase, _ = key
         epoch, value = result["epoch"], dict(result["metrics"])[SELECTION_METRIC]

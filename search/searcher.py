@@ -156,6 +156,7 @@ class TrialSource(Searcher):
         super().__init__()
         self.space, self.journal, self.next_trial = space, journal, next_trial
         self.unfinished = list(unfinished)
+        self.handed_out: dict[str, Ask] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The config of Ray's next trial, or FINISHED."""
@@ -167,6 +168,7 @@ class TrialSource(Searcher):
                 return Searcher.FINISHED
             self.journal.append(new)
             ask = new
+        self.handed_out[trial_id] = ask
         config = self.space.trial_config(ask.arm, ask.params, ask.seed)
         return {
             "arm": ask.arm,
@@ -179,7 +181,21 @@ class TrialSource(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing to do: the suggesters read the log."""
+        """Log a trial that Ray has given up; it says so here only, not at each of its restarts.
+
+        How trials end otherwise is logged by the scheduler, and the suggesters read the log.
+        """
+        ask = self.handed_out[trial_id]
+        if error and self.journal.trials[ask.trial].end is None:
+            self.journal.append(
+                End(
+                    arm=ask.arm,
+                    phase=ask.phase,
+                    number=ask.number,
+                    outcome="failed",
+                    detail="its worker process kept dying",
+                )
+            )
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the log is the state."""

@@ -100,9 +100,3 @@ def test_every_way_to_be_done_is_one_outcome(tmp_path: Path, outcome: str) -> No
     assert ended.epochs == (9 if outcome == "completed" else 0)
     assert ended.end is not None
     assert ended.end.detail == "why"
-
-
-def test_a_trial_whose_worker_keeps_dying_has_failed(tmp_path: Path) -> None:
-    asha = study(tmp_path)
-    asha.on_trial_error(None, trial(2))
-    assert asha.journal.trials["ce", "search", 2].outcome == "failed"

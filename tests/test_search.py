@@ -136,6 +136,34 @@ def test_a_killed_search_resumes_to_the_same_story(
     assert after == story(whole[0])
 
 
+def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(
+    whole: tuple[Path, str], home: Path, tmp_path: Path
+) -> None:
+    process = start(home, tmp_path, *SMALL)
+    log = tmp_path / "digits" / "events.jsonl"
+    wait_for(process, log, lambda text: '"event":"report"' in text)
+    os.kill(worker_of(process.pid), signal.SIGKILL)
+    code, output = finish(process)
+    assert code == 0, output
+    assert story(tmp_path / "digits") == story(whole[0])
+
+
+def worker_of(driver: int) -> int:
+    """The process that trains for a driver: a descendant that Ray named after the trainable."""
+    lines = subprocess.run(
+        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[1:]
+    rows = [line.split(maxsplit=2) for line in lines]
+    parent = {int(pid): int(ppid) for pid, ppid, *_ in rows}
+    for pid, _, *args in rows:
+        ancestor = int(pid)
+        while ancestor in parent and ancestor != driver:
+            ancestor = parent[ancestor]
+        if ancestor == driver and args and "Trainable" in args[0]:
+            return int(pid)
+    raise AssertionError("no worker is training")
+
+
 def test_ctrl_c_stops_cleanly_with_a_report_and_can_be_resumed(home: Path, tmp_path: Path) -> None:
     process = start(home, tmp_path, *SMALL, "--name", "mine")
     log = tmp_path / "mine" / "events.jsonl"

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from search.events import Ask, End, Journal, Opened, Outcome, Report
-from search.searcher import SearchPlan, Suggester, decode, encode, to_optuna
+from search.searcher import SearchPlan, Suggester, TrialSource, decode, encode, to_optuna
 from search.space import Distribution, Space, parse_space
 
 TREE: dict[str, Any] = {
@@ -157,3 +157,23 @@ def test_a_value_comes_back_from_optuna_as_it_was(pair: dict[str, Any], value: A
     coded = encode(distribution, value)
     assert decode(distribution, coded) == value
     assert to_optuna(distribution)._contains(to_optuna(distribution).to_internal_repr(coded))
+
+
+def test_a_trial_whose_worker_keeps_dying_has_failed(tmp_path: Path) -> None:
+    space, journal = study(tmp_path)
+    source = TrialSource(space, journal, [], SearchPlan(space, journal))
+    assert source.suggest("ray-1") != "FINISHED"
+    source.on_trial_complete("ray-1", error=True)
+    assert [trial.outcome for trial in journal.of("supcon")] == ["failed"]
+
+
+def test_unfinished_trials_are_handed_out_before_new_ones(tmp_path: Path) -> None:
+    space, journal = study(tmp_path, budget={"trials": 1})
+    plan = SearchPlan(space, journal)
+    first = plan()
+    assert first is not None
+    journal.append(first)
+    source = TrialSource(space, journal, [first], SearchPlan(space, journal))
+    handed_out = [source.suggest(f"ray-{i}") for i in range(3)]
+    names = [trial["name"] if isinstance(trial, dict) else trial for trial in handed_out]
+    assert names == ["supcon-0", "ce-0", "FINISHED"]
