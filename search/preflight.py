@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,12 +16,12 @@ from supcon.parsing import UserError
 from supcon.train import network_for
 
 
-def check_all(space: Space, *, is_local: bool) -> Splits:
+def check_all(space: Space, address: str | None) -> Splits:
     """The images of the study, after every check; what is wrong is told all at once.
 
     Args:
         space: the search space.
-        is_local: whether trials run on this machine rather than on a cluster.
+        address: the cluster that trials run on; None: this machine.
 
     Raises:
         UserError: with a line for the machine and one for the data, as the case may be.
@@ -31,13 +32,29 @@ def check_all(space: Space, *, is_local: bool) -> Splits:
     except UserError as error:
         problems.append(str(error))
     try:
-        if is_local:
+        if address is None:
             check_machine(space)
+        else:
+            check_address(address)
     except UserError as error:
         problems.append(str(error))
     if problems or data is None:
         raise UserError("\n".join(problems))
     return data
+
+
+def check_address(address: str) -> None:
+    """Whether something listens at HOST:PORT; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return  # `auto`: Ray finds out by itself, at once
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: nothing answers there ({error}); start Ray with `ray start "
+            f"--head`, or leave --address out for a local one"
+        ) from None
 
 
 def check_machine(space: Space) -> None:

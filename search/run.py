@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import shutil
 import subprocess
 import sys
 import traceback
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     from search.events import Journal, Opened
     from search.preflight import check_all, describe
 
-    data = check_all(space, is_local=options.address is None)
+    data = check_all(space, options.address)
     if options.resume:
         journal = Journal.open(folder / "events.jsonl")
     else:
@@ -93,7 +94,12 @@ def run(options: argparse.Namespace) -> int:
                 f"--results {options.results}: cannot be written to ({error})"
             ) from error
     print(f"study     {folder}", *describe(space, data), sep="\n", flush=True)
-    is_interrupted = execute(space, journal, data, options.address)
+    try:
+        is_interrupted = execute(space, journal, data, options.address)
+    except UserError:
+        if len(journal.events) == 1:  # nothing has happened in this study: leave nothing behind
+            shutil.rmtree(folder)
+        raise
     return conclude(journal, is_interrupted)
 
 

@@ -42,6 +42,7 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--set", "model.backbone=resnet81"], "similar: resnet18"),
         (["--set", "data.name=folder"], "data.image_size must be given for data.name folder"),
         (["--gpus-per-trial", "0.25"], "a trial wants 0.25 GPU, this machine has no GPU"),
+        (["--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nothing answers there"),
         (["--cpus-per-trial", "999"], "resources.cpu: a trial wants 999 CPUs"),
         (["--name", "../x"], "--name ../x: letters, digits"),
         (["--results", f"{__file__}/x"], "cannot be written"),
