@@ -79,6 +79,19 @@ def load_test(config: DataConfig) -> Split:
     return _load_named(config, "test")[0]
 
 
+def channel_statistics(split: Split) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over all pixels, pixel values in [0, 1]."""
+    value = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(split.images.shape[3]):
+        counts = np.bincount(split.images[..., channel].ravel(), minlength=256)
+        share = counts / counts.sum()
+        mean.append(float((share * value).sum()))
+        deviation = float(np.sqrt((share * (value - mean[-1]) ** 2).sum()))
+        std.append(max(deviation, 1e-2))  # a constant channel stays constant
+    return mean, std
+
+
 def check_batch_size(batch_size: int, n_train: int) -> None:
     """The last, incomplete batch of an epoch is dropped; a large batch would drop most images."""
     if batch_size > n_train // 4:

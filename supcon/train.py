@@ -22,7 +22,7 @@ from supcon.augment import ViewBatches, load_views, resolve
 from supcon.averaging import Averages, reestimate_batchnorm
 from supcon.checkpoint import check_same_config, load_state, save_atomic
 from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
-from supcon.data import Split, Splits, check_batch_size
+from supcon.data import Split, Splits, channel_statistics, check_batch_size
 from supcon.device import pick_device, precision_tools
 from supcon.evaluate import accuracy, embed, knn_predict
 from supcon.losses import cross_entropy, supcon_loss
@@ -268,7 +268,7 @@ class Run:
 
 def network_for(config: Config, data: Splits) -> Network:
     """The network to train, with normalisation from the training images."""
-    mean, std = _channel_statistics(data.train)
+    mean, std = (torch.tensor(values).float() for values in channel_statistics(data.train))
     return build_network(
         config.model,
         config.loss.name,
@@ -277,18 +277,6 @@ def network_for(config: Config, data: Splits) -> Network:
         mean=mean,
         std=std,
     )
-
-
-def _channel_statistics(split: Split) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over the training images, pixels in [0, 1]."""
-    value = np.arange(256) / 255
-    mean, std = [], []
-    for channel in range(split.images.shape[3]):
-        share = np.bincount(split.images[..., channel].ravel(), minlength=256)
-        share = share / share.sum()
-        mean.append((share * value).sum())
-        std.append(max(np.sqrt((share * (value - mean[-1]) ** 2).sum()), 1e-2))
-    return torch.tensor(mean).float(), torch.tensor(std).float()
 
 
 def _objective(config: LossConfig) -> Callable[[Tensor, Tensor], Tensor]:
