@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from search.events import Ask, Journal, Trial, Unsealed
-from search.progress import best_trial
 from search.space import Space
 from supcon.data import Splits, load_test
 from supcon.device import pick_device
@@ -31,7 +30,7 @@ class ConfirmPlan:
         """The next run, or None when each winner has its seeds."""
         for number in range(self.space.confirm.seeds):
             for arm in self.space.arms:
-                winner = best_trial(self.journal, arm)
+                winner = self.journal.best(arm)
                 if winner is not None and len(self.journal.of(arm, "confirm")) == number:
                     return Ask(
                         arm=arm,

@@ -6,12 +6,13 @@ the report are all read off the same list, live or after a restart: there is no 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -46,7 +47,7 @@ class _TrialEvent(_Event):
     number: int
 
     @property
-    def trial(self) -> TrialId:
+    def key(self) -> TrialId:
         """What tells trials apart."""
         return self.arm, self.phase, self.number
 
@@ -78,6 +79,8 @@ class End(_TrialEvent):
 
     event: Literal["end"] = "end"
     outcome: Outcome
+    epochs: int = 0
+    """Epochs trained, also those after the last report."""
     detail: str = ""
 
 
@@ -91,8 +94,8 @@ class Unsealed(_TrialEvent):
     """Classifier -> which images it got right: bits packed in image order, base64."""
 
 
-Event = Annotated[Opened | Ask | Report | End | Unsealed, Field(discriminator="event")]
-_ADAPTER: TypeAdapter[Opened | Ask | Report | End | Unsealed] = TypeAdapter(Event)
+Event = Opened | Ask | Report | End | Unsealed
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
 @dataclass
@@ -117,8 +120,9 @@ class Trial:
 
     @property
     def epochs(self) -> int:
-        """Epochs trained, as far as reported."""
-        return self.reports[-1].epoch if self.reports else 0
+        """Epochs trained, as far as known; a trial that has ended has cost at least one."""
+        reported = self.reports[-1].epoch if self.reports else 0
+        return max(reported, self.end.epochs, 1) if self.end else reported
 
     @property
     def score(self) -> float:
@@ -129,49 +133,85 @@ class Trial:
 class Journal:
     """The event log of a study, in a file and in memory."""
 
-    def __init__(self, path: Path, events: Iterable[Any] = ()) -> None:
-        """Use `create` or `open`."""
+    def __init__(self, path: Path) -> None:
+        """An empty log; use `create` or `open`."""
         self.path = path
-        self.events: list[Opened | Ask | Report | End | Unsealed] = []
+        self.events: list[Event] = []
         self.trials: dict[TrialId, Trial] = {}
-        self.listeners: list[Callable[[Any], None]] = []
-        for event in events:
-            self._fold(event)
+        self.listeners: list[Callable[[Event], None]] = []
+        self.lock: BinaryIO | None = None
 
     @classmethod
     def create(cls, path: Path, opened: Opened) -> Journal:
-        """Start a new log in a folder that does not exist yet."""
+        """Start a new log, to be written by this process, in a folder that does not exist yet."""
         path.parent.mkdir(parents=True)
+        path.touch()
         journal = cls(path)
+        journal.claim()
         journal.append(opened)
         return journal
 
     @classmethod
-    def open(cls, path: Path) -> Journal:
-        """Read a log. A torn last line, left by a kill, is cut off the file.
+    def open(cls, path: Path, *, to_write: bool = False) -> Journal:
+        """Read a log; a torn last line, left by a kill, does not count.
+
+        Args:
+            path: the file.
+            to_write: claim the study for this process, and cut a torn last line off the file.
 
         Raises:
-            UserError: there is no log, or a line other than a torn last one is damaged.
+            UserError: there is no log, a line other than a torn last one is damaged, or another
+                process has claimed the study.
         """
+        journal = cls(path)
+        if to_write:
+            journal.claim()
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{path}: there is no such study") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error})") from None
         whole, newline, torn = content.rpartition(b"\n")
-        if torn:
+        if torn and to_write:
             os.truncate(path, len(content) - len(torn))
-        events = []
         for number, line in enumerate(whole.split(b"\n") if newline else [], start=1):
             try:
-                events.append(_ADAPTER.validate_json(line))
-            except ValidationError as error:
+                journal._fold(_ADAPTER.validate_json(line))
+            except (ValidationError, KeyError) as error:
+                why = f"no such trial: {error}"
+                if isinstance(error, ValidationError):
+                    why = error.errors()[0]["msg"]
                 raise UserError(
-                    f"{path}: line {number} is damaged ({error.errors()[0]['msg']}); restore the "
-                    f"file from a backup, or remove the study"
+                    f"{path}: line {number} is damaged ({why}); restore the file from a backup, or "
+                    f"remove the study"
                 ) from None
-        if not events or not isinstance(events[0], Opened):
+        if not journal.events or not isinstance(journal.events[0], Opened):
             raise UserError(f"{path}: does not begin with the opening of a study; remove the study")
-        return cls(path, events)
+        return journal
+
+    def claim(self) -> None:
+        """Keep other processes from writing, until this one ends.
+
+        Raises:
+            UserError: another process has claimed the study.
+        """
+        try:
+            self.lock = self.path.open("ab")
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{self.path}: another process is working on this study; wait for it or stop it"
+            ) from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{self.path}: there is no such study") from None
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error})") from None
+
+    def close(self) -> None:
+        """Give the claim back."""
+        if self.lock is not None:
+            self.lock.close()
 
     @property
     def opened(self) -> Opened:
@@ -180,12 +220,17 @@ class Journal:
         assert isinstance(first, Opened)
         return first
 
-    def append(self, event: Opened | Ask | Report | End | Unsealed) -> None:
+    def append(self, event: Event) -> None:
         """Write the event to disk, then let everybody know."""
         with self.path.open("ab") as file:
-            file.write(event.model_dump_json().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            end = file.seek(0, os.SEEK_END)
+            try:
+                file.write(event.model_dump_json().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:  # a full disk: half a line would spoil the one after it
+                os.truncate(self.path, end)
+                raise
         self._fold(event)
         for listener in self.listeners:
             listener(event)
@@ -195,22 +240,27 @@ class Journal:
         chosen = [t for t in self.trials.values() if (t.ask.arm, t.ask.phase) == (arm, phase)]
         return sorted(chosen, key=lambda trial: trial.ask.number)
 
+    def best(self, arm: str) -> Trial | None:
+        """The arm's winner: the best score at full length; ties go to the earlier trial."""
+        completed = [t for t in self.of(arm) if t.outcome == "completed" and t.reports]
+        return max(completed, key=lambda trial: trial.score, default=None)
+
     def unfinished(self, phase: Phase) -> list[Trial]:
         """Trials of a phase that were started and have not ended."""
         return [t for t in self.trials.values() if t.end is None and t.ask.phase == phase]
 
     def epochs_spent(self, arm: str) -> int:
-        """Epochs that an arm's search trials have reported."""
+        """Epochs that an arm's search trials have trained, as far as known."""
         return sum(trial.epochs for trial in self.of(arm))
 
-    def _fold(self, event: Opened | Ask | Report | End | Unsealed) -> None:
+    def _fold(self, event: Event) -> None:
         self.events.append(event)
         match event:
             case Ask():
-                self.trials[event.trial] = Trial(event)
+                self.trials[event.key] = Trial(event)
             case Report():
-                self.trials[event.trial].reports.append(event)
+                self.trials[event.key].reports.append(event)
             case End():
-                self.trials[event.trial].end = event
+                self.trials[event.key].end = event
             case Unsealed():
-                self.trials[event.trial].tested = event
+                self.trials[event.key].tested = event

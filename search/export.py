@@ -13,10 +13,9 @@ if __name__ == "__main__":  # as in run.py: our packages are found from any fold
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from search.events import Journal
-from search.progress import best_trial
 from search.space import parse_space
 from supcon.config import Config, dump_config
-from supcon.parsing import UserError
+from supcon.parsing import UserError, show_error
 
 
 def best_config(journal: Journal, arm: str) -> Config:
@@ -28,7 +27,7 @@ def best_config(journal: Journal, arm: str) -> Config:
     space = parse_space(journal.opened.space, str(journal.path))
     if arm not in space.arms:
         raise UserError(f"--arm {arm}: the study has {', '.join(space.arms)}")
-    best = best_trial(journal, arm)
+    best = journal.best(arm)
     if best is None:
         raise UserError(
             f"{journal.path}: no trial of {arm} was trained to the end; resume the study"
@@ -50,9 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         out = options.out or Path(f"{options.arm}.yaml")
         if out.exists():
             raise UserError(f"--out {out}: exists already; remove it or choose another name")
-        out.write_text(dump_config(config), encoding="utf-8")
+        try:
+            out.write_text(dump_config(config), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be written ({error})") from error
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        show_error(error)
         return 2
     print(f"wrote {out}; train it with: python -m supcon train {out}")
     return 0

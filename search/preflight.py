@@ -11,7 +11,8 @@ import torch
 
 from search.space import Space
 from supcon.config import Config
-from supcon.data import Splits, check_batch_size, load_splits
+from supcon.data import Splits, check_batch_size, check_test, load_splits
+from supcon.device import pick_device
 from supcon.parsing import UserError
 from supcon.train import network_for
 
@@ -63,6 +64,8 @@ def check_machine(space: Space) -> None:
     Raises:
         UserError: naming the resource, what is wanted and what there is.
     """
+    for arm in space.arms:
+        pick_device(space.arm_config(arm).run.device)
     want = space.resources
     cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
     if want.gpu > gpus:
@@ -89,6 +92,7 @@ def load_checked_data(space: Space) -> Splits:
         UserError: images missing or broken, a batch too large, a backbone that cannot be built.
     """
     data = load_splits(space.config.data)
+    check_test(space.config.data)
     for arm in space.arms:
         params = space.arm_params(arm)
         drawn = params.get("data.batch_size")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.events import Ask, End, Journal, Report, Trial, Unsealed
+from search.events import Ask, End, Journal, Report, Unsealed
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 
@@ -21,14 +21,14 @@ class Progress:
         """A listener for `Journal.listeners`."""
         match event:
             case Ask():
-                self._say(event.trial, "start", show_params(event.params))
+                self._say(event.key, "start", show_params(event.params))
             case Report() if event.decision == "continue":
-                self._say(event.trial, "rung", self._score(event))
+                self._say(event.key, "rung", self._score(event))
             case End():
-                self._say(event.trial, event.outcome, self._ending(event))
+                self._say(event.key, event.outcome, self._ending(event))
             case Unsealed():
                 scores = "  ".join(f"{name} {value:.2%}" for name, value in event.metrics.items())
-                self._say(event.trial, "tested", scores)
+                self._say(event.key, "tested", scores)
 
     def _say(self, key: Any, what: str, text: str) -> None:
         seconds = int(time.monotonic() - self.started)
@@ -40,7 +40,7 @@ class Progress:
         return f"epoch {report.epoch:>3d}/{epochs}  probe {report.metrics[SELECTION_METRIC]:.2%}"
 
     def _ending(self, end: End) -> str:
-        trial = self.journal.trials[end.trial]
+        trial = self.journal.trials[end.key]
         parts = [self._score(trial.reports[-1])] if trial.reports else []
         if end.detail:
             parts.append(end.detail)
@@ -49,17 +49,11 @@ class Progress:
         return "   ".join(parts)
 
     def _standing(self, arm: str) -> str:
-        best = best_trial(self.journal, arm)
+        best = self.journal.best(arm)
         lead = f"best {best.score:.2%} ({best.name})" if best else "no full-length trial yet"
         total = self.space.budget.total_epochs
         spent = self.journal.epochs_spent(arm)
         return f"| {arm}: {lead}, {spent}{f'/{total}' if total else ''} epochs"
-
-
-def best_trial(journal: Journal, arm: str) -> Trial | None:
-    """The arm's winner: the best selection metric at full length; ties go to the earlier trial."""
-    completed = [trial for trial in journal.of(arm) if trial.outcome == "completed"]
-    return max(completed, key=lambda trial: trial.score, default=None)
 
 
 def show_params(params: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from search.confirm import confirmed, unpack
 from search.events import Journal, Trial
 from search.export import best_config
-from search.progress import best_trial, show_params
+from search.progress import show_params
 from search.space import Space, parse_space
 from search.verdict import MIN_SEEDS, Difference, compare, sentence
 from supcon.config import SELECTION_METRIC, dump_config
@@ -32,7 +32,7 @@ def write_report(journal: Journal) -> dict[str, Any]:
     _write(folder / "report.md", markdown(space, summary))
     _write(folder / "trials.csv", trials_csv(space, journal))
     for arm in space.arms:
-        if best_trial(journal, arm) is not None:
+        if journal.best(arm) is not None:
             _write(folder / "best" / f"{arm}.yaml", dump_config(best_config(journal, arm)))
     return summary
 
@@ -59,7 +59,7 @@ def summarise(space: Space, journal: Journal) -> dict[str, Any]:
 
 def _summarise_arm(journal: Journal, arm: str) -> dict[str, Any]:
     trials, runs = journal.of(arm), confirmed(journal, arm)
-    best = best_trial(journal, arm)
+    best = journal.best(arm)
     finals = [_short(run.reports[-1].metrics) for run in runs]
     tests = [_short(run.tested.metrics) for run in runs if run.tested]
     return {
@@ -101,7 +101,8 @@ def _ledger(trials: list[Trial]) -> dict[str, float]:
 
 
 def _verdict(space: Space, journal: Journal) -> dict[str, Any]:
-    arms = list(space.arms)
+    # Design: SupCon minus CE, in whatever order the space names its arms.
+    arms = sorted(space.arms, key=lambda arm: space.arm_config(arm).loss.name == "ce")
     runs = {arm: confirmed(journal, arm) for arm in arms}
     n_seeds = min(len(r) for r in runs.values())
     if len(arms) != 2 or n_seeds < MIN_SEEDS:
@@ -268,7 +269,7 @@ def trials_csv(space: Space, journal: Journal) -> str:
         tested = trial.tested.metrics if trial.tested else {}
         writer.writerow(
             [
-                *trial.ask.trial,
+                *trial.ask.key,
                 trial.outcome or "unfinished",
                 trial.epochs,
                 round(last.seconds, 2) if last else 0,

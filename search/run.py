@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import shutil
+import re
 import subprocess
 import sys
 import traceback
@@ -21,11 +21,11 @@ if __name__ == "__main__":
     # Python put search/ here; our packages are one level up, whatever the current folder.
     sys.path[0] = str(ROOT)
 
-from search.space import Space, load_space, parse_space
-from supcon.parsing import UserError, parse_assignment
+from search.space import Space, is_plain_name, load_space, parse_space
+from supcon.parsing import UserError, parse_assignment, show_error
 
 if TYPE_CHECKING:
-    from search.events import Journal
+    from search.events import Journal, Opened
 
 PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
 
@@ -38,11 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         if options.debug:
             traceback.print_exc()
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        show_error(error)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+        print("interrupted; a study that was started goes on with --resume", file=sys.stderr)
         return 130
 
 
@@ -79,35 +78,54 @@ def run(options: argparse.Namespace) -> int:
     folder, space = resume(options) if options.resume else plan(options)
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
-    from search.events import Journal, Opened
     from search.preflight import check_all, describe
 
     data = check_all(space, options.address)
-    if options.resume:
-        journal = Journal.open(folder / "events.jsonl")
-    else:
-        opened = Opened(study=folder.name, space=space.dump(), commit=commit(), versions=versions())
-        try:
-            journal = Journal.create(folder / "events.jsonl", opened)
-        except OSError as error:
-            raise UserError(
-                f"--results {options.results}: cannot be written to ({error})"
-            ) from error
+    journal = reopen(folder) if options.resume else create(folder, space)
     print(f"study     {folder}", *describe(space, data), sep="\n", flush=True)
     try:
         is_interrupted = execute(space, journal, data, options.address)
+        return conclude(journal, is_interrupted)
     except UserError:
         if len(journal.events) == 1:  # nothing has happened in this study: leave nothing behind
-            shutil.rmtree(folder)
+            journal.path.unlink()
+            folder.rmdir()
         raise
-    return conclude(journal, is_interrupted)
+    finally:
+        journal.close()
+
+
+def create(folder: Path, space: Space) -> Journal:
+    """The log of a new study."""
+    from search.events import Journal
+
+    try:
+        return Journal.create(folder / "events.jsonl", opening(folder, space))
+    except OSError as error:
+        raise UserError(f"--results {folder.parent}: cannot be written ({error})") from error
+
+
+def reopen(folder: Path) -> Journal:
+    """The log of a study that goes on; that, and with which code, is logged."""
+    from search.events import Journal
+
+    journal = Journal.open(folder / "events.jsonl", to_write=True)
+    space = parse_space(journal.opened.space, str(folder))
+    journal.append(opening(folder, space))
+    return journal
+
+
+def opening(folder: Path, space: Space) -> Opened:
+    """The event that a study was created or resumed."""
+    from search.events import Opened
+
+    return Opened(study=folder.name, space=space.dump(), commit=commit(), versions=versions())
 
 
 def plan(options: argparse.Namespace) -> tuple[Path, Space]:
     """The folder and the space of a new study."""
     space = load_space(options.space, changes(options))
-    if options.name is not None and not is_plain_name(options.name):
-        raise UserError(f"--name {options.name}: letters, digits, '.', '_' and '-' only")
+    check_name(options.name)
     folder = options.results / (options.name or space.name)
     if options.name is not None and folder.exists():
         raise UserError(
@@ -131,18 +149,28 @@ def resume(options: argparse.Namespace) -> tuple[Path, Space]:
             f"--resume: a study goes on with the space it was started with, but {', '.join(given)} "
             f"was given; leave it out, or start another study"
         )
-    name = options.name or newest_study(options.results, load_space(options.space, {}).name)
-    folder = options.results / name
+    check_name(options.name)
+    wanted = load_space(options.space, {}).name
+    folder = options.results / (options.name or newest_study(options.results, wanted))
     space = parse_space(Journal.open(folder / "events.jsonl").opened.space, str(folder))
+    if space.name != wanted:
+        raise UserError(f"--resume: {folder} is a study of '{space.name}', not of '{wanted}'")
     if options.concurrency is not None:
-        resources = space.resources.model_copy(update={"concurrency": options.concurrency})
-        space = space.model_copy(update={"resources": resources})
+        more = {"resources": space.resources.model_dump() | {"concurrency": options.concurrency}}
+        space = parse_space(space.dump() | more, "--concurrency")
     return folder, space
+
+
+def check_name(name: str | None) -> None:
+    """Raise a UserError unless the name, if given, is that of a folder in the results folder."""
+    if name is not None and not is_plain_name(name):
+        raise UserError(f"--name {name}: letters, digits, '.', '_' and '-' only")
 
 
 def newest_study(results: Path, name: str) -> str:
     """The study of a space that was started last."""
-    logs = [*results.glob(f"{name}/events.jsonl"), *results.glob(f"{name}-*/events.jsonl")]
+    studies = re.compile(rf"{re.escape(name)}(-\d+)?")
+    logs = [log for log in results.glob("*/events.jsonl") if studies.fullmatch(log.parent.name)]
     if not logs:
         raise UserError(
             f"--resume: {results} holds no study of '{name}'; start one without --resume"
@@ -199,17 +227,15 @@ def conclude(journal: Journal, is_interrupted: bool) -> int:
     for arm in winners:
         print(f"retrain   python -m supcon train {folder}/best/{arm}.yaml")
     if is_interrupted:
-        print(f"interrupted; go on with --name {folder.name} --resume", file=sys.stderr)
+        print(
+            f"interrupted; go on with the same --space and --name {folder.name} --resume",
+            file=sys.stderr,
+        )
         return 130
     if not winners:
         print("no trial was trained to the end; trials.csv says why", file=sys.stderr)
         return 1
     return 0
-
-
-def is_plain_name(name: str) -> bool:
-    """Whether a study's name stays inside the results folder."""
-    return name not in ("", ".", "..") and all(c.isalnum() or c in "._-" for c in name)
 
 
 def commit() -> str:

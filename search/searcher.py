@@ -19,8 +19,9 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from search.distribution import Distribution
 from search.events import Ask, End, Journal, Report
-from search.space import Distribution, Space
+from search.space import Space
 from supcon.config import SELECTION_METRIC
 from supcon.seeds import derive_seed
 
@@ -31,6 +32,8 @@ STATE = {  # FAIL would teach the sampler nothing, so trials that cannot run cou
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+
+GIVE_UP = 3  # failed trials in a row after which an arm starts no more
 
 
 class Suggester:
@@ -71,7 +74,7 @@ class Suggester:
                 self.asked[event.number].report(event.metrics[SELECTION_METRIC], event.epoch)
             case End():
                 state = STATE[event.outcome]
-                trial = self.journal.trials[event.trial]
+                trial = self.journal.trials[event.key]
                 value = trial.score if state == TrialState.COMPLETE else None
                 self.study.tell(self.asked[event.number], value, state)
 
@@ -138,6 +141,9 @@ class SearchPlan:
 
     def _may_start(self, arm: str) -> bool:
         budget = self.space.budget
+        ended = [trial for trial in self.journal.of(arm) if trial.end]
+        if len(ended) >= GIVE_UP and all(t.outcome == "failed" for t in ended[-GIVE_UP:]):
+            return False  # something is broken; more trials would only fail as well
         return (budget.trials is None or len(self.journal.of(arm)) < budget.trials) and (
             budget.total_epochs is None or self.journal.epochs_spent(arm) < budget.total_epochs
         )
@@ -162,19 +168,20 @@ class TrialSource(Searcher):
         """The config of Ray's next trial, or FINISHED."""
         if self.unfinished:
             ask = self.unfinished.pop(0)
+            config = self.space.trial_config(ask.arm, ask.params, ask.seed)
         else:
             new = self.next_trial()
             if new is None:
                 return Searcher.FINISHED
+            config = self.space.trial_config(new.arm, new.params, new.seed)
             self.journal.append(new)
             ask = new
         self.handed_out[trial_id] = ask
-        config = self.space.trial_config(ask.arm, ask.params, ask.seed)
         return {
             "arm": ask.arm,
             "phase": ask.phase,
             "number": ask.number,
-            "name": self.journal.trials[ask.trial].name,
+            "name": self.journal.trials[ask.key].name,
             "config": config.model_dump_json(),
         }
 
@@ -186,7 +193,7 @@ class TrialSource(Searcher):
         How trials end otherwise is logged by the scheduler, and the suggesters read the log.
         """
         ask = self.handed_out[trial_id]
-        if error and self.journal.trials[ask.trial].end is None:
+        if error and self.journal.trials[ask.key].end is None:
             self.journal.append(
                 End(
                     arm=ask.arm,

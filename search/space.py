@@ -6,13 +6,14 @@ second. Nothing here imports ray, optuna or torch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from search.distribution import Distribution
 from supcon.config import Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, check_key, nearest, parse, read_yaml
 from supcon.seeds import derive_seed
@@ -31,62 +32,6 @@ PROTOCOL = (
     "probe.",
     "run.",
 )
-
-
-class Distribution(Section):
-    """How a parameter is drawn; written as one pair, for example `{loguniform: [0.03, 0.5]}`."""
-
-    kind: Literal["uniform", "loguniform", "int", "logint", "pow2", "choice"]
-    """pow2: powers of two, ordered (samplers treat a choice as unordered)."""
-    values: tuple[Any, ...]
-    """low and high, both included; for choice, all values."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_pair(cls, value: Any) -> Any:
-        kinds = list(cls.model_fields["kind"].annotation.__args__)  # type: ignore[union-attr]
-        if not isinstance(value, dict) or len(value) != 1:
-            raise ValueError(f"must be one distribution such as {{uniform: [0, 1]}}, got {value!r}")
-        kind, values = next(iter(value.items()))
-        if kind not in kinds:
-            hint = nearest(str(kind), kinds) or f"; choose from {', '.join(kinds)}"
-            raise ValueError(f"unknown distribution '{kind}'{hint}")
-        if not isinstance(values, list):
-            raise ValueError(f"{kind} must be followed by a list, got {values!r}")
-        return {"kind": kind, "values": values if kind == "choice" else _numbers(kind, values)}
-
-    @model_validator(mode="after")
-    def _check_range(self) -> Distribution:
-        if self.kind == "choice":
-            if len(self.values) < 2:
-                raise ValueError(f"choice needs at least 2 values, got {list(self.values)}")
-            return self
-        low, high = self.values
-        if not low < high:
-            raise ValueError(f"{self.kind}: low < high must hold, got [{low}, {high}]")
-        if self.kind in ("loguniform", "logint", "pow2") and low <= 0:
-            raise ValueError(f"{self.kind}: low > 0 must hold, got [{low}, {high}]")
-        if self.kind == "pow2" and any(v & (v - 1) for v in self.values):
-            raise ValueError(f"pow2: both ends must be powers of two, got [{low}, {high}]")
-        return self
-
-    def as_pair(self) -> dict[str, list[Any]]:
-        """Back to the form of the YAML file."""
-        return {self.kind: list(self.values)}
-
-
-def _numbers(kind: str, values: list[Any]) -> list[float] | list[int]:
-    if len(values) != 2:
-        raise ValueError(f"{kind} must be followed by [low, high], got {values!r}")
-    whole = kind in ("int", "logint", "pow2")
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
-        raise ValueError(f"{kind}: low and high must be numbers, got {values!r}") from None
-    if not all(math.isfinite(n) and (n == int(n) or not whole) for n in numbers):
-        rule = "whole numbers" if whole else "finite numbers"
-        raise ValueError(f"{kind}: low and high must be {rule}, got {values!r}")
-    return [int(number) for number in numbers] if whole else numbers
 
 
 class Budget(Section):
@@ -134,7 +79,7 @@ class Resources(Section):
 class Space(Section):
     """A whole search: the base config, what is drawn, the arms, and the rules."""
 
-    name: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$")
+    name: str
     """Names the results folder; default: the name of the file."""
     seed: int = Field(0, ge=0)
     """All seeds of the study derive from it."""
@@ -149,7 +94,7 @@ class Space(Section):
     confirm: Confirm = Confirm()
     resources: Resources = Resources()
 
-    @property
+    @cached_property
     def config(self) -> Config:
         """The base config."""
         return parse(Config, self.base, "base")
@@ -186,7 +131,7 @@ class Space(Section):
         return override(self.arm_config(arm), {**params, "run.seed": seed}, f"trial of {arm}")
 
     def trial_seed(self, arm: str, phase: Phase, number: int) -> int:
-        """A seed that no other trial has."""
+        """The trial's own seed."""
         return derive_seed(self.seed, arm, phase, number)
 
     def dump(self) -> dict[str, Any]:
@@ -206,14 +151,26 @@ def parse_space(tree: Mapping[str, Any], source: str) -> Space:
     try:
         _check(space)
     except UserError as error:
-        raise UserError(
-            "\n".join(f"{source}: {line}" for line in str(error).splitlines())
-        ) from None
+        lines = (f"{source}: {line}" for line in str(error).splitlines())
+        raise UserError("\n".join(lines)) from None
     return space
 
 
 def _check(space: Space) -> None:
-    keys = flatten(parse(Config, space.base, "base"))
+    if not is_plain_name(space.name):
+        raise UserError(
+            f"name must be letters, digits, '.', '_' and '-', got '{space.name}'; set it with "
+            f"--set name=..."
+        )
+    keys = flatten(space.config)
+    for own in ("seed", "eval_at"):
+        if own in space.base.get("run", {}):
+            raise UserError(
+                f"base.run.{own}: a search sets it itself; the seed of the study is 'seed' "
+                f"(--seed), the rungs are under scheduler"
+            )
+    if not space.params:
+        raise UserError("params must name at least one parameter to draw, got none")
     for key in space.params:
         check_key(key, keys, "params")
         _check_not_protocol(key, "params")
@@ -246,7 +203,7 @@ def _corners(params: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
             yield {key: value}
         if distribution.kind in ("uniform", "loguniform"):  # whole numbers are drawn with int
             low, high = distribution.values
-            yield {key: low + (high - low) / 3}
+            yield {key: low + (high - low) * 0.381966}  # no simple fraction: never whole
 
 
 def _check_budget(space: Space) -> None:
@@ -279,7 +236,8 @@ def load_space(path: Path, changes: Mapping[str, Any]) -> Space:
 
 
 def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
-    parts = key.split(".")
+    parts = key.removeprefix("base.").split(".")
+    key = ".".join(parts)
     if parts[0] in Config.model_fields:
         params = tree.get("params")
         if isinstance(params, dict):
@@ -299,3 +257,8 @@ def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(node, dict):
             raise UserError(f"--set {key}: '{part}' holds {node!r}, not a section")
     node[parts[-1]] = value
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a study's name is a name of a folder that stays inside the results folder."""
+    return name.strip(".") != "" and all(c.isascii() and (c.isalnum() or c in "._-") for c in name)

@@ -17,9 +17,13 @@ from ray import tune
 
 from supcon.config import Config
 from supcon.data import Splits
+from supcon.parsing import one_line
 from supcon.runlog import RunLog
 from supcon.train import Diverged, Record, fit
 from supcon.trained import save_trained
+
+# How torch and its libraries say it, on the CPU and on GPUs; torch.OutOfMemoryError says it too.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 class SupConTrial(tune.Trainable):
@@ -47,17 +51,25 @@ class SupConTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """The next evaluated record as a result for Ray; `done` with an outcome when it is over."""
         try:
-            record = self._next_evaluated()
+            return self._report(self._next_evaluated())
         except Diverged as error:
             return self._over("diverged", str(error))
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            return self._over("infeasible", _line(error))
         except Exception as error:
-            if "can't allocate memory" in str(error):  # how torch says it on the CPU
-                return self._over("infeasible", _line(error))
-            (self.folder / "error.txt").write_text(_trace(error), encoding="utf-8")
-            return self._over("failed", _line(error))
-        self.epoch = record.epoch
+            if isinstance(error, MemoryError) or any(hint in str(error) for hint in OUT_OF_MEMORY):
+                return self._over("infeasible", one_line(error))
+            trace = "".join(traceback.format_exception(error))
+            (self.folder / "error.txt").write_text(trace, encoding="utf-8")
+            return self._over("failed", f"{type(error).__name__}: {one_line(error)}")
+
+    def _next_evaluated(self) -> Record:
+        for record in self.records:
+            self.epoch = record.epoch
+            self.log.write(record)
+            if record.is_evaluated:
+                return record
+        raise RuntimeError("asked for a record after the last one")
+
+    def _report(self, record: Record) -> dict[str, Any]:
         is_last = record.trained is not None
         if record.trained is not None and self.phase == "confirm":
             save_trained(record.trained, self.training, self.data, self.folder / "model.pt")
@@ -69,13 +81,6 @@ class SupConTrial(tune.Trainable):
             "done": is_last,
             "outcome": "completed" if is_last else "",
         }
-
-    def _next_evaluated(self) -> Record:
-        for record in self.records:
-            self.log.write(record)
-            if record.is_evaluated:
-                return record
-        raise RuntimeError("asked for a record after the last one")
 
     def _over(self, outcome: str, detail: str) -> dict[str, Any]:
         return {"epoch": self.epoch, "done": True, "outcome": outcome, "detail": detail}
@@ -91,11 +96,3 @@ class SupConTrial(tune.Trainable):
     def __repr__(self) -> str:
         """What Ray's dashboard and logs show."""
         return self.name
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-
-
-def _trace(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))

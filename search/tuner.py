@@ -32,7 +32,7 @@ from ray import tune
 from search.events import Ask, End, Journal
 from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
-from search.space import Phase, Space
+from search.space import Phase, Resources, Space
 from search.trainable import SupConTrial
 from supcon.data import Splits
 from supcon.parsing import UserError
@@ -81,19 +81,14 @@ class StopOnInterrupt(tune.Stopper):
 
 
 @contextmanager
-def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[str]:
+def ray_session(address: str | None) -> Iterator[str]:
     """A local Ray, or a connection to the cluster at `address`; yields the dashboard's URL."""
     # Workers import `search` and `supcon` also when the command runs in another folder.
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        options |= {
-            "address": "local",
-            "include_dashboard": True,
-            "num_cpus": cpus,
-            "dashboard_host": "127.0.0.1",
-        }
+        options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
     else:
         options |= {
             "address": address,
@@ -159,22 +154,30 @@ def run_trials(
 def remove_checkpoint(journal: Journal, event: Any) -> None:
     """A trial that has ended is never resumed; its checkpoint would only fill the disk."""
     if isinstance(event, End):
-        name = journal.trials[event.trial].name
+        name = journal.trials[event.key].name
         (journal.path.parent / "trials" / name / "last.pt").unlink(missing_ok=True)
 
 
 def concurrency(space: Space) -> int:
     """Trials that run at once: as asked for, but never more than there is room for."""
-    have, want = ray.cluster_resources(), space.resources
-    room = int(have.get("CPU", 0) / want.cpu)
-    if want.gpu:
-        gpus = have.get("GPU", 0)
-        # Ray packs fractions into whole GPUs: 0.4 fits twice into one, 5 fits twice into 12.
-        room = min(room, int(gpus) * int(1 / want.gpu) if want.gpu <= 1 else int(gpus / want.gpu))
+    want = space.resources
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(room_on(node.get("CPU", 0), node.get("GPU", 0), want) for node in nodes)
     if room < 1:
+        cpus = max((node.get("CPU", 0) for node in nodes), default=0)
+        gpus = max((node.get("GPU", 0) for node in nodes), default=0)
         raise UserError(
-            f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray has "
-            f"{have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs; set --cpus-per-trial or "
-            f"--gpus-per-trial"
+            f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's largest "
+            f"nodes have {cpus:g} CPUs and {gpus:g} GPUs; set --cpus-per-trial or --gpus-per-trial"
         )
     return min(room, want.concurrency or room)
+
+
+def room_on(cpus: float, gpus: float, want: Resources) -> int:
+    """Trials that fit on one node. Ray packs fractions into whole GPUs: 0.4 fits twice into one."""
+    tiny = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
+    room = int(cpus / want.cpu + tiny)
+    if want.gpu == 0:
+        return room
+    on_gpus = int(gpus) * int(1 / want.gpu + tiny) if want.gpu <= 1 else int(gpus / want.gpu + tiny)
+    return min(room, on_gpus)

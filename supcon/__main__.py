@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 
 from supcon.config import load_config, override
-from supcon.parsing import UserError, parse_assignment
+from supcon.parsing import UserError, parse_assignment, show_error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         if options.debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        show_error(error)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on", file=sys.stderr)
@@ -70,7 +70,11 @@ def run_training(options: argparse.Namespace) -> int:
         f"{len(data.classes)} classes; {config.loss.name} with {config.model.backbone}"
     )
     try:
-        with RunLog(config, out, out / "tensorboard") as log:
+        log = RunLog(config, out, out / "tensorboard")
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error})") from error
+    try:
+        with log:
             for record in fit(config, data, out / "last.pt"):
                 print(log.write(record), flush=True)
     except Diverged as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from supcon.parsing import UserError
+from supcon.parsing import UserError, one_line
 
 
 def save_atomic(state: dict[str, Any], path: Path) -> None:
@@ -30,13 +29,18 @@ def load_state(path: Path, device: torch.device | None = None) -> dict[str, Any]
         UserError: there is no such file, or it is damaged.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device or "cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+            if (bad := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"checksum of {bad}")
+        state = torch.load(path, map_location=device or "cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged pickle makes torch raise almost anything
         raise UserError(
-            f"{path}: damaged ({str(error).splitlines()[0][:100]}); remove it to start anew"
+            f"{path}: damaged ({one_line(error)[:100]}); remove it to start anew"
         ) from error
+    if not isinstance(state, dict) or "config" not in state:
+        raise UserError(f"{path}: was not written by this program; remove it to start anew")
     return state
 
 

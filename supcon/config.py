@@ -32,7 +32,7 @@ class DataConfig(Section):
     Must be given for `folder`."""
     val_size: float = Field(0.1, gt=0)
     """Validation images taken from train, stratified: a fraction below 1, or else a count."""
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the train/val split, the same for all trials of a search."""
     train_size: int | None = Field(None, ge=1)
     """Use only so many training images (stratified, after val is taken); null uses all."""
@@ -95,7 +95,7 @@ class OptimConfig(Section):
 
     name: Literal["sgd", "adamw"] = "sgd"
     """SGD has Nesterov momentum."""
-    lr_per_256: float = Field(0.2, gt=0)
+    lr_per_256: float = Field(0.2, gt=0, le=1000)
     """Peak learning rate at batch size 256; scaled linearly with data.batch_size."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """SGD only."""
@@ -119,8 +119,8 @@ class AverageConfig(Section):
 class ProbeConfig(Section):
     """Evaluation on frozen encoder features: linear probe (stage two) and kNN."""
 
-    l2: tuple[float, ...] = Field((1e-1, 1e-2, 1e-3, 1e-4, 1e-5), min_length=1, max_length=7)
-    """L2 penalties tried by the linear probe, each > 0; the grid is the same for both losses."""
+    l2: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+    """L2 penalties tried by the linear probe, 1 to 7 values > 0; the same for both losses."""
     max_iter: int = Field(100, ge=1)
     """L-BFGS iterations for each penalty."""
     knn_k: int = Field(20, ge=1)
@@ -171,8 +171,8 @@ class Config(Section):
                 f"data.val_size must be a fraction below 1 or a whole number of images, "
                 f"got {self.data.val_size}"
             )
-        if any(l2 <= 0 for l2 in self.probe.l2):
-            raise ValueError(f"probe.l2 must hold values > 0, got {list(self.probe.l2)}")
+        if not 1 <= len(self.probe.l2) <= 7 or any(l2 <= 0 for l2 in self.probe.l2):
+            raise ValueError(f"probe.l2 must hold 1 to 7 values > 0, got {list(self.probe.l2)}")
         if self.loss.name == "supcon" and self.augment.views < 2:
             raise ValueError(
                 f"augment.views must be at least 2 for loss.name supcon, got {self.augment.views}"

@@ -22,7 +22,19 @@ from sklearn.model_selection import train_test_split
 from supcon.config import DataConfig
 from supcon.parsing import UserError, nearest
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+IMAGE_SUFFIXES = {
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+}
 CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
 
 
@@ -68,13 +80,15 @@ def load_splits(config: DataConfig) -> Splits:
         train, val = _split_off_val(train, config)
     if config.train_size is not None:
         train = _shrink(train, config.train_size, len(classes), config.split_seed)
+    _check_every_class_is_there(train, "train", classes)
+    _check_every_class_is_there(val, "val", classes)
     return Splits(train, val, classes)
 
 
 def load_test(config: DataConfig) -> Split:
     """The sealed test images. A search calls this in one place only: `search/confirm.py`."""
     if config.name == "folder":
-        root = config.root.expanduser()
+        root = _root(config)
         return _read_folder(root / "test", _class_names(root), _size(config))
     return _load_named(config, "test")[0]
 
@@ -92,6 +106,20 @@ def channel_statistics(split: Split) -> tuple[list[float], list[float]]:
     return mean, std
 
 
+def check_test(config: DataConfig) -> None:
+    """Whether the test images of a folder are there and can be read; none is kept.
+
+    A search would otherwise find a broken file only after all training.
+    """
+    if config.name == "folder":
+        root = _root(config)
+        _check_part(root, "test")
+        files, _ = _list_folder(root / "test", _class_names(root))
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(lambda path: _read_image(path, 8), files):
+                pass
+
+
 def check_batch_size(batch_size: int, n_train: int) -> None:
     """The last, incomplete batch of an epoch is dropped; a large batch would drop most images."""
     if batch_size > n_train // 4:
@@ -105,6 +133,13 @@ def _load_named(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
     if config.name == "digits":
         return _load_digits(part, _size(config)), tuple(str(digit) for digit in range(10))
     return _load_cifar(config, part)
+
+
+def _root(config: DataConfig) -> Path:
+    try:
+        return config.root.expanduser()
+    except RuntimeError:  # ~somebody
+        raise UserError(f"data.root: no such home directory: {config.root}") from None
 
 
 def _size(config: DataConfig) -> int:
@@ -126,7 +161,7 @@ def _load_cifar(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
     # Imported here: torchvision costs a second that digits and folders need not pay.
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    root = config.root.expanduser()
+    root = _root(config)
     dataset = CIFAR10 if config.name == "cifar10" else CIFAR100
     try:
         loaded = dataset(root, train=part == "train", download=True)
@@ -151,13 +186,8 @@ def _resize(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
 
 
 def _load_folder_train(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
-    root, size = config.root.expanduser(), _size(config)
-    for part in ("train", "test"):
-        if not (root / part).is_dir():
-            raise UserError(
-                f"data.root: {root / part} is missing; a folder data set has train/<class>/*.jpg "
-                f"and test/<class>/*.jpg (and optionally val/) under data.root"
-            )
+    root, size = _root(config), _size(config)
+    _check_part(root, "train")
     classes = _class_names(root)
     if len(classes) < 2:
         raise UserError(
@@ -166,16 +196,30 @@ def _load_folder_train(config: DataConfig) -> tuple[Split, Split | None, tuple[s
     _check_memory(root, size)
     train = _read_folder(root / "train", classes, size)
     val = _read_folder(root / "val", classes, size) if (root / "val").is_dir() else None
-    _read_folder(root / "test", classes, size)  # a broken file is found now, not after the search
     return train, val, classes
 
 
+def _check_part(root: Path, part: str) -> None:
+    if not (root / part).is_dir():
+        raise UserError(
+            f"data.root: {root / part} is missing; a folder data set has train/<class>/*.jpg and "
+            f"test/<class>/*.jpg (and optionally val/) under data.root"
+        )
+
+
 def _class_names(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in (root / "train").iterdir() if path.is_dir()))
+    folders = (path for path in (root / "train").iterdir() if path.is_dir())
+    return tuple(sorted(path.name for path in folders if not path.name.startswith(".")))
 
 
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    """Images under a folder; hidden files are other programs' copies of them (`._cat.jpg`)."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def _check_memory(root: Path, size: int) -> None:
@@ -189,32 +233,47 @@ def _check_memory(root: Path, size: int) -> None:
 
 
 def _read_folder(folder: Path, classes: Sequence[str], size: int) -> Split:
+    files, labels = _list_folder(folder, classes)
+    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
+        images = list(pool.map(lambda path: _read_image(path, size), files))
+    return Split(np.stack(images), np.array(labels, dtype=np.int64))
+
+
+def _list_folder(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name not in classes:
+        if path.is_dir() and path.name not in classes and not path.name.startswith("."):
             raise UserError(
                 f"{path}: class '{path.name}' is not in train/{nearest(path.name, classes)}"
             )
-    files, labels = [], []
+    files: list[Path] = []
+    labels: list[int] = []
     for label, name in enumerate(classes):
         found = _image_files(folder / name)
         files += found
         labels += [label] * len(found)
     if not files:
         raise UserError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-        images = list(pool.map(lambda path: _read_image(path, size), files))
-    return Split(np.stack(images), np.array(labels, dtype=np.int64))
+    return files, labels
 
 
 def _read_image(path: Path, size: int) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).replace(str(path), "").replace(" ''", "")
         raise UserError(f"{path}: not a readable image ({reason}); repair or remove it") from None
     # Resize the shorter side, crop the centre: the aspect ratio stays.
     return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits; `convert` would clip it at 255, which is almost black."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    return image
 
 
 def _check_class_counts(train: Split, classes: Sequence[str]) -> None:
@@ -239,10 +298,20 @@ def _split_off_val(train: Split, config: DataConfig) -> tuple[Split, Split]:
     return train.take(rest), train.take(val)
 
 
-def _shrink(train: Split, size: int, classes: int, seed: int) -> Split:
-    if size >= len(train):
+def _check_every_class_is_there(split: Split, part: str, classes: Sequence[str]) -> None:
+    missing = np.flatnonzero(np.bincount(split.labels, minlength=len(classes)) == 0)
+    if len(missing):
         raise UserError(
-            f"data.train_size must be below the {len(train)} training images, got {size}"
+            f"class '{classes[missing[0]]}' has no image in {part}; it is too rare for these "
+            f"data.val_size and data.train_size"
+        )
+
+
+def _shrink(train: Split, size: int, classes: int, seed: int) -> Split:
+    if size > len(train) - classes:
+        raise UserError(
+            f"data.train_size must be at most {len(train) - classes} ({classes} classes fewer); "
+            f"leave it out to use all images; got {size}"
         )
     if size < 2 * classes:
         raise UserError(f"data.train_size must be at least {2 * classes} (2 a class), got {size}")

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supcon.device import Autocast
+
 BATCH = 512  # images in an embedding pass, similarities in a kNN block
 
 
 @torch.no_grad()
 def embed(
-    encoder: nn.Module,
-    images: npt.NDArray[np.uint8],
-    *,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
+    encoder: nn.Module, images: npt.NDArray[np.uint8], *, device: torch.device, autocast: Autocast
 ) -> Tensor:
     """Encoder features of every image, in order.
 

@@ -7,6 +7,8 @@ needed to embed an image.
 from __future__ import annotations
 
 import difflib
+import inspect
+from typing import Any
 
 import timm
 import torch
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supcon.config import ModelConfig
-from supcon.parsing import UserError
+from supcon.parsing import UserError, one_line
 
 SMALL_IMAGE = 64  # up to this side in pixels `stem: auto` means `small`
 
@@ -85,7 +87,6 @@ def build_network(
     encoder = build_encoder(
         config.backbone,
         image_size=image_size,
-        channels=mean.numel(),
         mean=mean,
         std=std,
         stem=config.stem,
@@ -103,7 +104,6 @@ def build_encoder(
     backbone: str,
     *,
     image_size: int,
-    channels: int,
     mean: Tensor,
     std: Tensor,
     stem: str = "auto",
@@ -111,36 +111,64 @@ def build_encoder(
 ) -> Encoder:
     """A timm backbone without classifier, its stem fit to the image size.
 
+    Args:
+        backbone: name of a timm model.
+        image_size: side of the images in pixels.
+        mean: one value a channel, in units of pixel value / 255.
+        std: likewise.
+        stem: small, full, or auto: small up to 64 pixels where the backbone allows it.
+        pretrained: start from timm's published weights.
+
     Raises:
         UserError: timm has no such model, its weights cannot be had, or it cannot take such images.
     """
     check_backbone(backbone)
-    small = stem == "small" or (stem == "auto" and image_size <= SMALL_IMAGE)
-    options = {"num_classes": 0, "in_chans": channels}
+    wants_small = stem == "small" or (stem == "auto" and image_size <= SMALL_IMAGE)
+    attempts = [True] if wants_small else [False]
+    if stem == "auto" and wants_small:
+        attempts.append(False)  # parallel branches, say, do not fit a smaller stem
+    for small in attempts:
+        net = _create(backbone, mean.numel(), pretrained)
+        try:
+            _fit_to_size(net, image_size, small=small, keep_weights=pretrained)
+            return _checked(Encoder(net, mean, std), image_size, mean.numel())
+        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+            reason = one_line(error)
+    raise UserError(
+        f"model.backbone: {backbone} cannot take {image_size}x{image_size} images ({reason}); "
+        f"choose another backbone or data.image_size"
+    )
+
+
+def _create(backbone: str, channels: int, pretrained: bool) -> nn.Module:
     try:
-        net = timm.create_model(backbone, pretrained=pretrained, **options)
+        net: nn.Module = timm.create_model(
+            backbone, pretrained=pretrained, num_classes=0, in_chans=channels
+        )
     except Exception as error:  # whatever timm, its hub client or the network raise
         if not pretrained:
             raise UserError(
-                f"model.backbone: {backbone} cannot be built: {_line(error)}"
+                f"model.backbone: {backbone} cannot be built: {one_line(error)}"
             ) from error
         raise UserError(
-            f"model.pretrained: the weights of {backbone} cannot be fetched ({_line(error)}); "
+            f"model.pretrained: the weights of {backbone} cannot be fetched ({one_line(error)}); "
             f"connect to the internet, set HF_HOME to a cache that holds them, or set "
             f"model.pretrained: false"
         ) from error
-    try:
-        if hasattr(net, "set_input_size"):  # vision transformers are built for one size
-            patch = max(2, image_size // 8) if small else None
-            net.set_input_size(img_size=(image_size, image_size), patch_size=patch)
-        elif small:
-            _shrink_stem(net, keep_weights=pretrained)
-        return _checked(Encoder(net, mean, std), image_size, channels)
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        raise UserError(
-            f"model.backbone: {backbone} cannot take {image_size}x{image_size} images "
-            f"({_line(error)}); choose another backbone or data.image_size"
-        ) from error
+    return net
+
+
+def _fit_to_size(net: nn.Module, image_size: int, *, small: bool, keep_weights: bool) -> None:
+    """Tell transformers, which are built for one size, about it; shrink the stem of the others."""
+    resize: Any = getattr(net, "set_input_size", None)
+    if resize is None:
+        if small:
+            _shrink_stem(net, keep_weights=keep_weights)
+        return
+    options: dict[str, Any] = {"img_size": (image_size, image_size)}
+    if small and "patch_size" in inspect.signature(resize).parameters:
+        options["patch_size"] = max(2, image_size // 8)
+    resize(**options)
 
 
 def check_backbone(name: str) -> None:
@@ -149,10 +177,6 @@ def check_backbone(name: str) -> None:
         similar = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; similar: {', '.join(similar)}" if similar else ""
         raise UserError(f"model.backbone: timm has no model '{name}'{hint}")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _shrink_stem(net: nn.Module, *, keep_weights: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,12 +54,17 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
     key = ".".join(path)
     match problem["type"]:
         case "extra_forbidden":
+            if key in _known_keys(model):  # `run.epochs: 5` instead of `run: {epochs: 5}`
+                return f"{key} must be nested: {path[0].replace('.', ': {')}: ...}}"
             return f"unknown key '{key}'{nearest(key, _known_keys(model))}"
         case "missing":
             return f"{key} is missing"
         case "value_error":
             text = str(problem["ctx"]["error"])
             return f"{key}: {text}" if key else text
+        case "string_type" if path[-1] == "[key]":
+            name = ".".join(path[:-1])
+            return f"{name} must be text, but YAML reads it as {problem['input']!r}; quote it"
         case "model_type" | "dict_type":
             return f"{key} must be a section with keys of its own, got {problem['input']!r}"
         case _ if problem["msg"].startswith("Input should be "):
@@ -84,14 +90,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: there is no such file, it is not YAML, or not a mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
         raise UserError(f"{path}: there is no such file{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except NOT_YAML as error:
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: must hold sections such as 'data:', got {tree!r:.60}")
     return tree
@@ -105,8 +111,36 @@ def parse_assignment(text: str) -> tuple[str, Any]:
             f"--set {text}: must look like dotted.key=value, for example optim.warmup=0.1"
         )
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"--set {text}: the value is not YAML: {' '.join(str(error).split())}"
-        ) from None
+        return key.strip(), _load(value)
+    except NOT_YAML as error:
+        raise UserError(f"--set {text}: the value is not YAML: {one_line(error)}") from None
+
+
+# What PyYAML raises for text that is not YAML, or not a value that it makes (a 13th month).
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice; YAML would drop the first one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key '{key}' stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without line breaks, or its type if it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def show_error(error: UserError) -> None:
+    """Print each line of the message on stderr as `error: ...`."""
+    for line in str(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)

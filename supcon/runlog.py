@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -15,26 +16,39 @@ class RunLog:
     """Writes `config.yaml` and `log.txt` into `folder`, and event files into `tensorboard`."""
 
     def __init__(self, config: Config, folder: Path, tensorboard: Path) -> None:
+        """The folder is made now, the files with the first record: a run that cannot start, or
+        would continue another one, leaves none.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-        self.text = (folder / "log.txt").open("a", encoding="utf-8")
-        self.writer = SummaryWriter(str(tensorboard))
-        self.epochs = config.run.epochs
+        self.config, self.folder, self.tensorboard = config, folder, tensorboard
+        self.files: tuple[TextIO, SummaryWriter] | None = None
+        self.logged = 0
+
+    def _open(self) -> tuple[TextIO, SummaryWriter]:
+        (self.folder / "config.yaml").write_text(dump_config(self.config), encoding="utf-8")
+        text = (self.folder / "log.txt").open("a+", encoding="utf-8")
+        text.seek(0)
+        self.logged = sum(1 for _ in text)  # a line an epoch
+        return text, SummaryWriter(str(self.tensorboard))
 
     def write(self, record: Record) -> str:
-        """Log a record, and return its line of text."""
-        line = describe(record, self.epochs)
-        self.text.write(line + "\n")
-        self.text.flush()
-        for name, value in record.metrics.items():
-            self.writer.add_scalar(name, value, record.epoch)
-        self.writer.flush()
+        """Log a record that is not there yet (a resumed run repeats some); return its line."""
+        self.files = self.files or self._open()
+        text, writer = self.files
+        line = describe(record, self.config.run.epochs)
+        if record.epoch > self.logged:
+            self.logged = record.epoch
+            text.write(line + "\n")
+            text.flush()
+            for name, value in record.metrics.items():
+                writer.add_scalar(name, value, record.epoch)
+            writer.flush()
         return line
 
     def close(self) -> None:
         """Close the files; writing again is an error."""
-        self.text.close()
-        self.writer.close()
+        for file in self.files or ():
+            file.close()
 
     def __enter__(self) -> RunLog:
         return self

@@ -131,15 +131,9 @@ class Run:
 
     def record(self) -> Record:
         """The record of the current epoch, evaluated if its turn has come."""
-        run = self.config.run
-        is_last = self.epoch == run.epochs
-        is_due = (
-            is_last
-            or self.epoch in run.eval_at
-            or (run.eval_every > 0 and self.epoch % run.eval_every == 0)
-        )
+        is_last = self.epoch == self.config.run.epochs
         metrics, trained = dict(self.metrics), None
-        if is_due:
+        if self.is_evaluation_due():
             scores, trained = self.evaluate(is_last)
             metrics |= scores
         views = self.epoch * self.steps_per_epoch * self.config.data.batch_size
@@ -151,7 +145,10 @@ class Run:
         # Evaluation may draw random numbers (dropout while BatchNorm is re-estimated); training
         # must not see that it happened.
         with torch.random.fork_rng():
-            candidates = (self.averages.final if is_last else self.averages.running)(self.network)
+            if is_last:
+                candidates = self.averages.final(self.network)
+            else:
+                candidates = self.averages.running(self.network)
             scored = {name: self._score(net, name) for name, net in candidates.items()}
         best, trained = max(scored.values(), key=lambda scores: scores[0][SELECTION_METRIC])
         each = {f"val/probe_top1_{name}": s[SELECTION_METRIC] for name, (s, _) in scored.items()}
@@ -226,14 +223,15 @@ class Run:
             raise Diverged(f"non-finite loss in epoch {self.epoch}, step {step + 1}")
         return losses.mean().item()
 
-    def is_checkpoint_due(self) -> bool:
-        """Evaluated epochs always have a checkpoint, since a record may be acted upon."""
+    def is_evaluation_due(self) -> bool:
+        """Whether the current epoch is one to evaluate; the last one always is."""
         run = self.config.run
-        return (
-            self.epoch % run.checkpoint_every == 0
-            or self.epoch in run.eval_at
-            or self.epoch == run.epochs
-        )
+        is_in_turn = run.eval_every > 0 and self.epoch % run.eval_every == 0
+        return is_in_turn or self.epoch in run.eval_at or self.epoch == run.epochs
+
+    def is_checkpoint_due(self) -> bool:
+        """Evaluated epochs always have a checkpoint, since their record may be acted upon."""
+        return self.epoch % self.config.run.checkpoint_every == 0 or self.is_evaluation_due()
 
     def save(self, path: Path) -> None:
         """Write everything that the remaining epochs depend on."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from supcon.checkpoint import load_state, save_atomic
 from supcon.config import Config
 from supcon.data import Split, Splits
+from supcon.device import precision_tools
 from supcon.evaluate import embed, knn_predict
 from supcon.models import Network, build_network
 from supcon.parsing import parse
@@ -67,7 +68,7 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
 def predict(
     trained: Trained, config: Config, bank: Split, images: npt.NDArray[np.uint8]
 ) -> dict[str, Tensor]:
-    """Class ids by each classifier of a run, in full precision.
+    """Class ids by each classifier of a run, in the precision that it was trained in.
 
     Args:
         trained: the run's result.
@@ -78,16 +79,15 @@ def predict(
     Returns:
         `probe`, `knn` and, for cross entropy, `head`: (N,) each, on the CPU.
     """
-    network, weight = trained.network, trained.probe.weight
-    bank_x, x = (
-        embed(network.encoder, part, device=weight.device, autocast=torch.no_grad)
-        for part in (bank.images, images)
-    )
+    network, device = trained.network, trained.probe.weight.device
+    autocast, _ = precision_tools(config.run.precision, device)
+    bank_x = embed(network.encoder, bank.images, device=device, autocast=autocast)
+    x = embed(network.encoder, images, device=device, autocast=autocast)
     nearest = knn_predict(
         bank_x,
-        torch.tensor(bank.labels, device=weight.device),
+        torch.tensor(bank.labels, device=device),
         x,
-        classes=len(weight),
+        classes=len(trained.probe.weight),
         k=config.probe.knn_k,
         temperature=config.probe.knn_temperature,
     )

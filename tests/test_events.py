@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,13 @@ def report(number: int = 0, epoch: int = 3, score: float = 0.9, arm: str = "ce")
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
+def journal(tmp_path: Path) -> Iterator[Journal]:
     log = Journal.create(tmp_path / "study" / "events.jsonl", opened())
     for event in (ask(0), report(0, 3), ask(1), report(0, 9, 0.95)):
         log.append(event)
     log.append(End(arm="ce", phase="search", number=0, outcome="completed"))
-    return log
+    yield log
+    log.close()
 
 
 def test_a_reopened_log_tells_the_same_story(journal: Journal) -> None:
@@ -59,7 +61,10 @@ def test_an_event_is_on_disk_before_anybody_hears_of_it(journal: Journal) -> Non
 def test_a_torn_last_line_is_cut_off_the_file(journal: Journal, n_bytes: int) -> None:
     whole = journal.path.read_bytes()
     journal.path.write_bytes(whole + b'{"event":"ask","arm":"ce"'[:n_bytes])
-    again = Journal.open(journal.path)
+    assert Journal.open(journal.path).events == journal.events
+    assert journal.path.read_bytes() != whole  # who only reads changes nothing
+    journal.close()
+    again = Journal.open(journal.path, to_write=True)
     assert journal.path.read_bytes() == whole
     again.append(ask(2))
     assert Journal.open(journal.path).events == again.events
@@ -80,6 +85,44 @@ def test_a_missing_log_and_an_empty_one_are_errors(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("")
     with pytest.raises(UserError, match="does not begin with the opening"):
         Journal.open(tmp_path / "events.jsonl")
+
+
+def test_a_study_is_written_by_one_process_at_a_time(journal: Journal) -> None:
+    with pytest.raises(UserError, match="another process is working on this study"):
+        Journal.open(journal.path, to_write=True)
+    journal.close()
+    Journal.open(journal.path, to_write=True).close()
+
+
+def test_a_failed_write_leaves_no_half_line(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    whole = journal.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="no space left"):
+            journal.append(ask(2))
+    assert journal.path.read_bytes() == whole
+    journal.append(ask(2))
+    assert Journal.open(journal.path).events == journal.events
+
+
+def test_a_report_without_its_trial_is_damage(journal: Journal) -> None:
+    with journal.path.open("a") as file:
+        file.write(report(7).model_dump_json() + "\n")
+    with pytest.raises(UserError, match="line 7 is damaged"):
+        Journal.open(journal.path)
+
+
+def test_a_trial_that_has_ended_has_cost_at_least_an_epoch(journal: Journal) -> None:
+    journal.append(End(arm="ce", phase="search", number=1, outcome="failed"))
+    assert journal.epochs_spent("ce") == 9 + 1
+    journal.append(ask(2))
+    journal.append(End(arm="ce", phase="search", number=2, outcome="diverged", epochs=5))
+    assert journal.epochs_spent("ce") == 9 + 1 + 5
 
 
 def test_a_study_is_never_created_over_another(journal: Journal) -> None:

@@ -97,6 +97,14 @@ def test_fewer_than_three_seeds_give_no_verdict(journal: Journal, n_seeds: int) 
     assert verdict["text"].startswith("No verdict")
 
 
+def test_the_verdict_is_supcon_minus_ce_whatever_the_order_of_arms(journal: Journal) -> None:
+    confirm(journal, 3)
+    there = write_report(journal)["verdict"]
+    arms = {"ce": {"loss.name": "ce"}, "supcon": {"loss.name": "supcon"}}
+    journal.events[0] = journal.opened.model_copy(update={"space": TREE | {"arms": arms}})
+    assert write_report(journal)["verdict"] == there
+
+
 def test_the_table_shows_every_classifier_of_every_arm(journal: Journal) -> None:
     confirm(journal, 3)
     rows = table(write_report(journal))[1:]

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from search.run import is_plain_name, main, parse_arguments, plan
+from search.run import main, parse_arguments, plan
+from search.space import is_plain_name
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = str(ROOT / "spaces" / "digits.yaml")
@@ -48,6 +49,10 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--results", f"{__file__}/x"], "cannot be written"),
         (["--resume"], "holds no study of 'digits'"),
         (["--resume", "--name", "x"], "there is no such study"),
+        (["--resume", "--name", ".."], "--name ..: letters, digits"),
+        (["--set", "run.device=cuda"], "run.device: cuda was asked for"),
+        (["--set", "run.seed=7"], "the seed of the study is 'seed' (--seed)"),
+        (["--set", "optim.warmup=2024-13-45"], "the value is not YAML"),
         (["--resume", "--trials", "3"], "budget.trials was given"),
     ],
 )

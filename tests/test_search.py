@@ -78,13 +78,13 @@ def story(study: Path) -> list[tuple[Any, ...]]:
     for event in Journal.open(study / "events.jsonl").events:
         match event:
             case Ask():
-                found.append(("ask", event.trial, event.params, event.seed, event.of))
+                found.append(("ask", event.key, event.params, event.seed, event.of))
             case Report():
-                found.append(("report", event.trial, event.epoch, event.metrics, event.decision))
+                found.append(("report", event.key, event.epoch, event.metrics, event.decision))
             case End():
-                found.append(("end", event.trial, event.outcome))
+                found.append(("end", event.key, event.outcome))
             case Unsealed():
-                found.append(("tested", event.trial, event.metrics, event.correct))
+                found.append(("tested", event.key, event.metrics, event.correct))
     return found
 
 
@@ -172,7 +172,7 @@ def test_ctrl_c_stops_cleanly_with_a_report_and_can_be_resumed(home: Path, tmp_p
     code, output = finish(process)
     assert code == 130, output
     assert "stopping at the next record" in output
-    assert "interrupted; go on with --name mine --resume" in output
+    assert "interrupted; go on with the same --space and --name mine --resume" in output
     assert "No verdict: it needs 3 confirmed seeds" in output
     assert "Traceback" not in output
     assert (tmp_path / "mine" / "report.md").exists()

@@ -9,9 +9,11 @@ from typing import Any
 import optuna
 import pytest
 
+from search.distribution import Distribution
 from search.events import Ask, End, Journal, Opened, Outcome, Report
 from search.searcher import SearchPlan, Suggester, TrialSource, decode, encode, to_optuna
-from search.space import Distribution, Space, parse_space
+from search.space import Space, parse_space
+from supcon.parsing import UserError
 
 TREE: dict[str, Any] = {
     "name": "x", "base": {"run": {"epochs": 9}}, "budget": {"total_epochs": 60},
@@ -177,3 +179,33 @@ def test_unfinished_trials_are_handed_out_before_new_ones(tmp_path: Path) -> Non
     handed_out = [source.suggest(f"ray-{i}") for i in range(3)]
     names = [trial["name"] if isinstance(trial, dict) else trial for trial in handed_out]
     assert names == ["supcon-0", "ce-0", "FINISHED"]
+
+
+def test_an_arm_whose_trials_all_fail_gives_up_and_leaves_the_other_alone(tmp_path: Path) -> None:
+    space, journal = study(tmp_path)
+    plan, asked = SearchPlan(space, journal), []
+    while (ask := plan()) is not None:
+        journal.append(ask)
+        finish(journal, ask, 0.5, "failed" if ask.arm == "ce" else "completed")
+        asked.append(ask.arm)
+    assert asked.count("ce") == 3
+    assert asked.count("supcon") == 7  # 60 epochs of 9
+
+
+def test_trials_that_end_before_they_report_use_up_the_budget(tmp_path: Path) -> None:
+    space, journal = study(tmp_path)
+    plan, n_trials = SearchPlan(space, journal), 0
+    while (ask := plan()) is not None:
+        journal.append(ask)
+        finish(journal, ask, 0.5, "infeasible")
+        n_trials += 1
+    assert n_trials == 2 * 60
+
+
+def test_a_trial_that_has_no_valid_config_is_not_logged(tmp_path: Path) -> None:
+    space, journal = study(tmp_path)
+    bad = Ask(arm="ce", phase="search", number=0, params={"data.batch_size": 9.5}, seed=0)
+    source = TrialSource(space, journal, [], lambda: bad)
+    with pytest.raises(UserError):
+        source.suggest("ray-1")
+    assert len(journal.events) == 1

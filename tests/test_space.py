@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from search.space import Distribution, Space, load_space, parse_space
+from search.distribution import Distribution
+from search.space import Space, load_space, parse_space
 from supcon.parsing import UserError
 
 SPACES = Path(__file__).resolve().parent.parent / "spaces"
@@ -72,7 +73,11 @@ def test_every_shipped_space_is_valid_and_opens_with_its_command(path: Path) -> 
         ({"scheduler": {"asha": {"grace": 10}}}, "grace must be at most run.epochs (9), got 10"),
         ({"scheduler": {"asha": {"reduction": 1}}}, "scheduler.asha.reduction must be"),
         ({"resources": {"cpu": 0}}, "resources.cpu must be greater than 0, got 0"),
-        ({"name": "../x"}, "name: String should match pattern"),
+        ({"name": "../x"}, "name must be letters, digits"),
+        ({"name": ""}, "name must be letters, digits"),
+        ({"params": {}}, "params must name at least one parameter"),
+        ({"base": {"run": {"seed": 1}}}, "base.run.seed: a search sets it itself"),
+        ({"base": {"run.epochs": 5}}, "run.epochs must be nested: run: {epochs: ...}"),
         ({"budget": 5}, "budget must be a section"),
     ],
 )

@@ -1,0 +1,39 @@
+"""A run that takes a second, and its data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from supcon.config import Config, override
+from supcon.data import Splits, load_splits
+
+TINY = {
+    "data.image_size": 16,
+    "data.val_size": 0.2,
+    "data.train_size": 200,
+    "data.batch_size": 32,
+    "model.backbone": "test_resnet",
+    "model.stem": "full",
+    "average.bn_images": 256,
+    "probe.l2": [0.1, 0.001],
+    "probe.max_iter": 30,
+    "run.epochs": 3,
+    "run.threads": 1,
+    "run.device": "cpu",
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Config:
+    return override(Config(), TINY)
+
+
+@pytest.fixture(scope="session")
+def digits(tiny: Config) -> Splits:
+    return load_splits(tiny.data)

@@ -1,0 +1,284 @@
+"""Configs: what is accepted, what is refused and with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from supcon.config import UNUSED_KEYS, Config, dump_config, flatten, is_used, load_config, override
+from supcon.parsing import UserError, parse, parse_assignment
+
+
+def test_defaults_are_those_of_the_paper_where_it_has_some() -> None:
+    config = Config()
+    assert config.loss.name == "supcon"
+    assert config.loss.temperature == config.loss.base_temperature == 0.1
+    assert config.augment.views == 2
+    assert config.model.head_dim == 128
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    silent = [
+        f"{section}.{name}"
+        for section, model in Config()
+        for name, field in type(model).model_fields.items()
+        if not field.description
+    ]
+    assert silent == []
+
+
+def test_a_dumped_config_loads_as_the_same_config(tmp_path: Path) -> None:
+    changes = {
+        "data.root": "/somewhere/else",
+        "data.train_size": 300,
+        "augment.flip": 0.25,
+        "probe.l2": [0.1, 0.0001],
+        "run.eval_at": [1, 3],
+    }
+    config = override(Config(), changes)
+    path = tmp_path / "x.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(path) == config
+    assert load_config(path) != Config()
+
+
+def test_a_dumped_config_is_complete() -> None:
+    written = yaml.safe_load(dump_config(Config()))
+    assert {section: set(values) for section, values in written.items()} == {
+        section: set(type(model).model_fields) for section, model in Config()
+    }
+
+
+def test_a_config_cannot_be_changed_in_place() -> None:
+    config = Config()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.run.epochs = 3  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        config.run = Config().run  # type: ignore[misc]
+
+
+def test_override_changes_the_dotted_keys_and_nothing_else() -> None:
+    before = Config()
+    after = override(before, {"loss.temperature": 0.2, "run.epochs": 7})
+    assert flatten(after) == flatten(Config()) | {"loss.temperature": 0.2, "run.epochs": 7}
+    assert before == Config()
+
+
+def test_override_validates_the_changed_config_as_a_whole() -> None:
+    one_view = override(Config(), {"loss.name": "ce", "augment.views": 1})
+    assert one_view.augment.views == 1
+    with pytest.raises(UserError, match=r"^--set: augment\.views must be at least 2 .*, got 1$"):
+        override(one_view, {"loss.name": "supcon"}, "--set")
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("loss.temprature", "; did you mean 'loss.temperature'?"),
+        ("optim.lr_per_265", "; did you mean 'optim.lr_per_256'?"),
+        ("data.batchsize", "; did you mean 'data.batch_size'?"),
+        ("run.epoch", "; did you mean 'run.epochs'?"),
+        ("Xyzzy", ""),
+        ("run", ""),
+        ("run.epochs.x", "; did you mean 'run.epochs'?"),
+    ],
+)
+def test_override_names_the_nearest_right_key(key: str, hint: str) -> None:
+    with pytest.raises(UserError) as error:
+        override(Config(), {key: 1}, "--set")
+    assert str(error.value) == f"--set: unknown key '{key}'{hint}"
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"dta": {}}, "x.yaml: unknown key 'dta'; did you mean 'data'?"),
+        (
+            {"loss": {"temprature": 0.1}},
+            "x.yaml: unknown key 'loss.temprature'; did you mean 'loss.temperature'?",
+        ),
+        ({"zzz": 1}, "x.yaml: unknown key 'zzz'"),
+        ({"run.epochs": 5}, "x.yaml: run.epochs must be nested: run: {epochs: ...}"),
+    ],
+)
+def test_an_unknown_key_of_a_file_names_the_nearest_right_one(
+    tree: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        parse(Config, tree, "x.yaml")
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("data.name", "cifar", "must be 'digits', 'cifar10', 'cifar100' or 'folder'"),
+        ("data.root", 5, "path"),
+        ("data.image_size", 4, "must be greater than or equal to 8"),
+        ("data.val_size", 0, "must be greater than 0"),
+        ("data.val_size", 1.5, "must be a fraction below 1 or a whole number of images"),
+        ("data.batch_size", 1, "must be greater than or equal to 2"),
+        ("data.batch_size", "many", "must be a valid integer"),
+        ("data.split_seed", 2**32, "must be less than 4294967296"),
+        ("data.workers", -1, "must be greater than or equal to 0"),
+        ("augment.strength", 1.1, "must be less than or equal to 1"),
+        ("augment.views", 1, "must be at least 2 for loss.name supcon"),
+        ("augment.crop", 0, "must be greater than 0"),
+        ("augment.rotation", 181, "must be less than or equal to 180"),
+        ("model.backbone", 18, "must be a valid string"),
+        ("model.pretrained", "maybe", "must be a valid boolean"),
+        ("model.stem", "tiny", "must be 'auto', 'small' or 'full'"),
+        ("loss.name", "simclr", "must be 'supcon' or 'ce'"),
+        ("loss.temperature", 0, "must be greater than 0"),
+        ("loss.temperature", float("nan"), "must be a finite number"),
+        ("loss.label_smoothing", 1, "must be less than 1"),
+        ("optim.lr_per_256", float("inf"), "must be a finite number"),
+        ("optim.lr_per_256", 1001, "must be less than or equal to 1000"),
+        ("optim.momentum", 1.0, "must be less than 1"),
+        ("optim.warmup", None, "must be a valid number"),
+        ("average.swa_start", -0.5, "must be greater than or equal to 0"),
+        ("average.bn_images", 1, "must be greater than or equal to 2"),
+        ("probe.l2", [0.1, 0.0], "must hold 1 to 7 values > 0"),
+        ("probe.l2", [], "must hold 1 to 7 values > 0"),
+        ("probe.l2", [0.1] * 8, "must hold 1 to 7 values > 0"),
+        ("probe.l2", ["strong"], "must be a valid number"),
+        ("probe.knn_k", 0, "must be greater than or equal to 1"),
+        ("run.epochs", 2.5, "must be a valid integer"),
+        ("run.seed", -1, "must be greater than or equal to 0"),
+        ("run.device", "tpu", "must be 'auto', 'cpu' or 'cuda'"),
+        ("run.eval_at", 3, "must be a valid tuple"),
+    ],
+)
+def test_a_bad_value_gets_one_line_with_key_rule_and_value(
+    key: str, value: object, rule: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        override(Config(), {key: value}, "x.yaml")
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"x.yaml: {key}")
+    assert rule in line
+    shown = value[-1] if isinstance(value, list) and value else value
+    assert line.endswith((f"got {shown!r}", f"got {value!r}"))
+
+
+def test_a_section_that_is_no_mapping_gets_one_line() -> None:
+    with pytest.raises(UserError, match=r"^x\.yaml: data must be .*, got None$"):
+        parse(Config, {"data": None}, "x.yaml")
+
+
+def test_a_folder_needs_an_image_size() -> None:
+    with pytest.raises(UserError, match=r"^x: data\.image_size must be given .* \(try 32 or 64\)$"):
+        override(Config(), {"data.name": "folder"}, "x")
+    assert override(Config(), {"data.name": "folder", "data.image_size": 32})
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    tree = {"run": {"epochs": 0, "sed": 1}, "loss": {"temperature": -1}}
+    with pytest.raises(UserError) as error:
+        parse(Config, tree, "x.yaml")
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("x.yaml: ") for line in lines)
+    for key in ("run.epochs", "run.seed", "loss.temperature"):
+        assert sum(key in line for line in lines) == 1
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
+    key, value = parse_assignment("optim.lr_per_256=1e-3")
+    assert value == "1e-3"  # YAML 1.1 wants 1.0e-3
+    assert override(Config(), {key: value}).optim.lr_per_256 == 0.001
+
+
+def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "cifar10.yaml").write_text("")
+    with pytest.raises(UserError) as error:
+        load_config(tmp_path / "cifar.yaml")
+    assert (
+        str(error.value)
+        == f"{tmp_path}/cifar.yaml: there is no such file; did you mean 'cifar10.yaml'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"run: {epochs: 3", "not valid YAML"),
+        (b"run:\n\tepochs: 3", "not valid YAML"),
+        (b"run: {seed: 2026-13-01}", "not valid YAML: month must be in 1..12"),
+        (b"run: {seed: 1, epochs: 3, seed: 2}", "not valid YAML: key 'seed' stands twice"),
+        (b"run: {}\nrun: {seed: 1}", "not valid YAML: key 'run' stands twice"),
+        (b"[" * 5000, "not valid YAML"),
+        (b"", "must hold sections such as 'data:', got None"),
+        (b"- run", "must hold sections such as 'data:', got ['run']"),
+        (b"epochs", "must hold sections such as 'data:', got 'epochs'"),
+        (b"run: \xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_yaml_mapping_is_refused_in_one_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        load_config(path)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{path}: {message}")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "loss", "used"),
+    [
+        ("loss.temperature", "supcon", True),
+        ("loss.temperature", "ce", False),
+        ("loss.base_temperature", "ce", False),
+        ("model.head", "ce", False),
+        ("model.head_dim", "ce", False),
+        ("model.head_dim", "supcon", True),
+        ("loss.label_smoothing", "supcon", False),
+        ("loss.label_smoothing", "ce", True),
+        ("optim.lr_per_256", "supcon", True),
+        ("optim.lr_per_256", "ce", True),
+    ],
+)
+def test_a_key_is_used_where_the_loss_looks_at_it(key: str, loss: str, used: bool) -> None:
+    assert is_used(key, override(Config(), {"loss.name": loss})) is used
+
+
+def test_the_table_of_unused_keys_speaks_of_keys_that_exist() -> None:
+    known = set(flatten(Config()))
+    assert set(UNUSED_KEYS) <= known
+    for by_value in UNUSED_KEYS.values():
+        assert {key for keys in by_value.values() for key in keys} <= known
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("run.epochs=50", ("run.epochs", 50)),
+        ("loss.temperature=0.2", ("loss.temperature", 0.2)),
+        ("model.backbone=resnet34", ("model.backbone", "resnet34")),
+        ("augment.flip=null", ("augment.flip", None)),
+        ("model.pretrained=true", ("model.pretrained", True)),
+        ("probe.l2=[0.1, 0.01]", ("probe.l2", [0.1, 0.01])),
+        (" data.root = /a=b", ("data.root", "/a=b")),
+    ],
+)
+def test_an_assignment_is_a_key_and_a_yaml_value(text: str, pair: tuple[str, Any]) -> None:
+    assert parse_assignment(text) == pair
+
+
+@pytest.mark.parametrize("text", ["run.epochs", "=3", "run.epochs=[1, 2", ""])
+def test_a_malformed_assignment_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_assignment(text)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"--set {text}: ")

@@ -1,0 +1,108 @@
+"""The result of a run, saved and loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from supcon.config import Config, override
+from supcon.data import Splits
+from supcon.evaluate import accuracy
+from supcon.parsing import UserError
+from supcon.train import Record, fit
+from supcon.trained import Trained, load_trained, predict, save_trained
+
+CPU = torch.device("cpu")
+
+
+Result = tuple[Config, Record, Trained]
+
+
+def train(config: Config, data: Splits) -> Result:
+    (record,) = fit(override(config, {"run.epochs": 1}), data)
+    assert record.trained is not None
+    return config, record, record.trained
+
+
+@pytest.fixture(scope="module")
+def results(tiny: Config, digits: Splits) -> dict[str, Result]:
+    return {loss: train(override(tiny, {"loss.name": loss}), digits) for loss in ("supcon", "ce")}
+
+
+@pytest.mark.parametrize("loss", ["supcon", "ce"])
+def test_a_loaded_result_predicts_what_the_saved_one_did(
+    results: dict[str, Result], digits: Splits, tmp_path: Path, loss: str
+) -> None:
+    config, record, trained = results[loss]
+    save_trained(trained, config, digits, tmp_path / "model.pt")
+    torch.rand(3)  # nothing depends on the state of the random numbers
+    loaded, its_config = load_trained(tmp_path / "model.pt", CPU)
+
+    assert its_config == config
+    assert loaded.weights == trained.weights in ("raw", "ema", "swa")
+    assert loaded.probe.l2 == trained.probe.l2
+    before = predict(trained, config, digits.train, digits.val.images)
+    after = predict(loaded, config, digits.train, digits.val.images)
+    assert set(before) == {"probe", "knn"} | ({"head"} if loss == "ce" else set())
+    for name, ids in before.items():
+        assert torch.equal(after[name], ids), name
+
+    # They are the predictions that were scored (the probe's score is cross-fitted, so not its).
+    labels = torch.tensor(digits.val.labels)
+    assert accuracy(after["knn"], labels) == record.metrics["val/knn_top1"]
+    if loss == "ce":
+        assert accuracy(after["head"], labels) == record.metrics["val/head_top1"]
+
+
+def test_a_loaded_result_has_the_same_tensors(
+    results: dict[str, Result], digits: Splits, tmp_path: Path
+) -> None:
+    config, _, trained = results["supcon"]
+    save_trained(trained, config, digits, tmp_path / "model.pt")
+    loaded, _ = load_trained(tmp_path / "model.pt", CPU)
+    assert not loaded.network.training
+    torch.testing.assert_close(
+        loaded.network.state_dict(), trained.network.state_dict(), rtol=0, atol=0
+    )
+    torch.testing.assert_close(vars(loaded.probe), vars(trained.probe), rtol=0, atol=0)
+
+
+def test_an_image_is_classified_alone_as_among_others(
+    results: dict[str, Result], digits: Splits
+) -> None:
+    config, _, trained = results["ce"]
+    together = predict(trained, config, digits.train, digits.val.images[:5])
+    for i in range(5):
+        alone = predict(trained, config, digits.train, digits.val.images[i : i + 1])
+        for name, ids in together.items():
+            assert alone[name].tolist() == [ids[i]], name
+
+
+def test_loading_fetches_no_pretrained_weights(
+    results: dict[str, Result], digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _, trained = results["supcon"]
+    fine_tuned = override(config, {"model.pretrained": True})
+    save_trained(trained, fine_tuned, digits, tmp_path / "model.pt")
+    asked = []
+    create_model = timm.create_model
+
+    def spy(name: str, *, pretrained: bool, **options: Any) -> torch.nn.Module:
+        asked.append(pretrained)
+        model: torch.nn.Module = create_model(name, pretrained=False, **options)
+        return model
+
+    monkeypatch.setattr(timm, "create_model", spy)
+    _, loaded_config = load_trained(tmp_path / "model.pt", CPU)
+    assert asked == [False]
+    assert loaded_config == fine_tuned
+
+
+def test_a_damaged_result_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"model\.pt: damaged"):
+        load_trained(tmp_path / "model.pt", CPU)
