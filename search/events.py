@@ -208,6 +208,9 @@ class Journal:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error})") from None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"lock": None}  # Ray pickles all that a Tuner holds
+
     def close(self) -> None:
         """Give the claim back."""
         if self.lock is not None:

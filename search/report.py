@@ -1,4 +1,4 @@
-"""What a study found, from its event log: summary.json, report.md, trials.csv, best/*.yaml."""
+"""What a study found, from its event log: report.md, summary.json, trials.csv, best/*.yaml."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from search.confirm import confirmed, unpack
+from search.curves import draw_curves
 from search.events import Journal, Trial
 from search.export import best_config
 from search.progress import show_params
@@ -30,6 +31,7 @@ def write_report(journal: Journal) -> dict[str, Any]:
     summary = summarise(space, journal)
     _write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     _write(folder / "report.md", markdown(space, summary))
+    _write(folder / "curves.svg", draw_curves(space, journal))
     _write(folder / "trials.csv", trials_csv(space, journal))
     for arm in space.arms:
         if journal.best(arm) is not None:
@@ -188,6 +190,7 @@ def markdown(space: Space, summary: dict[str, Any]) -> str:
         "Accuracy in %, mean +- standard deviation over fresh seeds. The search's own score is the "
         "best of many and therefore too good; it is shown so that the drop can be seen.",
         aligned(table(summary)),
+        "![validation score of every trial against epochs](curves.svg)",
         f"Test scores taken: {summary['test_evaluations']}, one for each confirmed run.",
         "## Winners",
         *(_winner(arm, facts) for arm, facts in summary["arms"].items()),

@@ -222,7 +222,7 @@ def conclude(journal: Journal, is_interrupted: bool) -> int:
     folder = journal.path.parent
     summary = write_report(journal)
     print("", aligned(table(summary)), "", summary["verdict"]["text"], "", sep="\n")
-    print(f"wrote     {folder}/report.md, summary.json, trials.csv, events.jsonl")
+    print(f"wrote     {folder}/report.md, curves.svg, summary.json, trials.csv, events.jsonl")
     winners = [arm for arm, facts in summary["arms"].items() if facts["best"]]
     for arm in winners:
         print(f"retrain   python -m supcon train {folder}/best/{arm}.yaml")

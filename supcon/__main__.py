@@ -52,7 +52,7 @@ def run_training(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     config = override(config, dict(parse_assignment(text) for text in options.set), "--set")
     out = options.out or Path("runs") / options.config.stem
-    if (out / "log.txt").exists() and not options.resume:
+    if not options.resume and any((out / name).exists() for name in ("last.pt", "log.txt")):
         raise UserError(
             f"--out {out}: holds a run already; continue it with --resume, remove it, or "
             f"choose another folder"

@@ -35,6 +35,8 @@ def load_state(path: Path, device: torch.device | None = None) -> dict[str, Any]
         state = torch.load(path, map_location=device or "cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
+    except (PermissionError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # a damaged pickle makes torch raise almost anything
         raise UserError(
             f"{path}: damaged ({one_line(error)[:100]}); remove it to start anew"

@@ -173,6 +173,8 @@ class Config(Section):
             )
         if not 1 <= len(self.probe.l2) <= 7 or any(l2 <= 0 for l2 in self.probe.l2):
             raise ValueError(f"probe.l2 must hold 1 to 7 values > 0, got {list(self.probe.l2)}")
+        if late := [epoch for epoch in self.run.eval_at if not 1 <= epoch <= self.run.epochs]:
+            raise ValueError(f"run.eval_at must lie in 1 to {self.run.epochs}, got {late[0]}")
         if self.loss.name == "supcon" and self.augment.views < 2:
             raise ValueError(
                 f"augment.views must be at least 2 for loss.name supcon, got {self.augment.views}"

@@ -268,7 +268,7 @@ def _read_image(path: Path, size: int) -> npt.NDArray[np.uint8]:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits; `convert` would clip it at 255, which is almost black."""
+    """16-bit grey scaled to 8 bits; `convert` would clip it at 255, almost all white."""
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range")
     if image.mode.startswith("I"):
@@ -302,8 +302,8 @@ def _check_every_class_is_there(split: Split, part: str, classes: Sequence[str])
     missing = np.flatnonzero(np.bincount(split.labels, minlength=len(classes)) == 0)
     if len(missing):
         raise UserError(
-            f"class '{classes[missing[0]]}' has no image in {part}; it is too rare for these "
-            f"data.val_size and data.train_size"
+            f"class '{classes[missing[0]]}' has no image in {part}; add some, or, if {part} was "
+            f"split off, change data.val_size or data.train_size"
         )
 
 

@@ -62,8 +62,8 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         case "value_error":
             text = str(problem["ctx"]["error"])
             return f"{key}: {text}" if key else text
-        case "string_type" if path[-1] == "[key]":
-            name = ".".join(path[:-1])
+        case kind if kind == "invalid_key" or path[-1:] == ["[key]"]:
+            name = ".".join(path).removesuffix(".[key]")
             return f"{name} must be text, but YAML reads it as {problem['input']!r}; quote it"
         case "model_type" | "dict_type":
             return f"{key} must be a section with keys of its own, got {problem['input']!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,3 +129,9 @@ def test_a_trial_that_has_ended_has_cost_at_least_an_epoch(journal: Journal) -> 
 def test_a_study_is_never_created_over_another(journal: Journal) -> None:
     with pytest.raises(FileExistsError):
         Journal.create(journal.path, opened())
+
+
+def test_a_log_can_be_pickled_while_it_is_claimed(journal: Journal) -> None:
+    copy = pickle.loads(pickle.dumps(journal))
+    assert copy.events == journal.events
+    assert copy.lock is None

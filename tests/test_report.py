@@ -6,11 +6,13 @@ import csv
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
 
 from search.confirm import pack, unpack
+from search.curves import HEIGHT, WIDTH
 from search.events import Ask, End, Journal, Opened, Report, Unsealed
 from search.export import best_config
 from search.export import main as export
@@ -113,6 +115,20 @@ def test_the_table_shows_every_classifier_of_every_arm(journal: Journal) -> None
         ["ce", "linear probe"], ["ce", "kNN"], ["ce", "CE head"],
     ]  # fmt: skip
     assert rows[0][2:4] == ["90.00", "86.00 +- 1.00"]
+
+
+def test_the_picture_shows_a_line_for_every_trial(journal: Journal) -> None:
+    confirm(journal, 3)
+    write_report(journal)
+    picture = ElementTree.parse(journal.path.parent / "curves.svg").getroot()
+    lines = [node for node in picture.iter() if node.tag.endswith("polyline")]
+    assert len(lines) == 12
+    points = [point for line in lines for point in line.attrib["points"].split()]
+    assert len(points) == sum(len(trial.reports) for trial in journal.trials.values())
+    for point in points:
+        x, y = map(float, point.split(","))
+        assert 0 <= x <= WIDTH
+        assert 0 <= y <= HEIGHT
 
 
 def test_trials_csv_has_a_row_for_every_trial(journal: Journal) -> None:

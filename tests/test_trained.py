@@ -30,14 +30,19 @@ def train(config: Config, data: Splits) -> Result:
 
 @pytest.fixture(scope="module")
 def results(tiny: Config, digits: Splits) -> dict[str, Result]:
-    return {loss: train(override(tiny, {"loss.name": loss}), digits) for loss in ("supcon", "ce")}
+    return {
+        f"{loss} {precision}": train(
+            override(tiny, {"loss.name": loss, "run.precision": precision}), digits
+        )
+        for loss, precision in (("supcon", "fp32"), ("ce", "fp32"), ("ce", "bf16"))
+    }
 
 
-@pytest.mark.parametrize("loss", ["supcon", "ce"])
+@pytest.mark.parametrize("kind", ["supcon fp32", "ce fp32", "ce bf16"])
 def test_a_loaded_result_predicts_what_the_saved_one_did(
-    results: dict[str, Result], digits: Splits, tmp_path: Path, loss: str
+    results: dict[str, Result], digits: Splits, tmp_path: Path, kind: str
 ) -> None:
-    config, record, trained = results[loss]
+    config, record, trained = results[kind]
     save_trained(trained, config, digits, tmp_path / "model.pt")
     torch.rand(3)  # nothing depends on the state of the random numbers
     loaded, its_config = load_trained(tmp_path / "model.pt", CPU)
@@ -47,21 +52,21 @@ def test_a_loaded_result_predicts_what_the_saved_one_did(
     assert loaded.probe.l2 == trained.probe.l2
     before = predict(trained, config, digits.train, digits.val.images)
     after = predict(loaded, config, digits.train, digits.val.images)
-    assert set(before) == {"probe", "knn"} | ({"head"} if loss == "ce" else set())
+    assert set(before) == {"probe", "knn"} | ({"head"} if kind.startswith("ce") else set())
     for name, ids in before.items():
         assert torch.equal(after[name], ids), name
 
     # They are the predictions that were scored (the probe's score is cross-fitted, so not its).
     labels = torch.tensor(digits.val.labels)
     assert accuracy(after["knn"], labels) == record.metrics["val/knn_top1"]
-    if loss == "ce":
+    if kind.startswith("ce"):
         assert accuracy(after["head"], labels) == record.metrics["val/head_top1"]
 
 
 def test_a_loaded_result_has_the_same_tensors(
     results: dict[str, Result], digits: Splits, tmp_path: Path
 ) -> None:
-    config, _, trained = results["supcon"]
+    config, _, trained = results["supcon fp32"]
     save_trained(trained, config, digits, tmp_path / "model.pt")
     loaded, _ = load_trained(tmp_path / "model.pt", CPU)
     assert not loaded.network.training
@@ -74,7 +79,7 @@ def test_a_loaded_result_has_the_same_tensors(
 def test_an_image_is_classified_alone_as_among_others(
     results: dict[str, Result], digits: Splits
 ) -> None:
-    config, _, trained = results["ce"]
+    config, _, trained = results["ce fp32"]
     together = predict(trained, config, digits.train, digits.val.images[:5])
     for i in range(5):
         alone = predict(trained, config, digits.train, digits.val.images[i : i + 1])
@@ -85,7 +90,7 @@ def test_an_image_is_classified_alone_as_among_others(
 def test_loading_fetches_no_pretrained_weights(
     results: dict[str, Result], digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, _, trained = results["supcon"]
+    config, _, trained = results["supcon fp32"]
     fine_tuned = override(config, {"model.pretrained": True})
     save_trained(trained, fine_tuned, digits, tmp_path / "model.pt")
     asked = []
