@@ -1,4 +1,4 @@
-# make demo    a whole search on the bundled digits, 4 minutes on 2 CPU cores
+# make demo    a whole search on the bundled digits, 3 minutes on 2 CPU cores
 # make test    all tests;  make fast: those that take seconds
 # make check   ruff and mypy
 PYTHON ?= python3
@@ -25,6 +25,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed, $(PYTHON) is older; use make PYTHON=python3.11"; exit 2; }
+	@echo "installing into .venv; this takes some minutes, once"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -128,8 +128,8 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(views).permute(0, 3, 1, 2), labels.repeat(self.views)
 
 
-def load_views(batches: ViewBatches, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+def load_views(
+    batches: ViewBatches, workers: int, *, pin_memory: bool = False
+) -> DataLoader[tuple[Tensor, Tensor]]:
     """A loader that augments in `workers` processes, or in this one if 0."""
-    return DataLoader(
-        batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
-    )
+    return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin_memory)

@@ -144,7 +144,8 @@ class Run:
         """Score the EMA weights on val; at the end raw, EMA and SWA weights, and keep the best."""
         # Evaluation may draw random numbers (dropout while BatchNorm is re-estimated); training
         # must not see that it happened.
-        with torch.random.fork_rng():
+        devices = [torch.cuda.current_device()] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
             if is_last:
                 candidates = self.averages.final(self.network)
             else:
@@ -200,7 +201,8 @@ class Run:
             views=views,
             batch_size=self.config.data.batch_size,
         )
-        return iter(load_views(batches, self.config.data.workers))
+        is_cuda = self.device.type == "cuda"
+        return iter(load_views(batches, self.config.data.workers, pin_memory=is_cuda))
 
     def _batchnorm_images(self) -> Iterator[Tensor]:
         """Training images as evaluation sees them, the same for all epochs and weights of a run.

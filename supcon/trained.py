@@ -50,7 +50,8 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
     """What `save_trained` wrote, on `device`, and the config it was trained with."""
     state = load_state(path, device)
     config = parse(Config, state["config"], str(path))
-    mean, std = state["network"]["encoder.mean"], state["network"]["encoder.std"]
+    # The network is built on the CPU, where its first forward pass is tried, and moved as a whole.
+    mean, std = (state["network"][f"encoder.{name}"].cpu() for name in ("mean", "std"))
     fresh = config.model.model_copy(update={"pretrained": False})  # its weights come from the file
     network = build_network(
         fresh,
