@@ -21,6 +21,7 @@ from search.space import Space, parse_space
 from search.verdict import MIN_SEEDS, Difference, compare, sentence
 from supcon.config import SELECTION_METRIC, dump_config
 
+TRIAL_COLUMNS = ("arm", "phase", "number", "outcome", "epochs", "seconds", "views", "seed")
 ROWS = {"probe": "linear probe", "knn": "kNN", "head": "CE head"}
 
 
@@ -241,47 +242,33 @@ def _spent(summary: dict[str, Any]) -> list[list[str]]:
 
 def trials_csv(space: Space, journal: Journal) -> str:
     """A row for every trial, search and confirm."""
-    metrics = sorted(
-        {name for t in journal.trials.values() for r in t.reports for name in r.metrics}
-    )
-    tests = sorted({name for t in journal.trials.values() if t.tested for name in t.tested.metrics})
-    params = list(space.params)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "arm",
-            "phase",
-            "number",
-            "outcome",
-            "epochs",
-            "seconds",
-            "views",
-            "seed",
-            *params,
-            *metrics,
-            *tests,
-            "detail",
-        ]
-    )
-    for trial in sorted(
+    trials = sorted(
         journal.trials.values(), key=lambda t: (t.ask.phase != "search", t.ask.arm, t.ask.number)
-    ):
-        last = trial.reports[-1] if trial.reports else None
-        found = last.metrics if last else {}
-        tested = trial.tested.metrics if trial.tested else {}
-        writer.writerow(
-            [
-                *trial.ask.key,
-                trial.outcome or "unfinished",
-                trial.epochs,
-                round(last.seconds, 2) if last else 0,
-                last.views if last else 0,
-                trial.ask.seed,
-                *(trial.ask.params.get(name, "") for name in params),
-                *(found.get(name, "") for name in metrics),
-                *(tested.get(name, "") for name in tests),
-                trial.end.detail if trial.end else "",
-            ]
-        )
+    )
+    rows = [_row(trial) for trial in trials]
+    metrics = sorted({name for row in rows for name in row if "/" in name})
+    out = io.StringIO()
+    columns = [*TRIAL_COLUMNS, *space.params, *metrics, "detail"]
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return out.getvalue()
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    last = trial.reports[-1] if trial.reports else None
+    facts = (
+        *trial.ask.key,
+        trial.outcome or "unfinished",
+        trial.epochs,
+        round(last.seconds, 2) if last else 0,
+        last.views if last else 0,
+        trial.ask.seed,
+    )
+    return {
+        **dict(zip(TRIAL_COLUMNS, facts, strict=True)),
+        **trial.ask.params,
+        **(last.metrics if last else {}),
+        **(trial.tested.metrics if trial.tested else {}),
+        "detail": trial.end.detail if trial.end else "",
+    }

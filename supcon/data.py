@@ -7,34 +7,20 @@ them is `load_test`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from supcon.config import DataConfig
-from supcon.parsing import UserError, nearest
+from supcon.folder import check_folder, check_memory, class_names, read_folder
+from supcon.parsing import UserError
 
-IMAGE_SUFFIXES = {
-    ".jpg",
-    ".jpeg",
-    ".jfif",
-    ".png",
-    ".bmp",
-    ".webp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-}
 CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
 
 
@@ -71,7 +57,7 @@ def load_splits(config: DataConfig) -> Splits:
         UserError: the images are missing, broken, or too few for the split.
     """
     if config.name == "folder":
-        train, val, classes = _load_folder_train(config)
+        train, val, classes = _load_folder(config)
     else:
         train, classes = _load_named(config, "train")
         val = None
@@ -89,7 +75,7 @@ def load_test(config: DataConfig) -> Split:
     """The sealed test images. A search calls this in one place only: `search/confirm.py`."""
     if config.name == "folder":
         root = _root(config)
-        return _read_folder(root / "test", _class_names(root), _size(config))
+        return Split(*read_folder(root / "test", class_names(root), _size(config)))
     return _load_named(config, "test")[0]
 
 
@@ -113,11 +99,7 @@ def check_test(config: DataConfig) -> None:
     """
     if config.name == "folder":
         root = _root(config)
-        _check_part(root, "test")
-        files, _ = _list_folder(root / "test", _class_names(root))
-        with ThreadPoolExecutor() as pool:
-            for _ in pool.map(lambda path: _read_image(path, 8), files):
-                pass
+        check_folder(root / "test", class_names(root))
 
 
 def check_batch_size(batch_size: int, n_train: int) -> None:
@@ -185,95 +167,13 @@ def _resize(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     return np.stack(resized).reshape(len(images), size, size, channels)
 
 
-def _load_folder_train(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
+def _load_folder(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
     root, size = _root(config), _size(config)
-    _check_part(root, "train")
-    classes = _class_names(root)
-    if len(classes) < 2:
-        raise UserError(
-            f"{root / 'train'}: at least 2 class folders are needed, got {len(classes)}"
-        )
-    _check_memory(root, size)
-    train = _read_folder(root / "train", classes, size)
-    val = _read_folder(root / "val", classes, size) if (root / "val").is_dir() else None
-    return train, val, classes
-
-
-def _check_part(root: Path, part: str) -> None:
-    if not (root / part).is_dir():
-        raise UserError(
-            f"data.root: {root / part} is missing; a folder data set has train/<class>/*.jpg and "
-            f"test/<class>/*.jpg (and optionally val/) under data.root"
-        )
-
-
-def _class_names(root: Path) -> tuple[str, ...]:
-    folders = (path for path in (root / "train").iterdir() if path.is_dir())
-    return tuple(sorted(path.name for path in folders if not path.name.startswith(".")))
-
-
-def _image_files(folder: Path) -> list[Path]:
-    """Images under a folder; hidden files are other programs' copies of them (`._cat.jpg`)."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def _check_memory(root: Path, size: int) -> None:
-    needed = sum(len(_image_files(root / part)) for part in ("train", "val")) * size * size * 3
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    if needed > free // 2:
-        raise UserError(
-            f"data.image_size: the images take {needed / 2**30:.1f} GiB at {size} pixels, more "
-            f"than half of the free memory ({free / 2**30:.1f} GiB); choose a smaller image_size"
-        )
-
-
-def _read_folder(folder: Path, classes: Sequence[str], size: int) -> Split:
-    files, labels = _list_folder(folder, classes)
-    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-        images = list(pool.map(lambda path: _read_image(path, size), files))
-    return Split(np.stack(images), np.array(labels, dtype=np.int64))
-
-
-def _list_folder(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name not in classes and not path.name.startswith("."):
-            raise UserError(
-                f"{path}: class '{path.name}' is not in train/{nearest(path.name, classes)}"
-            )
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = _image_files(folder / name)
-        files += found
-        labels += [label] * len(found)
-    if not files:
-        raise UserError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return files, labels
-
-
-def _read_image(path: Path, size: int) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(path), "").replace(" ''", "")
-        raise UserError(f"{path}: not a readable image ({reason}); repair or remove it") from None
-    # Resize the shorter side, crop the centre: the aspect ratio stays.
-    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits; `convert` would clip it at 255, almost all white."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    return image
+    classes = class_names(root)
+    check_memory(root, size)
+    train = Split(*read_folder(root / "train", classes, size))
+    has_val = (root / "val").is_dir()
+    return train, Split(*read_folder(root / "val", classes, size)) if has_val else None, classes
 
 
 def _check_class_counts(train: Split, classes: Sequence[str]) -> None:
