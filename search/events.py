@@ -238,6 +238,21 @@ class Journal:
         for listener in self.listeners:
             listener(event)
 
+    def end(self, key: TrialId, outcome: Outcome, epochs: int = 0, detail: str = "") -> None:
+        """Append the end of a trial, unless it has ended already."""
+        if self.trials[key].end is None:
+            arm, phase, number = key
+            self.append(
+                End(
+                    arm=arm,
+                    phase=phase,
+                    number=number,
+                    outcome=outcome,
+                    epochs=epochs,
+                    detail=detail,
+                )
+            )
+
     def of(self, arm: str, phase: Phase = "search") -> list[Trial]:
         """An arm's trials in the order of their numbers."""
         chosen = [t for t in self.trials.values() if (t.ask.arm, t.ask.phase) == (arm, phase)]

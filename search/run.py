@@ -11,7 +11,6 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-import traceback
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(options)
     except UserError as error:
-        if options.debug:
-            traceback.print_exc()
-        show_error(error)
+        show_error(error, with_trace=options.debug)
         return 2
     except KeyboardInterrupt:
         print("interrupted; a study that was started goes on with --resume", file=sys.stderr)
@@ -81,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     from search.preflight import check_all, describe
 
     data = check_all(space, options.address)
-    journal = reopen(folder) if options.resume else create(folder, space)
+    journal = reopen(folder, space) if options.resume else create(folder, space)
     print(f"study     {folder}", *describe(space, data), sep="\n", flush=True)
     try:
         is_interrupted = execute(space, journal, data, options.address)
@@ -105,12 +102,11 @@ def create(folder: Path, space: Space) -> Journal:
         raise UserError(f"--results {folder.parent}: cannot be written ({error})") from error
 
 
-def reopen(folder: Path) -> Journal:
+def reopen(folder: Path, space: Space) -> Journal:
     """The log of a study that goes on; that, and with which code, is logged."""
     from search.events import Journal
 
     journal = Journal.open(folder / "events.jsonl", to_write=True)
-    space = parse_space(journal.opened.space, str(folder))
     journal.append(opening(folder, space))
     return journal
 

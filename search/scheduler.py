@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.events import Decision, End, Journal, Outcome, Report, TrialId
+from search.events import Decision, Journal, Report, TrialId
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 
@@ -48,7 +48,7 @@ class LoggedAsha(FIFOScheduler):
             self._log_report(key, result, decision)
         if decision == "continue":
             return str(TrialScheduler.CONTINUE)
-        self._log_end(key, "stopped", result["epoch"])
+        self.journal.end(key, "stopped", result["epoch"])
         return str(TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class LoggedAsha(FIFOScheduler):
         reported = [r.epoch for r in self.journal.trials[key].reports]
         if outcome == "completed" and result["epoch"] not in reported:
             self._log_report(key, result, "done")
-        self._log_end(key, outcome, result.get("epoch", 0), result.get("detail", ""))
+        self.journal.end(key, outcome, result.get("epoch", 0), result.get("detail", ""))
 
     def _decide(self, key: TrialId, result: dict[str, Any]) -> Decision:
         arm, phase, _ = key
@@ -87,20 +87,6 @@ class LoggedAsha(FIFOScheduler):
                 decision=decision,
             )
         )
-
-    def _log_end(self, key: TrialId, outcome: Outcome, epochs: int, detail: str = "") -> None:
-        arm, phase, number = key
-        if self.journal.trials[key].end is None:
-            self.journal.append(
-                End(
-                    arm=arm,
-                    phase=phase,
-                    number=number,
-                    outcome=outcome,
-                    epochs=epochs,
-                    detail=detail,
-                )
-            )
 
 
 def trial_id(trial: Any) -> TrialId:

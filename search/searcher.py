@@ -192,17 +192,9 @@ class TrialSource(Searcher):
 
         How trials end otherwise is logged by the scheduler, and the suggesters read the log.
         """
-        ask = self.handed_out[trial_id]
-        if error and self.journal.trials[ask.key].end is None:
-            self.journal.append(
-                End(
-                    arm=ask.arm,
-                    phase=ask.phase,
-                    number=ask.number,
-                    outcome="failed",
-                    detail="its worker process kept dying",
-                )
-            )
+        if error:
+            key = self.handed_out[trial_id].key
+            self.journal.end(key, "failed", detail="its worker process kept dying")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the log is the state."""

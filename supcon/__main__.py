@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from pathlib import Path
 
 from supcon.config import load_config, override
@@ -38,9 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run_training(options)
     except UserError as error:
-        if options.debug:
-            traceback.print_exc()
-        show_error(error)
+        show_error(error, with_trace=options.debug)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,7 +141,9 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def show_error(error: UserError) -> None:
-    """Print each line of the message on stderr as `error: ...`."""
+def show_error(error: UserError, *, with_trace: bool = False) -> None:
+    """Print each line of the message on stderr as `error: ...`, after the stack trace if asked."""
+    if with_trace:
+        traceback.print_exception(error)
     for line in str(error).splitlines():
         print(f"error: {line}", file=sys.stderr)
