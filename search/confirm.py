@@ -16,7 +16,7 @@ from search.events import Ask, Journal, Trial, Unsealed
 from search.space import Space
 from supcon.data import Splits, load_test
 from supcon.device import pick_device
-from supcon.evaluate import accuracy
+from supcon.scoring import accuracies
 from supcon.trained import load_trained, predict
 
 
@@ -70,9 +70,7 @@ def open_test(space: Space, journal: Journal, data: Splits) -> None:
                 arm=ask.arm,
                 phase=ask.phase,
                 number=ask.number,
-                metrics={
-                    f"test/{name}_top1": accuracy(p, truth) for name, p in predictions.items()
-                },
+                metrics=accuracies(predictions, truth, "test"),
                 n_images=len(test),
                 correct={name: pack(p == truth) for name, p in predictions.items()},
             )

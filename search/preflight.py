@@ -13,6 +13,7 @@ from search.space import Space
 from supcon.config import Config
 from supcon.data import Splits, check_batch_size, check_test, load_splits
 from supcon.device import pick_device
+from supcon.optim import build_optimizer
 from supcon.parsing import UserError
 from supcon.train import network_for
 
@@ -89,7 +90,8 @@ def load_checked_data(space: Space) -> Splits:
     """The images of the study, after checking that every trial of the space can train on them.
 
     Raises:
-        UserError: images missing or broken, a batch too large, a backbone that cannot be built.
+        UserError: images missing or broken, a batch too large, a backbone or an optimiser that
+            cannot be built.
     """
     data = load_splits(space.config.data)
     check_test(space.config.data)
@@ -98,9 +100,10 @@ def load_checked_data(space: Space) -> Splits:
         drawn = params.get("data.batch_size")
         fixed = space.arm_config(arm).data.batch_size
         check_batch_size(max(drawn.values) if drawn else fixed, len(data.train))
-        model = [key for key in params if key.startswith("model.")]
-        for changes in _each_value(params, model) or [{}]:
-            network_for(space.trial_config(arm, changes, seed=0), data)
+        keys = [key for key in params if key.startswith("model.") or key == "optim.name"]
+        for changes in _each_value(params, keys) or [{}]:
+            config = space.trial_config(arm, changes, seed=0)
+            build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
     return data
 
 

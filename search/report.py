@@ -22,7 +22,12 @@ from search.verdict import MIN_SEEDS, Difference, compare, sentence
 from supcon.config import SELECTION_METRIC, dump_config
 
 TRIAL_COLUMNS = ("arm", "phase", "number", "outcome", "epochs", "seconds", "views", "seed")
-ROWS = {"probe": "linear probe", "knn": "kNN", "head": "CE head"}
+ROWS = {
+    "probe": "linear probe",
+    "knn": "kNN",
+    "projection_knn": "kNN after the head",
+    "head": "CE head",
+}
 
 
 def write_report(journal: Journal) -> dict[str, Any]:

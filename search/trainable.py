@@ -70,16 +70,15 @@ class SupConTrial(tune.Trainable):
         raise RuntimeError("asked for a record after the last one")
 
     def _report(self, record: Record) -> dict[str, Any]:
-        is_last = record.trained is not None
-        if record.trained is not None and self.phase == "confirm":
+        if record.is_last and record.trained is not None and self.phase == "confirm":
             save_trained(record.trained, self.training, self.data, self.folder / "model.pt")
         return {  # metrics as pairs: Ray would flatten a dict into its own keys
             "epoch": record.epoch,
             "metrics": list(record.metrics.items()),
             "views": record.views,
             "seconds": record.seconds,
-            "done": is_last,
-            "outcome": "completed" if is_last else "",
+            "done": record.is_last,
+            "outcome": "completed" if record.is_last else "",
         }
 
     def _over(self, outcome: str, detail: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -m supcon train CONFIG.yaml`: plain training, without a search.
+"""`python -m supcon train|evaluate|tsne|lr-find`: plain training, without a search.
 
 Exit codes: 0 done, 2 the input is wrong, 3 the loss diverged, 130 interrupted.
 """
@@ -6,65 +6,105 @@ Exit codes: 0 done, 2 the input is wrong, 3 the loss diverged, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from supcon.config import load_config, override
+from supcon.config import SELECTION_METRIC, Config, load_config, override
 from supcon.parsing import UserError, parse_assignment, show_error
+
+# torch and timm are imported by the commands: a wrong config is reported before they have loaded.
+if TYPE_CHECKING:
+    from supcon.trained import Trained
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and run the command."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        return code
+    except UserError as error:
+        show_error(error, with_trace=options.debug)
+        return 2
+    except KeyboardInterrupt:
+        hint = "; the same command with --resume goes on" if options.command == "train" else ""
+        print(f"interrupted{hint}", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m supcon", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="train encoder and linear probe from a config")
-    train.add_argument("config", type=Path, help="a training config in YAML")
-    train.add_argument(
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="change a setting, for example --set run.epochs=50 (repeatable)",
     )
-    train.add_argument(
-        "--out", type=Path, help="output folder (default: runs/<name of the config>)"
+    shared.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    train = commands.add_parser(
+        "train", parents=[shared], help="train encoder and linear probe from a config"
     )
-    train.add_argument(
-        "--resume", action="store_true", help="continue the run in the output folder"
+    train.add_argument("config", type=Path, help="a training config in YAML")
+    train.add_argument("--out", type=Path, help="output folder (default: runs/<config's name>)")
+    train.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    train.set_defaults(run=run_training)
+
+    evaluate = commands.add_parser(
+        "evaluate", parents=[shared], help="all metrics of a trained model"
     )
-    train.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    options = parser.parse_args(arguments)
-    try:
-        return run_training(options)
-    except UserError as error:
-        show_error(error, with_trace=options.debug)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on", file=sys.stderr)
-        return 130
+    evaluate.add_argument(
+        "model", type=Path, help="a run's folder, or a file such as runs/x/best.pt"
+    )
+    evaluate.add_argument(
+        "--split", choices=("val", "test"), default="val", help="default: val; test is for the end"
+    )
+    evaluate.set_defaults(run=run_evaluation)
+
+    tsne = commands.add_parser(
+        "tsne", parents=[shared], help="t-SNE picture of train and val, before and after the head"
+    )
+    tsne.add_argument("model", type=Path, help="a run's folder, or a file such as runs/x/best.pt")
+    tsne.add_argument("--images", type=int, default=2000, help="at most so many of a split")
+    tsne.set_defaults(run=run_tsne)
+
+    find = commands.add_parser(
+        "lr-find", parents=[shared], help="learning-rate range test of stage one"
+    )
+    find.add_argument("config", type=Path, help="a training config in YAML")
+    find.add_argument("--lowest", type=float, default=1e-3, help="first optim.lr_per_256")
+    find.add_argument("--highest", type=float, default=10.0, help="last optim.lr_per_256")
+    find.add_argument("--steps", type=int, default=100, help="learning rates to try")
+    find.add_argument("--out", type=Path, default=Path("lr-range.png"), help="the picture")
+    find.set_defaults(run=run_lr_find)
+    return parser
 
 
 def run_training(options: argparse.Namespace) -> int:
     """The `train` command."""
-    config = load_config(options.config)
-    config = override(config, dict(parse_assignment(text) for text in options.set), "--set")
+    config = _config(options)
     out = options.out or Path("runs") / options.config.stem
     if not options.resume and any((out / name).exists() for name in ("last.pt", "log.txt")):
         raise UserError(
             f"--out {out}: holds a run already; continue it with --resume, remove it, or "
             f"choose another folder"
         )
-
-    # Imported late: a wrong config is reported at once, not after torch and timm have loaded.
     from supcon.data import load_splits
     from supcon.runlog import RunLog
-    from supcon.train import Diverged, fit
-    from supcon.trained import save_trained
+    from supcon.train import Diverged, fit, network_for
+    from supcon.trained import save_if_best, save_trained
 
     data = load_splits(config.data)
+    encoder = network_for(config, data).encoder
     print(
         f"{config.data.name}: {len(data.train)} train and {len(data.val)} val images, "
-        f"{len(data.classes)} classes; {config.loss.name} with {config.model.backbone}"
+        f"{len(data.classes)} classes; {config.loss.name} with {config.model.backbone} "
+        f"({encoder.describe()})"
     )
     try:
         log = RunLog(config, out, out / "tensorboard")
@@ -74,17 +114,116 @@ def run_training(options: argparse.Namespace) -> int:
         with log:
             for record in fit(config, data, out / "last.pt"):
                 print(log.write(record), flush=True)
+                if record.trained is not None:
+                    save_if_best(record.trained, config, data, out / "best.pt")
     except Diverged as error:
         print(f"diverged: {error}; try a smaller optim.lr_per_256", file=sys.stderr)
         return 3
     assert record.trained is not None
     save_trained(record.trained, config, data, out / "model.pt")
     print(f"\nvalidation, with the {record.trained.weights} weights:")
-    for name, value in record.metrics.items():
-        if name.startswith("val/"):
-            print(f"  {name:20s} {value:.6f}")
-    print(f"wrote {out}/model.pt, config.yaml, log.txt, tensorboard/")
+    _print_metrics(record.trained.metrics)
+    print(
+        f"wrote {out}/model.pt (last epoch), best.pt (best epoch by {SELECTION_METRIC}: chosen on "
+        f"val, so its score there is too good), config.yaml, log.txt, tensorboard/"
+    )
     return 0
+
+
+def run_evaluation(options: argparse.Namespace) -> int:
+    """The `evaluate` command."""
+    path, trained, config = _load(options)
+    from supcon.data import load_splits, load_test
+    from supcon.measure import measure
+
+    data = load_splits(config.data)
+    out = path.with_name(f"{path.stem}-{options.split}.json")
+    opened = 0
+    if options.split == "test":
+        opened = 1 + (json.loads(out.read_text())["test_evaluations"] if out.exists() else 0)
+        print(f"the test images are opened for the {_ordinal(opened)} time by this model")
+    metrics = measure(
+        trained, config, data, load_test(config.data) if options.split == "test" else None
+    )
+    print(f"{path}: {trained.weights} weights after epoch {trained.epoch}, {options.split}:")
+    _print_metrics(metrics)
+    found = {"epoch": trained.epoch, "weights": trained.weights, "test_evaluations": opened}
+    out.write_text(json.dumps(found | {"metrics": metrics}, indent=2) + "\n", encoding="utf-8")
+    print(f"wrote {out}")
+    return 0
+
+
+def run_tsne(options: argparse.Namespace) -> int:
+    """The `tsne` command."""
+    if options.images < 10:
+        raise UserError(f"--images must be at least 10, got {options.images}")
+    path, trained, config = _load(options)
+    from supcon.data import load_splits
+    from supcon.runlog import add_image
+    from supcon.tsne import draw_tsne, panels_of
+
+    data = load_splits(config.data)
+    out = path.with_name(f"{path.stem}-tsne.png")
+    panels = panels_of(trained, config, data, options.images)
+    draw_tsne(panels, data.classes, config.run.seed, out)
+    add_image(path.parent / "tensorboard", "t-SNE", out, trained.epoch)
+    print(f"wrote {out}, and into {path.parent}/tensorboard")
+    return 0
+
+
+def run_lr_find(options: argparse.Namespace) -> int:
+    """The `lr-find` command."""
+    if not 0 < options.lowest < options.highest:
+        raise UserError(
+            f"--lowest and --highest: 0 < lowest < highest must hold, "
+            f"got {options.lowest:g} and {options.highest:g}"
+        )
+    if options.steps < 20:
+        raise UserError(f"--steps must be at least 20, got {options.steps}")
+    config = _config(options)
+    from supcon.data import load_splits
+    from supcon.lr_range import draw, find_lr_per_256
+    from supcon.train import Run
+
+    run = Run(config, load_splits(config.data))
+    found = find_lr_per_256(
+        run, lowest=options.lowest, highest=options.highest, steps=options.steps
+    )
+    draw(found, "optim.lr_per_256", options.out)
+    print(
+        f"the loss of {config.loss.name} falls fastest at optim.lr_per_256 = "
+        f"{found.suggestion:.3g} ({len(found.lr)} learning rates from {found.lr[0]:.3g} to "
+        f"{found.lr[-1]:.3g}); wrote {options.out}"
+    )
+    return 0
+
+
+def _config(options: argparse.Namespace) -> Config:
+    changes = dict(parse_assignment(text) for text in options.set)
+    return override(load_config(options.config), changes, "--set")
+
+
+def _load(options: argparse.Namespace) -> tuple[Path, Trained, Config]:
+    """The model file that a command names, what is in it, and its config."""
+    from supcon.device import pick_device
+    from supcon.trained import load_trained
+
+    path = options.model / "model.pt" if options.model.is_dir() else options.model
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file; `train` writes model.pt when it is done")
+    changes = dict(parse_assignment(text) for text in options.set)
+    device = pick_device(changes.get("run.device", "auto"))
+    trained, config = load_trained(path, device)
+    return path, trained, override(config, changes, "--set")
+
+
+def _print_metrics(metrics: dict[str, float]) -> None:
+    for name, value in metrics.items():
+        print(f"  {name:32s} {value:.6f}")
+
+
+def _ordinal(n: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(n, f"{n}th")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,13 @@ def compose(policy: Policy, size: int) -> A.Compose:
     return A.Compose(steps)
 
 
+def one_view(images: npt.NDArray[np.uint8], policy: Policy, seed: int) -> npt.NDArray[np.uint8]:
+    """An augmented view of each image, (N, H, W, C) in the same order; a function of `seed`."""
+    pipeline = compose(policy, images.shape[1])
+    pipeline.set_random_seed(seed)
+    return np.stack([pipeline(image=image)["image"] for image in images])
+
+
 class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
     """The batches of one epoch, augmented: item i is batch i.
 

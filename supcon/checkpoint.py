@@ -46,10 +46,14 @@ def load_state(path: Path, device: torch.device | None = None) -> dict[str, Any]
     return state
 
 
+# What may differ between a run and its continuation, since no number depends on it.
+WITHOUT_EFFECT = {"data.root", "data.workers", "run.checkpoint_every"}
+
+
 def check_same_config(saved: dict[str, object], current: dict[str, object], path: Path) -> None:
-    """Raise a UserError that names the first difference; where images lie may differ."""
-    for key in sorted(saved.keys() | current.keys()):
-        if key != "data.root" and saved.get(key) != current.get(key):
+    """Raise a UserError that names the first difference that matters."""
+    for key in sorted((saved.keys() | current.keys()) - WITHOUT_EFFECT):
+        if saved.get(key) != current.get(key):
             raise UserError(
                 f"{path}: is of a run with {key} = {saved.get(key)}, not {current.get(key)}; use "
                 f"another output folder, or that config"

@@ -79,30 +79,45 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """The objective of stage one."""
 
-    name: Literal["supcon", "ce"] = "supcon"
-    """Supervised contrastive (L_out), or cross entropy on the same views."""
+    name: Literal["supcon", "sincere", "simclr", "ce"] = "supcon"
+    """supcon: supervised contrastive (L_out); sincere: without repulsion inside a class; simclr:
+    without labels; ce: cross entropy on the same views."""
     temperature: float = Field(0.1, gt=0)
-    """SupCon's softmax temperature; the paper uses 0.1."""
+    """Softmax temperature of the contrastive losses; the paper uses 0.1."""
     base_temperature: float = Field(0.1, gt=0)
     """The loss is multiplied by temperature / base_temperature: without it the gradient scales with
     1 / temperature, and a search over temperature would search the learning rate too."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Cross entropy only: weight of the uniform target."""
 
+    @property
+    def is_contrastive(self) -> bool:
+        """Whether the loss compares views with each other, after a projection head."""
+        return self.name != "ce"
+
 
 class OptimConfig(Section):
-    """Optimiser and learning-rate schedule (linear warm-up, then cosine to 0)."""
+    """Optimiser and learning-rate schedule."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
-    """SGD has Nesterov momentum."""
+    name: str = "sgd"
+    """Any of timm (`timm.optim.list_optimizers()`: sgd with Nesterov momentum, adamw, lars, lamb,
+    radam, ...), `lookahead_` before it if wanted, or of torch-optimizer (ranger, ...; an extra)."""
     lr_per_256: float = Field(0.2, gt=0, le=1000)
-    """Peak learning rate at batch size 256; scaled linearly with data.batch_size."""
+    """Peak learning rate at batch size 256."""
+    lr_scaling: Literal["linear", "sqrt"] = "linear"
+    """How the learning rate scales with data.batch_size / 256."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """SGD only."""
+    """Only where the optimiser has one."""
     weight_decay: float = Field(1e-4, ge=0)
     """Not applied to norms and biases."""
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"
+    """After the warm-up: half a cosine to 0; constant; or constant and a linear fall to 0."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Fraction of the run in which the learning rate rises."""
+    decay: float = Field(0.2, gt=0, le=1)
+    """wsd only: fraction of the run in which the learning rate falls."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Largest norm of the gradient of all parameters together; null: not clipped."""
 
 
 class AverageConfig(Section):
@@ -119,10 +134,23 @@ class AverageConfig(Section):
 class ProbeConfig(Section):
     """Evaluation on frozen encoder features: linear probe (stage two) and kNN."""
 
+    method: Literal["lbfgs", "sgd"] = "lbfgs"
+    """lbfgs: logistic regression at its optimum, the penalty cross-fitted on val; sgd: some epochs
+    of SGD as in the published recipes, with raw, EMA and SWA weights cross-fitted on val."""
+    views: int = Field(0, ge=0, le=100)
+    """Train the probe on so many augmented views of each image; 0: on the image itself."""
     l2: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-    """L2 penalties tried by the linear probe, 1 to 7 values > 0; the same for both losses."""
+    """L2 penalties tried by lbfgs, 1 to 7 values > 0; the same for both losses."""
     max_iter: int = Field(100, ge=1)
     """L-BFGS iterations for each penalty."""
+    epochs: int = Field(100, ge=1)
+    """sgd: passes over the cached features."""
+    batch_size: int = Field(256, ge=2)
+    """sgd: features a step."""
+    lr: float | None = Field(None, gt=0)
+    """sgd: peak learning rate of its cosine; null: found by a range test on training features."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """sgd: weight of the uniform target."""
     knn_k: int = Field(20, ge=1)
     """Neighbours that vote in kNN."""
     knn_temperature: float = Field(0.07, gt=0)
@@ -175,18 +203,31 @@ class Config(Section):
             raise ValueError(f"probe.l2 must hold 1 to 7 values > 0, got {list(self.probe.l2)}")
         if late := [epoch for epoch in self.run.eval_at if not 1 <= epoch <= self.run.epochs]:
             raise ValueError(f"run.eval_at must lie in 1 to {self.run.epochs}, got {late[0]}")
-        if self.loss.name == "supcon" and self.augment.views < 2:
+        if self.loss.is_contrastive and self.augment.views < 2:
             raise ValueError(
-                f"augment.views must be at least 2 for loss.name supcon, got {self.augment.views}"
+                f"augment.views must be at least 2 for loss.name {self.loss.name}, "
+                f"got {self.augment.views}"
+            )
+        if self.optim.schedule == "wsd" and self.optim.warmup + self.optim.decay > 1:
+            raise ValueError(
+                f"optim.warmup + optim.decay must be at most 1, "
+                f"got {self.optim.warmup} + {self.optim.decay}"
             )
         return self
 
 
-UNUSED_KEYS = {
+UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "loss.name": {
         "ce": ("loss.temperature", "loss.base_temperature", "model.head", "model.head_dim"),
         "supcon": ("loss.label_smoothing",),
-    }
+        "sincere": ("loss.label_smoothing",),
+        "simclr": ("loss.label_smoothing",),
+    },
+    "optim.schedule": {"cosine": ("optim.decay",), "constant": ("optim.decay",)},
+    "probe.method": {
+        "lbfgs": ("probe.epochs", "probe.batch_size", "probe.lr", "probe.label_smoothing"),
+        "sgd": ("probe.l2", "probe.max_iter"),
+    },
 }
 """Keys without effect, by the key and value that make them so."""
 

@@ -1,39 +1,54 @@
-"""Embed images once; every metric works on the cached features."""
+"""Embed images once; every metric works on the cached embeddings."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from tqdm import tqdm
 
 from supcon.device import Autocast
+from supcon.models import Network
 
-BATCH = 512  # images in an embedding pass, similarities in a kNN block
+BATCH = 512  # images in an embedding pass, queries in a block of similarities
+TIE = 1e-6  # cosines this close are equal: a matrix product depends, in its last bit, on the place
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What one pass over images gives, in their order; fp32, on the network's device."""
+
+    features: Tensor
+    """(N, D) encoder output, before the head; not normalised."""
+    outputs: Tensor
+    """(N, d) after the head: projections, or logits of cross entropy."""
 
 
 @torch.no_grad()
 def embed(
-    encoder: nn.Module, images: npt.NDArray[np.uint8], *, device: torch.device, autocast: Autocast
-) -> Tensor:
-    """Encoder features of every image, in order.
+    network: Network, images: npt.NDArray[np.uint8], *, device: torch.device, autocast: Autocast
+) -> Embedded:
+    """Features and head outputs of every image, in one pass.
 
     Args:
-        encoder: maps uint8 images to features; must be in eval mode.
+        network: in eval mode.
         images: (N, H, W, C).
-        device: where the encoder is.
+        device: where the network is.
         autocast: makes the context of the forward pass.
-
-    Returns:
-        (N, D) fp32 features on `device`.
     """
-    features = []
-    for start in range(0, len(images), BATCH):
+    features, outputs = [], []
+    starts = range(0, len(images), BATCH)
+    for start in tqdm(starts, desc="embedding", leave=False, disable=None, delay=1):
         batch = torch.tensor(images[start : start + BATCH])  # a copy: shared images are read-only
         with autocast():
-            features.append(encoder(batch.permute(0, 3, 1, 2).to(device)).float())
-    return torch.cat(features)
+            x = network.encoder(batch.permute(0, 3, 1, 2).to(device))
+            features.append(x.float())
+            outputs.append(network.head(x).float())
+    return Embedded(torch.cat(features), torch.cat(outputs))
 
 
 def knn_predict(
@@ -46,20 +61,22 @@ def knn_predict(
         bank_labels: (N,) class ids.
         queries: (M, D) features.
         classes: number of classes K.
-        k: neighbours; clamped to N.
+        k: neighbours; clamped to N. All that are as near as the k-th vote, so the order of the
+            bank does not matter.
         temperature: a neighbour votes with weight exp(cosine / temperature).
 
     Returns:
         (M,) class ids; of equal votes the lowest id wins.
     """
-    bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
+    bank, queries = F.normalize(bank.float(), dim=1), F.normalize(queries.float(), dim=1)
+    is_class_NK = F.one_hot(bank_labels, classes).to(bank)
     predictions = []
     for block in queries.split(BATCH):
-        cosine, index = (block @ bank.T).topk(min(k, len(bank)), dim=1)
+        cosine = block @ bank.T  # (block, N)
+        largest = cosine.topk(min(k, len(bank)), dim=1).values
         # Minus the largest: exp(1 / 0.07) is fine in fp32, but not for any temperature.
-        weight = ((cosine - cosine[:, :1]) / temperature).exp()
-        votes = torch.zeros(len(block), classes, device=bank.device)
-        votes.scatter_add_(1, bank_labels[index], weight)
+        weight = ((cosine - largest[:, :1]) / temperature).exp()
+        votes = weight.masked_fill(cosine < largest[:, -1:] - TIE, 0) @ is_class_NK
         predictions.append(votes.argmax(1))
     return torch.cat(predictions)
 
@@ -67,3 +84,20 @@ def knn_predict(
 def accuracy(predictions: Tensor, labels: Tensor) -> float:
     """Share of right answers, in [0, 1]."""
     return (predictions == labels).double().mean().item()
+
+
+def balanced_accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """Mean over the classes that occur in `labels` of the share of right answers, in [0, 1]."""
+    counts = labels.bincount()
+    right = labels[predictions == labels].bincount(minlength=len(counts))
+    return (right / counts.double())[counts > 0].mean().item()
+
+
+def is_balanced(labels: Tensor) -> bool:
+    """Whether the most frequent class has at most 1.2 times the images of the rarest one.
+
+    Accuracy and balanced accuracy then say the same. Classes that do not occur do not count.
+    """
+    counts = labels.bincount()
+    counts = counts[counts > 0]
+    return bool(counts.max() <= 1.2 * counts.min())

@@ -1,9 +1,18 @@
-"""Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2, L_out).
+"""Contrastive losses with labels, and cross entropy.
 
-A pure function of embeddings and labels. It does not know about views, models or devices.
+`supcon_loss` is L_out of Khosla et al. 2020 (arXiv:2004.11362, eq. 2), `sincere_loss` the variant
+without repulsion inside a class (Feeney and Hughes 2023, arXiv:2309.14277), `simclr_loss` the one
+that does without labels (NT-Xent, Chen et al. 2020, arXiv:2002.05709, eq. 1). All are pure
+functions of embeddings and labels; they do not know about models or devices. Embeddings gathered
+from several processes are theirs too, as long as the gather passes gradients on.
+
+Notation: z_i embeddings of length 1, s_ij = z_i . z_j / temperature, A(i) all indices but i, P(i)
+those of A(i) that share i's label.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +22,10 @@ from torch import Tensor
 def supcon_loss(
     z: Tensor, labels: Tensor, *, temperature: float, base_temperature: float | None = None
 ) -> Tensor:
-    """Mean over anchors of the negative mean log-probability of their positives.
-
-    With s_ij = z_i . z_j / temperature, A(i) all indices but i, and P(i) those of A(i) that share
-    i's label:
-    L_i = -1/|P(i)| sum_{p in P(i)} [ s_ip - log sum_{a in A(i)} exp s_ia ].
+    """Mean over anchors of `l_out`.
 
     Args:
-        z: (N, D) embeddings, unit length.
+        z: (N, D) embeddings of any length > 0; they are normalised here, in fp32.
         labels: (N,) class ids; the views of an image share theirs.
         temperature: softmax temperature, > 0.
         base_temperature: the loss is multiplied by temperature / base_temperature, which keeps the
@@ -30,21 +35,67 @@ def supcon_loss(
     Returns:
         Scalar loss in fp32 (fp64 for fp64 input). Anchors without a positive do not count; if no
         anchor has one, the loss is 0 with zero gradient.
-    """
-    z = z if z.dtype == torch.float64 else z.float()  # bf16 products lose 1 % of the gradient
-    self_NN = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    positive_NN = (labels[:, None] == labels[None, :]) & ~self_NN
-    n_positives = positive_NN.sum(1)
 
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    return _mean_over_anchors(l_out, z, labels, temperature, base_temperature)
+
+
+def sincere_loss(
+    z: Tensor, labels: Tensor, *, temperature: float, base_temperature: float | None = None
+) -> Tensor:
+    """Mean over anchors of `l_sincere`; arguments, result and errors as in `supcon_loss`."""
+    return _mean_over_anchors(l_sincere, z, labels, temperature, base_temperature)
+
+
+def simclr_loss(
+    z: Tensor,
+    labels: Tensor,
+    *,
+    views: int,
+    temperature: float,
+    base_temperature: float | None = None,
+) -> Tensor:
+    """SupCon where only the other views of the same image are positives.
+
+    Args:
+        z: (views * B, D) embeddings, view after view: rows i and i + B show the same image.
+        labels: (views * B,), only their number is looked at.
+        views: views of each image, at least 2.
+        temperature: as in `supcon_loss`.
+        base_temperature: as in `supcon_loss`.
+    """
+    image_ids = torch.arange(len(labels) // views, device=labels.device).repeat(views)
+    return supcon_loss(z, image_ids, temperature=temperature, base_temperature=base_temperature)
+
+
+def l_out(sim_NN: Tensor, positive_NN: Tensor) -> Tensor:
+    """L_i = -1/|P(i)| sum_{p in P(i)} [ s_ip - log sum_{a in A(i)} exp s_ia ].
+
+    Args:
+        sim_NN: (N, N) similarities s_ij.
+        positive_NN: (N, N) bool, whether j is in P(i).
+
+    Returns:
+        (N,) losses; 0 for an anchor without a positive.
+    """
     # The pair of an anchor with itself is masked before the log-sum-exp, not subtracted after it:
     # its similarity is the largest, and small temperatures would underflow all others.
-    sim_NN = (z @ z.T / temperature).masked_fill(self_NN, -torch.inf)
-    log_prob_NN = sim_NN - sim_NN.logsumexp(1, keepdim=True)
-    loss_N = -log_prob_NN.masked_fill(~positive_NN, 0).sum(1) / n_positives.clamp(min=1)
+    others_NN = sim_NN.masked_fill(_is_self(sim_NN), -torch.inf)
+    return _mean_over_positives(others_NN.logsumexp(1, keepdim=True) - sim_NN, positive_NN)
 
-    scale = 1.0 if base_temperature is None else temperature / base_temperature
-    n_anchors = (n_positives > 0).sum().clamp(min=1)
-    return scale * loss_N.sum() / n_anchors
+
+def l_sincere(sim_NN: Tensor, positive_NN: Tensor) -> Tensor:
+    """L_i = -1/|P(i)| sum_{p in P(i)} [ s_ip - log( exp s_ip + sum_{n not in P(i)} exp s_in ) ].
+
+    Arguments and result as in `l_out`. An anchor's other positives are not among its denominators,
+    so images of a class do not repel each other.
+    """
+    negative_NN = sim_NN.masked_fill(positive_NN | _is_self(sim_NN), -torch.inf)
+    return _mean_over_positives(
+        F.softplus(negative_NN.logsumexp(1, keepdim=True) - sim_NN), positive_NN
+    )
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
@@ -56,3 +107,32 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
         label_smoothing: weight of the uniform distribution over all K classes (arXiv:1512.00567).
     """
     return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+
+
+def _mean_over_anchors(
+    loss_of_anchors: Callable[[Tensor, Tensor], Tensor],
+    z: Tensor,
+    labels: Tensor,
+    temperature: float,
+    base_temperature: float | None,
+) -> Tensor:
+    if z.ndim != 2 or labels.shape != z.shape[:1]:
+        raise ValueError(
+            f"z must be (N, D) and labels (N,), got {tuple(z.shape)} and {tuple(labels.shape)}"
+        )
+    # fp32, whatever the caller's autocast: bf16 products lose 1 % of the gradient.
+    with torch.autocast(z.device.type, enabled=False):
+        z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+        sim_NN = z @ z.T / temperature
+    positive_NN = (labels[:, None] == labels[None, :]) & ~_is_self(sim_NN)
+    n_anchors = positive_NN.any(1).sum().clamp(min=1)
+    scale = 1.0 if base_temperature is None else temperature / base_temperature
+    return scale * loss_of_anchors(sim_NN, positive_NN).sum() / n_anchors
+
+
+def _mean_over_positives(loss_NN: Tensor, positive_NN: Tensor) -> Tensor:
+    return loss_NN.masked_fill(~positive_NN, 0).sum(1) / positive_NN.sum(1).clamp(min=1)
+
+
+def _is_self(sim_NN: Tensor) -> Tensor:
+    return torch.eye(len(sim_NN), dtype=torch.bool, device=sim_NN.device)

@@ -12,10 +12,9 @@ from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supcon.config import ModelConfig
+from supcon.config import LossConfig, ModelConfig
 from supcon.parsing import UserError, one_line
 
 SMALL_IMAGE = 64  # up to this side in pixels `stem: auto` means `small`
@@ -27,13 +26,22 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(
+        self, backbone: nn.Module, mean: Tensor, std: Tensor, *, has_small_stem: bool = False
+    ) -> None:
         """`mean` and `std` are (C,), in units of pixel value / 255."""
         super().__init__()
         self.backbone = backbone
+        self.has_small_stem = has_small_stem
         self.register_buffer("mean", mean.reshape(1, -1, 1, 1))
         self.register_buffer("std", std.reshape(1, -1, 1, 1))
         self.dim: int = backbone.num_features  # type: ignore[assignment]
+
+    def describe(self) -> str:
+        """`small stem, 11.2 million parameters`."""
+        stem = "small" if self.has_small_stem else "full"
+        n = sum(parameter.numel() for parameter in self.backbone.parameters())
+        return f"{stem} stem, {n / 1e6:.1f} million parameters"
 
     def forward(self, images: Tensor) -> Tensor:
         """Features before any head; not normalised."""
@@ -42,7 +50,7 @@ class Encoder(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Features (N, D) -> unit vectors (N, d); stage two drops it (arXiv:2004.11362, 3.1)."""
+    """Features (N, D) -> projections (N, d); stage two drops it (arXiv:2004.11362, 3.1)."""
 
     def __init__(self, dim: int, head_dim: int, kind: str) -> None:
         super().__init__()
@@ -53,8 +61,9 @@ class ProjectionHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Unit vectors, in fp32 whatever the autocast."""
-        return F.normalize(self.layers(features).float(), dim=1)
+        """Projections of any length; losses and kNN normalise them, in fp32."""
+        projections: Tensor = self.layers(features)
+        return projections
 
 
 class Network(nn.Module):
@@ -66,19 +75,25 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Projections for SupCon, logits for cross entropy."""
+        """Projections for a contrastive loss, logits for cross entropy."""
         output: Tensor = self.head(self.encoder(images))
         return output
 
 
 def build_network(
-    config: ModelConfig, loss: str, *, image_size: int, classes: int, mean: Tensor, std: Tensor
+    config: ModelConfig,
+    loss: LossConfig,
+    *,
+    image_size: int,
+    classes: int,
+    mean: Tensor,
+    std: Tensor,
 ) -> Network:
-    """Encoder and the head that the loss needs: a projection for SupCon, a classifier for CE.
+    """Encoder and the head that the loss needs: a projection, or a classifier for cross entropy.
 
     Args:
         config: backbone, stem and head.
-        loss: supcon or ce.
+        loss: what the network is trained with.
         image_size: side of the images in pixels.
         classes: number of classes.
         mean: one value a channel, in units of pixel value / 255.
@@ -93,9 +108,9 @@ def build_network(
         pretrained=config.pretrained,
     )
     head: nn.Module = (
-        nn.Linear(encoder.dim, classes)
-        if loss == "ce"
-        else ProjectionHead(encoder.dim, config.head_dim, config.head)
+        ProjectionHead(encoder.dim, config.head_dim, config.head)
+        if loss.is_contrastive
+        else nn.Linear(encoder.dim, classes)
     )
     return Network(encoder, head).to(memory_format=torch.channels_last)
 
@@ -131,7 +146,8 @@ def build_encoder(
         net = _create(backbone, mean.numel(), pretrained)
         try:
             _fit_to_size(net, image_size, small=small, keep_weights=pretrained)
-            return _checked(Encoder(net, mean, std), image_size, mean.numel())
+            encoder = Encoder(net, mean, std, has_small_stem=small)
+            return _checked(encoder, image_size, mean.numel())
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             reason = one_line(error)
     raise UserError(

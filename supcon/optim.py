@@ -2,27 +2,92 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 
+import timm.optim
 import torch
 from torch import nn
 
 from supcon.config import OptimConfig
+from supcon.parsing import UserError, one_line
+
+_NO_STATE = "it draws random numbers that no checkpoint holds, so a resumed run would differ"
+UNUSABLE = {
+    "adahessian": "it needs second derivatives, which no step here makes",
+    "kron": _NO_STATE,
+    "kronc": _NO_STATE,
+    "kronw": _NO_STATE,
+    "swats": "it fails on weights in channels_last",
+}
+"""Optimisers that are there, but cannot be used, and why."""
 
 
 def build_optimizer(
     model: nn.Module, config: OptimConfig, batch_size: int
 ) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; the learning rate scales linearly with the batch."""
+    """An optimiser of timm (`lookahead_` before any name wraps it) or of torch-optimizer.
+
+    Args:
+        model: its parameters are optimised, norms and biases without weight decay.
+        config: name, learning rate, momentum (where the optimiser has one), weight decay.
+        batch_size: images a step; the learning rate scales with it.
+
+    Raises:
+        UserError: there is no such optimiser, or it cannot be used here.
+    """
+    if (reason := UNUSABLE.get(config.name.removeprefix("lookahead_"))) is not None:
+        raise UserError(f"optim.name: {config.name} cannot be used: {reason}")
+    is_timms = config.name.removeprefix("lookahead_") in timm.optim.list_optimizers()
+    build = _from_timm if is_timms else _from_torch_optimizer
     groups = parameter_groups(model, config.weight_decay)
-    lr = config.lr_per_256 * batch_size / 256
-    match config.name:
-        case "sgd":
-            return torch.optim.SGD(
-                groups, lr=lr, momentum=config.momentum, nesterov=config.momentum > 0
-            )
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=lr)
+    try:
+        return build(groups, config.name, peak_lr(config, batch_size), config.momentum)
+    except (TypeError, ValueError, ImportError, RuntimeError, AssertionError) as error:
+        raise UserError(f"optim.name: {config.name} cannot be used: {one_line(error)}") from error
+
+
+def _from_timm(
+    groups: list[dict[str, object]], name: str, lr: float, momentum: float
+) -> torch.optim.Optimizer:
+    info = timm.optim.get_optimizer_info(name.removeprefix("lookahead_"))
+    options: dict[str, object] = {}
+    if info.has_momentum and (info.defaults or {}).get("nesterov"):
+        options["nesterov"] = momentum > 0  # torch refuses to look ahead along no momentum
+    return timm.optim.create_optimizer_v2(groups, opt=name, lr=lr, momentum=momentum, **options)
+
+
+def _from_torch_optimizer(
+    groups: list[dict[str, object]], name: str, lr: float, momentum: float
+) -> torch.optim.Optimizer:
+    known = timm.optim.list_optimizers()
+    try:
+        import torch_optimizer
+    except ImportError:
+        more = "; torch-optimizer has more: pip install 'supcon-search[torch-optimizer]'"
+        raise UserError(_unknown(name, known) + more) from None
+    others = [n for n in torch_optimizer._NAME_OPTIM_MAP if n != "lookahead"]
+    if name not in others:
+        raise UserError(_unknown(name, known + others))
+    kind = torch_optimizer.get(name)
+    takes_momentum = "momentum" in inspect.signature(kind).parameters
+    return kind(groups, lr=lr, **({"momentum": momentum} if takes_momentum else {}))
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    prefix = "lookahead_" if name.startswith("lookahead_") else ""
+    usable = sorted(set(known) - UNUSABLE.keys())
+    similar = difflib.get_close_matches(name.removeprefix(prefix).lower(), usable, n=3)
+    names = ", ".join(prefix + n for n in similar)
+    hint = f"; similar: {names}" if similar else "; see timm.optim.list_optimizers()"
+    return f"optim.name: there is no optimiser '{name}'{hint}"
+
+
+def peak_lr(config: OptimConfig, batch_size: int) -> float:
+    """The learning rate after warm-up: `lr_per_256` scaled to the batch size."""
+    ratio = batch_size / 256
+    return config.lr_per_256 * (ratio if config.lr_scaling == "linear" else math.sqrt(ratio))
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -35,16 +100,25 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     ]
 
 
-def lr_factor(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate: a linear rise, then half a cosine down to 0.
+def lr_factor(progress: float, *, schedule: str, warmup: float, decay: float) -> float:
+    """Share of the peak learning rate: a linear rise, then the schedule.
 
     Args:
         progress: fraction of the run's steps done, in [0, 1].
+        schedule: cosine (half a cosine down to 0), constant, or wsd: warm-up, stable, decay
+            (arXiv:2404.06395), constant with a linear fall to 0 at the end.
         warmup: fraction of the run that rises, in [0, 1).
+        decay: fraction of the run that falls, in (0, 1 - warmup]; wsd only.
     """
     if progress < warmup:
         return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+    match schedule:
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+        case "wsd":
+            return min(1.0, (1 - progress) / decay)
+        case _:
+            return 1.0
 
 
 def set_lr(optimizer: torch.optim.Optimizer, peak: float, factor: float) -> float:

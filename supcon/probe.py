@@ -1,18 +1,27 @@
-"""Linear probe (stage two): multinomial logistic regression on frozen, cached encoder features.
+"""Linear probe (stage two): a linear classifier on frozen, cached encoder features.
 
-Features are standardised with the training features' statistics. The L2 penalty is chosen on val,
-and the score is cross-fitted so that no image helps to choose the penalty it is scored with: the
-penalty that is best on one half of val scores the other half, and the reverse.
+Features are standardised with the training features' statistics. `fit_probe` goes to the optimum of
+multinomial logistic regression for each of a few L2 penalties; `fit_probe_by_sgd` trains for some
+epochs, as the published recipes do, and keeps EMA and SWA of the weights. Either way the candidate
+is chosen on val, and the score is cross-fitted so that no image helps to choose the candidate it is
+scored with: the one that is best on one half of val scores the other half, and the reverse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+
+from supcon.averaging import Averages
+from supcon.config import AverageConfig
+from supcon.losses import cross_entropy
+from supcon.optim import lr_factor, set_lr
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,25 @@ class LinearProbe:
     """(K, D)."""
     bias: Tensor
     """(K,)."""
-    l2: float
-    """The penalty it was trained with."""
+    candidate: str
+    """What was chosen on val: the penalty (lbfgs), or raw, ema or swa (sgd)."""
 
     def predict(self, features: Tensor) -> Tensor:
         """(N, D) features -> (N,) class ids."""
         x = (features.to(self.weight) - self.mean) / self.std
         return F.linear(x, self.weight, self.bias).argmax(1)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A probe and what it is worth."""
+
+    top1: float
+    """Cross-fitted accuracy on val, in [0, 1]."""
+    probe: LinearProbe
+    """The candidate that is best on all of val (ties: the first)."""
+    predictions: Tensor
+    """(M,) class ids of the val images, cross-fitted."""
 
 
 def fit_probe(
@@ -45,8 +66,8 @@ def fit_probe(
     classes: int,
     penalties: Sequence[float],
     max_iter: int,
-) -> tuple[float, LinearProbe]:
-    """Train a probe for each penalty; score by cross-fitting on val.
+) -> Fitted:
+    """Logistic regression for each penalty by L-BFGS, the strongest first.
 
     Args:
         train_x: (N, D) encoder features.
@@ -56,43 +77,124 @@ def fit_probe(
         classes: number of classes K.
         penalties: L2 penalties, each > 0.
         max_iter: L-BFGS iterations for each penalty.
-
-    Returns:
-        The cross-fitted accuracy on val in [0, 1], and the probe whose penalty is best on all of
-        val (ties: the stronger penalty).
     """
-    x = train_x.double()  # L-BFGS line searches stall in fp32; cached features are small
-    mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
-    x = (x - mean) / std
+    mean, std = _statistics(train_x)
+    x = (train_x.double() - mean) / std  # line searches stall in fp32; cached features are small
     start = torch.zeros(classes, x.shape[1] + 1, dtype=x.dtype, device=x.device)
-    probes, correct = [], []
+    probes = []
     for l2 in sorted(penalties, reverse=True):
         start = _minimise(x, train_y, l2=l2, start=start, max_iter=max_iter)  # warm start
-        probes.append(LinearProbe(mean, std, start[:, :-1].clone(), start[:, -1].clone(), l2))
-        correct.append(probes[-1].predict(val_x) == val_y)
-    correct_LM = torch.stack(correct)
-    return cross_fitted_accuracy(correct_LM, val_y), probes[_best(correct_LM)]
+        weight, bias = start[:, :-1].clone(), start[:, -1].clone()
+        probes.append(LinearProbe(mean, std, weight, bias, f"{l2:g}"))
+    return _choose(probes, val_x, val_y)
 
 
-def cross_fitted_accuracy(correct_LM: Tensor, labels: Tensor) -> float:
-    """Accuracy when either half of val is scored with the candidate that is best on the other half.
+def fit_probe_by_sgd(
+    train_x: Tensor,
+    train_y: Tensor,
+    val_x: Tensor,
+    val_y: Tensor,
+    *,
+    classes: int,
+    epochs: int,
+    batch_size: int,
+    lr: float | None,
+    label_smoothing: float,
+    average: AverageConfig,
+    seed: int,
+) -> Fitted:
+    """SGD with Nesterov momentum 0.9, a cosine schedule and no weight decay.
+
+    Args:
+        train_x: (N, D) encoder features.
+        train_y: (N,) class ids.
+        val_x: (M, D).
+        val_y: (M,).
+        classes: number of classes K.
+        epochs: passes over the features.
+        batch_size: features a step.
+        lr: peak learning rate; None: found by a range test on the training features.
+        label_smoothing: weight of the uniform target.
+        average: EMA and SWA of the weights, which are candidates beside the raw ones.
+        seed: of the order of features.
+    """
+    mean, std = (values.float() for values in _statistics(train_x))
+    features = TensorDataset((train_x - mean) / std, train_y)
+    order = RandomSampler(features, generator=torch.Generator().manual_seed(seed))
+    batches = BatchSampler(order, min(batch_size, len(train_x)), drop_last=True)
+    loader = DataLoader(features, batch_size=None, sampler=batches)  # indexes a batch at once
+    linear = nn.Linear(train_x.shape[1], classes, device=train_x.device)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    averages = Averages(linear, average, len(loader))
+    objective = partial(cross_entropy, label_smoothing=label_smoothing)
+    _descend(linear, loader, objective, averages, epochs=epochs, lr=lr)
+    probes = [
+        LinearProbe(mean, std, net.weight.detach(), net.bias.detach(), name)
+        for name, net in averages.final(linear).items()
+        if isinstance(net, nn.Linear)
+    ]
+    return _choose(probes, val_x, val_y)
+
+
+def _descend(
+    linear: nn.Linear,
+    loader: DataLoader[tuple[Tensor, ...]],
+    objective: Callable[[Tensor, Tensor], Tensor],
+    averages: Averages,
+    *,
+    epochs: int,
+    lr: float | None,
+) -> None:
+    optimizer = torch.optim.SGD(linear.parameters(), lr=1.0, momentum=0.9, nesterov=True)
+    if lr is None:
+        from supcon.lr_range import range_test  # loads matplotlib, which few runs need
+
+        lr = range_test(linear, optimizer, objective, loader, lowest=1e-4, highest=10).suggestion
+    for epoch in range(epochs):
+        for step, (x, y) in enumerate(loader):
+            progress = (epoch * len(loader) + step + 0.5) / (epochs * len(loader))
+            set_lr(optimizer, lr, lr_factor(progress, schedule="cosine", warmup=0, decay=0))
+            with torch.enable_grad():
+                objective(linear(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            averages.after_step(linear)
+        averages.after_epoch(linear, (epoch + 1) / epochs)
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.double().mean(0), x.double().std(0).clamp(min=1e-6)
+
+
+def _choose(probes: Sequence[LinearProbe], val_x: Tensor, val_y: Tensor) -> Fitted:
+    predictions_LM = torch.stack([probe.predict(val_x) for probe in probes])
+    correct_LM = predictions_LM == val_y
+    chosen_M = cross_fit(correct_LM, val_y)
+    predictions = predictions_LM.gather(0, chosen_M[None])[0]
+    top1 = (predictions == val_y).double().mean().item()
+    return Fitted(top1, probes[_best(correct_LM)], predictions)
+
+
+def cross_fit(correct_LM: Tensor, labels: Tensor) -> Tensor:
+    """The candidate that each image of val is scored with: the best one on the other half.
 
     Args:
         correct_LM: (L, M) bool, whether candidate l is right on image m.
         labels: (M,) class ids; the halves are stratified: a class's images go to them in turn.
+
+    Returns:
+        (M,) indices of candidates; ties go to the first.
     """
     half = _alternate_within_classes(labels)
-    scored = torch.cat(
-        [
-            correct_LM[_best(correct_LM[:, ~half]), half],
-            correct_LM[_best(correct_LM[:, half]), ~half],
-        ]
-    )
-    return scored.double().mean().item()
+    chosen = torch.empty_like(labels)
+    chosen[half] = _best(correct_LM[:, ~half])
+    chosen[~half] = _best(correct_LM[:, half])
+    return chosen
 
 
 def _best(correct_LM: Tensor) -> int:
-    """The first row (the strongest penalty) with the most right answers."""
+    """The first row with the most right answers."""
     counts = correct_LM.sum(1).tolist()
     return counts.index(max(counts))
 

@@ -1,4 +1,6 @@
-"""What a run leaves behind: its config, a line of text for every record, TensorBoard scalars."""
+"""What a run leaves behind: its config, a line of text for every record, and for TensorBoard
+scalars, hyper-parameters and pictures.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+import numpy as np
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from supcon.config import Config, dump_config
+from supcon.config import SELECTION_METRIC, Config, dump_config, flatten
 from supcon.train import Record
 
 
@@ -23,6 +27,7 @@ class RunLog:
         self.config, self.folder, self.tensorboard = config, folder, tensorboard
         self.files: tuple[TextIO, SummaryWriter] | None = None
         self.logged = 0
+        self.evaluated: Record | None = None
 
     def _open(self) -> tuple[TextIO, SummaryWriter]:
         (self.folder / "config.yaml").write_text(dump_config(self.config), encoding="utf-8")
@@ -36,6 +41,7 @@ class RunLog:
         self.files = self.files or self._open()
         text, writer = self.files
         line = describe(record, self.config.run.epochs)
+        self.evaluated = record if record.is_evaluated else self.evaluated
         if record.epoch > self.logged:
             self.logged = record.epoch
             text.write(line + "\n")
@@ -46,9 +52,20 @@ class RunLog:
         return line
 
     def close(self) -> None:
-        """Close the files; writing again is an error."""
-        for file in self.files or ():
-            file.close()
+        """Write hyper-parameters next to the last scores, and close the files."""
+        if self.files is None:
+            return
+        text, writer = self.files
+        if self.evaluated is not None:
+            # TensorBoard's HPARAMS tab shows runs, or a search's trials, side by side.
+            writer.add_hparams(
+                {key: _plain(value) for key, value in flatten(self.config).items()},
+                {SELECTION_METRIC: self.evaluated.metrics[SELECTION_METRIC]},
+                run_name=".",
+                global_step=self.evaluated.epoch,
+            )
+        writer.close()
+        text.close()
 
     def __enter__(self) -> RunLog:
         return self
@@ -60,6 +77,17 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _plain(value: object) -> bool | str | float | int:
+    """What TensorBoard takes as a hyper-parameter."""
+    return value if isinstance(value, bool | str | float | int) else str(value)
+
+
+def add_image(tensorboard: Path, tag: str, image: Path, epoch: int) -> None:
+    """Show a picture file in TensorBoard."""
+    with SummaryWriter(str(tensorboard)) as writer, Image.open(image) as picture:
+        writer.add_image(tag, np.asarray(picture.convert("RGB")), epoch, dataformats="HWC")
 
 
 def describe(record: Record, epochs: int) -> str:

@@ -14,25 +14,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from supcon.augment import ViewBatches, load_views, resolve
-from supcon.averaging import Averages, reestimate_batchnorm
+from supcon.averaging import Averages
 from supcon.checkpoint import check_same_config, load_state, save_atomic
 from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
-from supcon.data import Split, Splits, channel_statistics, check_batch_size
+from supcon.data import Splits, channel_statistics, check_batch_size
 from supcon.device import pick_device, precision_tools
-from supcon.evaluate import accuracy, embed, knn_predict
-from supcon.losses import cross_entropy, supcon_loss
+from supcon.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
 from supcon.models import Network, build_network
 from supcon.optim import build_optimizer, lr_factor, set_lr
-from supcon.probe import fit_probe
+from supcon.scoring import NonFinite, score
 from supcon.seeds import derive_seed
 from supcon.trained import Trained
-
-BN_BATCH = 256  # images a batch when BatchNorm is re-estimated
 
 
 class Diverged(Exception):
@@ -45,14 +44,16 @@ class Record:
 
     epoch: int
     metrics: dict[str, float]
-    """train/loss, train/lr, and on evaluated epochs val/probe_top1, val/knn_top1, and for cross
-    entropy val/head_top1; accuracies in [0, 1]."""
+    """train/loss and train/lr; on evaluated epochs those of `supcon.scoring.Scores`, and at the
+    end val/probe_top1_raw, _ema and _swa."""
     views: int
     """Views trained on since the start."""
     seconds: float = field(compare=False)
     """Time spent training since the start, without evaluation."""
+    is_last: bool = False
+    """Whether it is the run's last record."""
     trained: Trained | None = field(default=None, compare=False, repr=False)
-    """At the last epoch: the result."""
+    """On evaluated epochs: the weights that were scored. At the last epoch: the result."""
 
     @property
     def is_evaluated(self) -> bool:
@@ -99,11 +100,12 @@ class Run:
         self.steps_per_epoch = len(data.train) // config.data.batch_size
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
         self.network = network_for(config, data).to(self.device)
-        self.loss = _objective(config.loss)
+        self.loss = objective(config.loss, config.augment.views)
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
         self.peak_lr: float = self.optimizer.param_groups[0]["lr"]
         self.averages = Averages(self.network, config.average, self.steps_per_epoch)
-        self.epoch, self.seconds, self.metrics = 0, 0.0, dict[str, float]()
+        self.epoch, self.steps = 0, 0  # steps that changed the weights
+        self.seconds, self.metrics = 0.0, dict[str, float]()
 
     def train_epoch(self) -> None:
         """One pass over the training images in augmented views."""
@@ -112,111 +114,86 @@ class Run:
         torch.manual_seed(derive_seed(self.config.run.seed, "dropout", self.epoch))
         self.network.train()
         losses = []
-        for step, (images, labels) in enumerate(self._batches()):
-            step_in_run = (self.epoch - 1) * self.steps_per_epoch + step
-            progress = (step_in_run + 0.5) / (self.config.run.epochs * self.steps_per_epoch)
-            lr = set_lr(self.optimizer, self.peak_lr, lr_factor(progress, self.config.optim.warmup))
+        name = f"epoch {self.epoch}"
+        for images, labels in tqdm(self.loader(self.epoch), name, leave=False, disable=None):
+            lr = set_lr(self.optimizer, self.peak_lr, self._lr_factor())
             with self.autocast():
                 outputs = self.network(images.to(self.device, non_blocking=True))
             loss = self.loss(outputs, labels.to(self.device, non_blocking=True))
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.optimizer.zero_grad()
-            self.averages.after_step(self.network)
+            if self._take_step(loss):
+                self.steps += 1
+                self.averages.after_step(self.network)
             losses.append(loss.detach())
         self.averages.after_epoch(self.network, self.epoch / self.config.run.epochs)
         self.metrics = {"train/loss": self._mean_finite(torch.stack(losses)), "train/lr": lr}
         self.seconds += time.perf_counter() - started
 
+    def _lr_factor(self) -> float:
+        """The schedule at the middle of the coming step."""
+        optim = self.config.optim
+        progress = (self.steps + 0.5) / (self.config.run.epochs * self.steps_per_epoch)
+        return lr_factor(progress, schedule=optim.schedule, warmup=optim.warmup, decay=optim.decay)
+
+    def _take_step(self, loss: Tensor) -> bool:
+        """Change the weights; False if they stay, since fp16's scaled gradients overflowed."""
+        self.scaler.scale(loss).backward()
+        if (clip_norm := self.config.optim.clip_norm) is not None:
+            self.scaler.unscale_(self.optimizer)  # the norm is that of the true gradient
+            clip_grad_norm_(self.network.parameters(), clip_norm)
+        scale = self.scaler.get_scale()  # waits for the device in fp16; elsewhere it is 1
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return self.scaler.get_scale() >= scale
+
     def record(self) -> Record:
         """The record of the current epoch, evaluated if its turn has come."""
-        is_last = self.epoch == self.config.run.epochs
-        metrics, trained = dict(self.metrics), None
-        if self.is_evaluation_due():
-            scores, trained = self.evaluate(is_last)
-            metrics |= scores
+        trained = self.evaluate() if self.is_evaluation_due() else None
+        metrics = self.metrics | (trained.metrics if trained is not None else {})
         views = self.epoch * self.steps_per_epoch * self.config.data.batch_size
         views *= self.config.augment.views
-        return Record(self.epoch, metrics, views, self.seconds, trained if is_last else None)
+        return Record(self.epoch, metrics, views, self.seconds, self.is_last, trained)
 
-    def evaluate(self, is_last: bool) -> tuple[dict[str, float], Trained]:
-        """Score the EMA weights on val; at the end raw, EMA and SWA weights, and keep the best."""
+    @property
+    def is_last(self) -> bool:
+        """Whether the current epoch is the last one."""
+        return self.epoch == self.config.run.epochs
+
+    def evaluate(self) -> Trained:
+        """The EMA weights and their scores on val; at the end the best of raw, EMA and SWA."""
+        choose_from = self.averages.final if self.is_last else self.averages.running
         # Evaluation may draw random numbers (dropout while BatchNorm is re-estimated); training
         # must not see that it happened.
         devices = [torch.cuda.current_device()] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            if is_last:
-                candidates = self.averages.final(self.network)
-            else:
-                candidates = self.averages.running(self.network)
-            scored = {name: self._score(net, name) for name, net in candidates.items()}
-        best, trained = max(scored.values(), key=lambda scores: scores[0][SELECTION_METRIC])
-        each = {f"val/probe_top1_{name}": s[SELECTION_METRIC] for name, (s, _) in scored.items()}
-        return best | (each if is_last else {}), trained
+            networks = choose_from(self.network)
+            scored = {name: self._score(net, name) for name, net in networks.items()}
+        best = max(scored.values(), key=lambda trained: trained.metrics[SELECTION_METRIC])
+        if self.is_last:
+            for name, trained in scored.items():
+                top1 = trained.metrics[SELECTION_METRIC]
+                best.metrics[f"{SELECTION_METRIC}_{name}"] = top1
+        return best
 
-    def _score(self, network: nn.Module, weights: str) -> tuple[dict[str, float], Trained]:
+    def _score(self, network: nn.Module, weights: str) -> Trained:
         assert isinstance(network, Network)
-        config, data = self.config.probe, self.data
-        reestimate_batchnorm(network, self._batchnorm_images(), self.device)
-        train_x, val_x = self._embed(network, data.train), self._embed(network, data.val)
-        if not (train_x.isfinite().all() and val_x.isfinite().all()):
-            raise Diverged(f"non-finite features after epoch {self.epoch}")
-        train_y = torch.tensor(data.train.labels, device=self.device)
-        val_y = torch.tensor(data.val.labels, device=self.device)
-        classes = len(data.classes)
-        top1, probe = fit_probe(
-            train_x,
-            train_y,
-            val_x,
-            val_y,
-            classes=classes,
-            penalties=config.l2,
-            max_iter=config.max_iter,
-        )
-        nearest = knn_predict(
-            train_x,
-            train_y,
-            val_x,
-            classes=classes,
-            k=config.knn_k,
-            temperature=config.knn_temperature,
-        )
-        scores = {SELECTION_METRIC: top1, "val/knn_top1": accuracy(nearest, val_y)}
-        if self.config.loss.name == "ce":
-            with torch.no_grad():
-                scores["val/head_top1"] = accuracy(network.head(val_x).argmax(1), val_y)
-        return scores, Trained(network, probe, weights)
+        try:
+            scores = score(network, self.config, self.data, self.device)
+        except NonFinite:
+            raise Diverged(f"non-finite features after epoch {self.epoch}") from None
+        return Trained(network, scores.probe, weights, self.epoch, scores.metrics)
 
-    def _embed(self, network: Network, split: Split) -> Tensor:
-        return embed(network.encoder, split.images, device=self.device, autocast=self.autocast)
-
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        seed = derive_seed(self.config.run.seed, "order", self.epoch)
-        views = self.config.augment.views
+    def loader(self, epoch: int) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The batches of an epoch: (V * B, C, H, W) uint8 views and their (V * B,) labels."""
         batches = ViewBatches(
             self.data.train,
             self.policy,
-            seed=seed,
-            views=views,
+            seed=derive_seed(self.config.run.seed, "order", epoch),
+            views=self.config.augment.views,
             batch_size=self.config.data.batch_size,
         )
         is_cuda = self.device.type == "cuda"
-        return iter(load_views(batches, self.config.data.workers, pin_memory=is_cuda))
-
-    def _batchnorm_images(self) -> Iterator[Tensor]:
-        """Training images as evaluation sees them, the same for all epochs and weights of a run.
-
-        Augmented ones, which training's own statistics come from, cost accuracy: 6,000 CIFAR-10
-        images, 8 epochs, val top-1 of CE's head 57.3 against 59.1 %, of its probe 59.2 against
-        59.8 %, of SupCon's probe at full strength 41.3 against 42.1 %.
-        """
-        images = self.data.train.images
-        seed = derive_seed(self.config.run.seed, "batchnorm")
-        order = np.random.default_rng(seed).permutation(len(images))
-        order = order[: self.config.average.bn_images]
-        for chosen in np.array_split(order, max(1, len(order) // BN_BATCH)):
-            yield torch.from_numpy(images[chosen]).permute(0, 3, 1, 2)
+        return load_views(batches, self.config.data.workers, pin_memory=is_cuda)
 
     def _mean_finite(self, losses: Tensor) -> float:
         """The epoch's mean loss; looked at once an epoch, so that steps need not wait for it."""
@@ -241,6 +218,7 @@ class Run:
             {
                 "config": flatten(self.config),
                 "epoch": self.epoch,
+                "steps": self.steps,
                 "seconds": self.seconds,
                 "metrics": self.metrics,
                 "network": self.network.state_dict(),
@@ -259,7 +237,8 @@ class Run:
         """
         state = load_state(path)
         check_same_config(state["config"], flatten(self.config), path)
-        self.epoch, self.seconds, self.metrics = state["epoch"], state["seconds"], state["metrics"]
+        self.epoch, self.steps = state["epoch"], state["steps"]
+        self.seconds, self.metrics = state["seconds"], state["metrics"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -271,7 +250,7 @@ def network_for(config: Config, data: Splits) -> Network:
     mean, std = (torch.tensor(values).float() for values in channel_statistics(data.train))
     return build_network(
         config.model,
-        config.loss.name,
+        config.loss,
         image_size=data.train.images.shape[1],
         classes=len(data.classes),
         mean=mean,
@@ -279,13 +258,15 @@ def network_for(config: Config, data: Splits) -> Network:
     )
 
 
-def _objective(config: LossConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    match config.name:
+def objective(loss: LossConfig, views: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of (outputs, labels) of a batch of views."""
+    t, base = loss.temperature, loss.base_temperature
+    match loss.name:
         case "supcon":
-            return partial(
-                supcon_loss,
-                temperature=config.temperature,
-                base_temperature=config.base_temperature,
-            )
+            return partial(supcon_loss, temperature=t, base_temperature=base)
+        case "sincere":
+            return partial(sincere_loss, temperature=t, base_temperature=base)
+        case "simclr":
+            return partial(simclr_loss, views=views, temperature=t, base_temperature=base)
         case "ce":
-            return partial(cross_entropy, label_smoothing=config.label_smoothing)
+            return partial(cross_entropy, label_smoothing=loss.label_smoothing)

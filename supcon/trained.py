@@ -1,4 +1,4 @@
-"""The result of a run: encoder, head and probe; saved, loaded, and used on new images."""
+"""The result of a run: encoder, head and probe; saved, loaded, used on new images."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from supcon.checkpoint import load_state, save_atomic
-from supcon.config import Config
+from supcon.config import SELECTION_METRIC, Config
 from supcon.data import Split, Splits
 from supcon.device import precision_tools
-from supcon.evaluate import embed, knn_predict
+from supcon.evaluate import Embedded, embed
 from supcon.models import Network, build_network
-from supcon.parsing import parse
+from supcon.parsing import UserError, one_line, parse
 from supcon.probe import LinearProbe
+from supcon.scoring import labels_of, other_predictions
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The best of raw, EMA and SWA weights of a run, and the probe on their features."""
+    """Weights of a run, the best of raw, EMA and SWA, and the probe on their features."""
 
     network: Network
     """In eval mode, its BatchNorm re-estimated."""
     probe: LinearProbe
     weights: str
     """raw, ema or swa."""
+    epoch: int
+    """After which they were taken."""
+    metrics: dict[str, float]
+    """What they scored on val."""
 
 
 def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> None:
@@ -39,6 +44,8 @@ def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> 
             "classes": list(data.classes),
             "image_size": data.train.images.shape[1],
             "weights": trained.weights,
+            "epoch": trained.epoch,
+            "metrics": trained.metrics,
             "network": trained.network.state_dict(),
             "probe": asdict(trained.probe),
         },
@@ -55,15 +62,35 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
     fresh = config.model.model_copy(update={"pretrained": False})  # its weights come from the file
     network = build_network(
         fresh,
-        config.loss.name,
+        config.loss,
         image_size=state["image_size"],
         classes=len(state["classes"]),
         mean=mean,
         std=std,
     )
-    network.load_state_dict(state["network"])
+    try:
+        network.load_state_dict(state["network"])
+    except RuntimeError as error:  # names every tensor that is missing or left over
+        raise UserError(
+            f"{path}: its weights do not fit {config.model.backbone} ({one_line(error)}); it was "
+            f"probably written with another version of timm"
+        ) from error
     probe = LinearProbe(**state["probe"])
-    return Trained(network.to(device).eval(), probe, state["weights"]), config
+    network = network.to(device).eval()
+    return Trained(network, probe, state["weights"], state["epoch"], state["metrics"]), config
+
+
+def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> None:
+    """Save the weights unless the file holds some that scored as well on val, or better.
+
+    Choosing an epoch by val makes its score on val too good; such a file is for plain training
+    only, search and confirmation use the last epoch.
+    """
+    if path.exists():
+        best = load_state(path)["metrics"][SELECTION_METRIC]
+        if best >= trained.metrics[SELECTION_METRIC]:
+            return
+    save_trained(trained, config, data, path)
 
 
 def predict(
@@ -78,22 +105,25 @@ def predict(
         images: (N, H, W, C) to classify.
 
     Returns:
-        `probe`, `knn` and, for cross entropy, `head`: (N,) each, on the CPU.
+        `probe`, `knn`, `knn1` (nearest neighbour), after a projection head `projection_knn`, for
+        cross entropy `head`: (N,) class ids each, on the CPU.
     """
-    network, device = trained.network, trained.probe.weight.device
+    known, new = embed_with(trained, config, bank.images), embed_with(trained, config, images)
+    return classify(trained, config, bank, known, new)
+
+
+def embed_with(trained: Trained, config: Config, images: npt.NDArray[np.uint8]) -> Embedded:
+    """Features and head outputs of images (N, H, W, C), in the precision of training."""
+    device = trained.probe.weight.device
     autocast, _ = precision_tools(config.run.precision, device)
-    bank_x = embed(network.encoder, bank.images, device=device, autocast=autocast)
-    x = embed(network.encoder, images, device=device, autocast=autocast)
-    nearest = knn_predict(
-        bank_x,
-        torch.tensor(bank.labels, device=device),
-        x,
-        classes=len(trained.probe.weight),
-        k=config.probe.knn_k,
-        temperature=config.probe.knn_temperature,
-    )
-    predictions = {"probe": trained.probe.predict(x), "knn": nearest}
-    if isinstance(network.head, nn.Linear):  # a projection head does not classify
-        with torch.no_grad():
-            predictions["head"] = network.head(x).argmax(1)
+    return embed(trained.network, images, device=device, autocast=autocast)
+
+
+def classify(
+    trained: Trained, config: Config, bank: Split, known: Embedded, new: Embedded
+) -> dict[str, Tensor]:
+    """`predict` on the embeddings of the training images and of those to classify."""
+    bank_y = labels_of(bank, new.features.device)
+    predictions = {"probe": trained.probe.predict(new.features)}
+    predictions |= other_predictions(config, known, bank_y, new, len(trained.probe.weight))
     return {name: ids.cpu() for name, ids in predictions.items()}

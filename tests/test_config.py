@@ -132,7 +132,7 @@ def test_an_unknown_key_of_a_file_names_the_nearest_right_one(
         ("model.backbone", 18, "must be a valid string"),
         ("model.pretrained", "maybe", "must be a valid boolean"),
         ("model.stem", "tiny", "must be 'auto', 'small' or 'full'"),
-        ("loss.name", "simclr", "must be 'supcon' or 'ce'"),
+        ("loss.name", "moco", "must be 'supcon', 'sincere', 'simclr' or 'ce'"),
         ("loss.temperature", 0, "must be greater than 0"),
         ("loss.temperature", float("nan"), "must be a finite number"),
         ("loss.label_smoothing", 1, "must be less than 1"),
@@ -140,6 +140,11 @@ def test_an_unknown_key_of_a_file_names_the_nearest_right_one(
         ("optim.lr_per_256", 1001, "must be less than or equal to 1000"),
         ("optim.momentum", 1.0, "must be less than 1"),
         ("optim.warmup", None, "must be a valid number"),
+        ("optim.clip_norm", 0, "must be greater than 0"),
+        ("optim.schedule", "step", "must be 'cosine', 'constant' or 'wsd'"),
+        ("optim.decay", 0, "must be greater than 0"),
+        ("probe.method", "adam", "must be 'lbfgs' or 'sgd'"),
+        ("probe.views", -1, "must be greater than or equal to 0"),
         ("average.swa_start", -0.5, "must be greater than or equal to 0"),
         ("average.bn_images", 1, "must be greater than or equal to 2"),
         ("probe.l2", [0.1, 0.0], "must hold 1 to 7 values > 0"),
@@ -234,6 +239,19 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
+def test_warm_up_and_decay_must_fit_into_the_run() -> None:
+    changes = {"optim.schedule": "wsd", "optim.warmup": 0.5, "optim.decay": 0.6}
+    with pytest.raises(UserError, match=r"optim\.warmup \+ optim\.decay must be at most 1, got"):
+        override(Config(), changes)
+    assert override(Config(), changes | {"optim.schedule": "cosine"}).optim.decay == 0.6
+
+
+@pytest.mark.parametrize("loss", ["supcon", "sincere", "simclr"])
+def test_a_contrastive_loss_needs_two_views(loss: str) -> None:
+    with pytest.raises(UserError, match=f"must be at least 2 for loss.name {loss}, got 1"):
+        override(Config(), {"loss.name": loss, "augment.views": 1})
+
+
 @pytest.mark.parametrize(
     ("key", "loss", "used"),
     [
@@ -245,12 +263,28 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
         ("model.head_dim", "supcon", True),
         ("loss.label_smoothing", "supcon", False),
         ("loss.label_smoothing", "ce", True),
+        ("loss.label_smoothing", "sincere", False),
+        ("loss.temperature", "simclr", True),
         ("optim.lr_per_256", "supcon", True),
         ("optim.lr_per_256", "ce", True),
     ],
 )
 def test_a_key_is_used_where_the_loss_looks_at_it(key: str, loss: str, used: bool) -> None:
     assert is_used(key, override(Config(), {"loss.name": loss})) is used
+
+
+@pytest.mark.parametrize(
+    ("key", "switch", "used"),
+    [
+        ("optim.decay", {"optim.schedule": "wsd"}, True),
+        ("optim.decay", {"optim.schedule": "cosine"}, False),
+        ("probe.l2", {"probe.method": "sgd"}, False),
+        ("probe.lr", {"probe.method": "sgd"}, True),
+        ("probe.lr", {"probe.method": "lbfgs"}, False),
+    ],
+)
+def test_a_key_is_used_where_its_switch_is_on(key: str, switch: dict[str, str], used: bool) -> None:
+    assert is_used(key, override(Config(), switch)) is used
 
 
 def test_the_table_of_unused_keys_speaks_of_keys_that_exist() -> None:

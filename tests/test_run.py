@@ -41,6 +41,8 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--set", "data.batch_size=512"], "at most a quarter of the 1150 training images (287)"),
         (["--set", "params.data.batch_size={pow2: [32, 512]}"], "at most a quarter"),
         (["--set", "model.backbone=resnet81"], "similar: resnet18"),
+        (["--set", "optim.name=sgdd"], "there is no optimiser 'sgdd'; similar: sgd"),
+        (["--set", "params.optim.name={choice: [sgd, adahessian]}"], "needs second derivatives"),
         (["--set", "data.name=folder"], "data.image_size must be given for data.name folder"),
         (["--gpus-per-trial", "0.25"], "a trial wants 0.25 GPU, this machine has no GPU"),
         (["--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nothing answers there"),

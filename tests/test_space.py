@@ -57,7 +57,10 @@ def test_every_shipped_space_is_valid_and_opens_with_its_command(path: Path) -> 
         ({"params": {"data.batch_size": {"int": [32.5, 64]}}}, "must be whole numbers"),
         ({"params": {"data.batch_size": {"uniform": [32, 64]}}}, "must be a valid integer"),
         ({"params": {"model.backbone": {"choice": ["resnet18"]}}}, "at least 2 values"),
-        ({"params": {"optim.name": {"choice": ["sgd", "adm"]}}}, "must be 'sgd' or 'adamw', got"),
+        (
+            {"params": {"optim.schedule": {"choice": ["cosine", "cos"]}}},
+            "must be 'cosine', 'constant' or 'wsd', got 'cos'",
+        ),
         ({"params": {"run.epochs": {"int": [1, 9]}}}, "params.run.epochs: all trials must share"),
         ({"params": {"loss.name": {"choice": ["supcon", "ce"]}}}, "set it under arms"),
         ({"base": {"run": {"epochs": "many"}}}, "base: run.epochs must be a valid integer"),

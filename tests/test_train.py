@@ -1,4 +1,4 @@
-"""Training runs: what they yield, that they repeat, resume and learn, and the command line."""
+"""Training runs: what they yield, that they repeat, resume and learn."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import copy
 import shutil
 import subprocess
 import sys
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
-from supcon.__main__ import main
-from supcon.config import SELECTION_METRIC, Config, dump_config, load_config, override
+from supcon.config import SELECTION_METRIC, Config, override
 from supcon.data import Splits, load_splits
+from supcon.optim import set_lr
 from supcon.parsing import UserError
 from supcon.seeds import derive_seed
 from supcon.train import Diverged, Record, Run, fit, network_for
@@ -55,7 +54,8 @@ def test_a_run_yields_a_record_an_epoch_and_the_result_with_the_last(
     assert (first.trained, second.trained) == (None, None)
     assert last.trained is not None
     assert not last.trained.network.training
-    scores = {"val/probe_top1", "val/knn_top1"} | ({"val/head_top1"} if loss == "ce" else set())
+    scores = {"val/probe_top1", "val/knn_top1", "val/knn1_top1"}
+    scores.add("val/head_top1" if loss == "ce" else "val/projection_knn_top1")
     each = {f"val/probe_top1_{weights}" for weights in ("raw", "ema", "swa")}
     assert set(last.metrics) == {"train/loss", "train/lr"} | scores | each
     assert all(0 <= last.metrics[name] <= 1 for name in scores | each)
@@ -151,8 +151,7 @@ def test_evaluated_batchnorm_has_the_statistics_of_the_training_images(
 ) -> None:
     run = Run(tiny, digits)
     run.train_epoch()
-    _, trained = run.evaluate(is_last=True)
-    encoder = trained.network.encoder
+    encoder = run.evaluate().network.encoder
     norm = encoder.backbone.get_submodule("conv1.1")  # the first one
     assert isinstance(norm, nn.BatchNorm2d)
     inputs: list[Tensor] = []
@@ -252,11 +251,12 @@ def tensors(tree: Any) -> list[Tensor]:
 def test_probe_and_evaluation_leave_every_training_tensor_bit_identical(
     tiny: Config, digits: Splits, loss: str, is_last: bool
 ) -> None:
-    config = override(tiny, {"loss.name": loss, "average.swa_start": 0.0})
-    run = with_dropout(Run(config, digits))
+    epochs = 1 if is_last else 2
+    changes = {"loss.name": loss, "average.swa_start": 0.0, "run.epochs": epochs}
+    run = with_dropout(Run(override(tiny, changes), digits))
     run.train_epoch()
     before = training_state(run)
-    run.evaluate(is_last)
+    run.evaluate()
     after = training_state(run)
     # Parameters and BatchNorm buffers, their momentum, EMA and SWA, and the random numbers.
     assert len(tensors(before)) > 4 * len(list(run.network.parameters()))
@@ -268,12 +268,26 @@ def test_probe_and_evaluation_leave_every_training_tensor_bit_identical(
 # Resuming
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+WAYS_TO_TRAIN: list[dict[str, Any]] = [
+    {"optim.name": "sgd", "loss.name": "ce", "run.eval_at": [2]},
+    {"optim.name": "adamw", "optim.schedule": "wsd", "loss.name": "sincere"},
+    {"optim.name": "lookahead_radam", "optim.schedule": "constant", "loss.name": "simclr"},
+    {"optim.name": "ranger", "probe.method": "sgd", "probe.epochs": 3, "probe.views": 2},
+    {"optim.name": "lamb", "optim.clip_norm": 0.1, "run.precision": "fp16"},
+]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(changes, id=changes["optim.name"], marks=[pytest.mark.slow] * (i > 0))
+        for i, changes in enumerate(WAYS_TO_TRAIN)
+    ],
+)
 def test_a_resumed_run_yields_the_same_records(
-    tiny: Config, digits: Splits, tmp_path: Path, optimizer: str
+    tiny: Config, digits: Splits, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    changes = {"optim.name": optimizer, "optim.lr_per_256": 0.02, "average.swa_start": 0.3}
-    config = override(tiny, changes | {"run.eval_at": [2]})
+    config = override(tiny, {"optim.lr_per_256": 0.02, "average.swa_start": 0.3} | changes)
     checkpoint = tmp_path / "last.pt"
     whole = []
     for record in fit(config, digits, checkpoint):
@@ -361,7 +375,7 @@ def test_features_that_are_not_finite_end_the_run(tiny: Config, digits: Splits) 
     nn.init.constant_(next(run.network.parameters()), float("inf"))
     run.averages.after_step(run.network)
     with pytest.raises(Diverged, match=r"^non-finite features after epoch 1$"):
-        run.evaluate(is_last=True)
+        run.evaluate()
 
 
 # Device and precision
@@ -390,17 +404,84 @@ def test_a_run_in_half_precision_learns_as_in_full(
     assert half.is_evaluated
 
 
-def test_the_loss_sees_fp32_whatever_the_precision(tiny: Config, digits: Splits) -> None:
+def test_the_loss_is_that_of_fp32_whatever_the_precision(tiny: Config, digits: Splits) -> None:
     run = Run(override(tiny, {"run.precision": "bf16"}), digits)
     seen, loss = [], run.loss
 
     def spy(outputs: Tensor, labels: Tensor) -> Tensor:
-        seen.append((outputs.dtype, torch.is_autocast_enabled("cpu")))
-        return loss(outputs, labels)
+        assert outputs.dtype == torch.bfloat16  # autocast is at work
+        seen.append((loss(outputs, labels), loss(outputs.float(), labels)))
+        return seen[-1][0]
 
     run.loss = spy
     run.train_epoch()
-    assert set(seen) == {(torch.float32, False)}
+    assert all(mixed.dtype == torch.float32 for mixed, _ in seen)
+    assert all(torch.equal(mixed, full) for mixed, full in seen)
+
+
+def overflowing(run: Run, at: int) -> Run:
+    """The run with a loss whose gradient in step `at` (from 0) is too large for fp16's scaling."""
+    steps, loss = count(), run.loss
+
+    def explode(outputs: Tensor, labels: Tensor) -> Tensor:
+        value = loss(outputs, labels)
+        return value + 1e38 * (outputs.float().sum() - outputs.float().sum().detach()) * (
+            next(steps) == at
+        )
+
+    run.loss = explode
+    return run
+
+
+def test_a_step_that_fp16_skips_leaves_weights_averages_and_schedule_alone(
+    tiny: Config, digits: Splits
+) -> None:
+    config = override(tiny, {"run.precision": "fp16", "optim.clip_norm": 1.0})
+    run = overflowing(Run(config, digits), at=0)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=64)  # no other step overflows
+    taken, states = [], []
+    after_step = run.averages.after_step
+    take_step = run._take_step
+
+    def spy(loss: Tensor) -> bool:
+        before = copy.deepcopy(run.network.state_dict())
+        taken.append(take_step(loss))
+        after = run.network.state_dict()
+        states.append(all(torch.equal(before[name], after[name]) for name in before))
+        return taken[-1]
+
+    updates = []
+
+    def spy_average(model: nn.Module) -> None:
+        updates.append(run.steps)
+        after_step(model)
+
+    run._take_step, run.averages.after_step = spy, spy_average  # type: ignore[method-assign]
+    run.train_epoch()
+    assert taken == [False] + [True] * 5
+    assert states == [True] + [False] * 5
+    assert updates == [1, 2, 3, 4, 5]
+    assert run.steps == 5
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_clipping_bounds_the_norm_of_the_true_gradient(
+    tiny: Config, digits: Splits, precision: str
+) -> None:
+    # Plain SGD at learning rate 1: a step is the gradient.
+    changes = {"optim.name": "momentum", "optim.momentum": 0.0, "optim.weight_decay": 0.0}
+    changes |= {"optim.clip_norm": 1e-3, "run.precision": precision}
+    run = Run(override(tiny, changes), digits)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=64, enabled=precision == "fp16")
+    images, labels = next(iter(run.loader(epoch=1)))
+    before = [p.detach().clone() for p in run.network.parameters()]
+    set_lr(run.optimizer, 1.0, 1.0)
+    with run.autocast():
+        outputs = run.network(images)
+    assert run._take_step(run.loss(outputs, labels))
+    moved = [a - b.detach() for a, b in zip(before, run.network.parameters(), strict=True)]
+    norm = torch.stack([m.norm() for m in moved]).norm().item()
+    assert norm == pytest.approx(1e-3, rel=1e-2)
 
 
 # Learning
@@ -430,151 +511,11 @@ def test_early_scores_do_not_depend_on_how_warm_batchnorm_is(tiny: Config) -> No
         assert abs(scores[0][name] - scores[1][name]) < 0.1, name
 
 
-# The command line
-
-
-@pytest.fixture(scope="module")
-def config_file(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(dump_config(override(tiny, {"run.epochs": 2})))
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that has ended; to be copied."""
-    out = tmp_path_factory.mktemp("finished") / "out"
-    assert run_command(config_file, "--out", out) == 0
-    return out
-
-
-def run_command(*arguments: object) -> int:
-    return main(["train", *(str(argument) for argument in arguments)])
-
-
-def in_a_process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *code.split(" ", 1), *(str(argument) for argument in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-@pytest.mark.slow
-def test_the_command_trains_from_start_to_end(config_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    done = in_a_process("-m supcon", "train", config_file, "--out", out, "--set", "run.seed=3")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "epoch   2/2  loss " in done.stdout
-    assert done.stdout.endswith(f"wrote {out}/model.pt, config.yaml, log.txt, tensorboard/\n")
-    written = {path.name for path in out.iterdir()}
-    assert written == {"model.pt", "last.pt", "config.yaml", "log.txt", "tensorboard"}
-    assert load_config(out / "config.yaml").run.seed == 3
-    log = (out / "log.txt").read_text().splitlines()
-    assert [line.split()[1] for line in log] == ["1/2", "2/2"]
-    assert all(line in done.stdout for line in log)
-
-    again = in_a_process(
-        "-m supcon", "train", config_file, "--out", out, "--set", "run.seed=3", "--resume"
-    )
-    assert again.returncode == 0
-    assert again.stdout.split("validation")[1] == done.stdout.split("validation")[1]
-
-
-def test_a_run_in_the_folder_is_not_overwritten(
-    config_file: Path, finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = (finished / "log.txt").read_text()
-    assert run_command(config_file, "--out", finished) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: --out {finished}: holds a run already; continue it with --resu")
-    assert (finished / "log.txt").read_text() == before
-
-
-def test_a_resumed_run_logs_each_epoch_once(
-    config_file: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = shutil.copytree(finished, tmp_path / "out")
-    assert run_command(config_file, "--out", out, "--resume") == 0
-    assert "epoch   2/2" in capsys.readouterr().out
-    assert (out / "log.txt").read_text() == (finished / "log.txt").read_text()
-
-
-def test_resuming_with_another_config_is_refused_and_changes_nothing(
-    config_file: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = shutil.copytree(finished, tmp_path / "out")
-    assert run_command(config_file, "--out", out, "--resume", "--set", "run.epochs=3") == 2
-    assert "is of a run with run.epochs = 2, not 3" in capsys.readouterr().err
-    for name in ("config.yaml", "log.txt", "last.pt", "model.pt"):
-        assert (out / name).read_bytes() == (finished / name).read_bytes(), name
-
-
-def test_a_run_that_could_not_start_leaves_the_folder_free(
-    config_file: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    assert run_command(config_file, "--out", out, "--set", "model.backbone=resnt18") == 2
-    assert run_command(config_file, "--out", out, "--set", "run.epochs=1") == 0
-
-
-@pytest.mark.parametrize(
-    ("assignment", "message"),
-    [
-        ("optim.Ir=1", "error: --set: unknown key 'optim.Ir'"),
-        ("run.epochs=0", "error: --set: run.epochs must be greater than or equal to 1, got 0"),
-        ("run.epochs", "error: --set run.epochs: must look like dotted.key=value"),
-        ("data.batch_size=128", "error: data.batch_size must be at most a quarter"),
-        ("model.backbone=resnt18", "error: model.backbone: timm has no model 'resnt18'; similar:"),
-    ],
-)
-def test_a_mistake_ends_the_command_with_one_line_and_exit_code_2(
-    config_file: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    assignment: str,
-    message: str,
-) -> None:
-    assert run_command(config_file, "--out", tmp_path / "out", "--set", assignment) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(message)
-
-
-def test_a_divergence_ends_the_command_with_one_line_and_exit_code_3(
-    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = [f"--set={key}={value}" for key, value in EXPLODING.items()]
-    assert run_command(config_file, "--out", tmp_path / "out", *settings) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("diverged: non-finite loss in epoch 1, step ")
-    assert line.endswith("try a smaller optim.lr_per_256")
-
-
-def test_debug_shows_the_stack_of_an_error(tmp_path: Path) -> None:
-    plain, debug = (
-        in_a_process("-m supcon", "train", tmp_path / "no.yaml", *flags)
-        for flags in ((), ("--debug",))
-    )
-    assert plain.returncode == 2
-    assert plain.stdout == ""
-    assert plain.stderr == f"error: {tmp_path}/no.yaml: there is no such file\n"
-    assert debug.returncode == 2
-    assert debug.stderr.startswith("Traceback")
-    assert debug.stderr.endswith(plain.stderr)
-
-
-def test_a_wrong_config_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
-    path = tmp_path / "x.yaml"
-    path.write_text(yaml.safe_dump({"run": {"epoch": 3}}))
-    code = (
-        "-c import sys, supcon.__main__ as m; print(m.main(sys.argv[1:]), 'torch' in sys.modules)"
-    )
-    done = in_a_process(code, "train", path)
-    assert done.stdout == "2 False\n"
-    assert done.stderr == f"error: {path}: unknown key 'run.epoch'; did you mean 'run.epochs'?\n"
-
-
 @pytest.mark.slow
 def test_training_imports_neither_ray_nor_optuna_nor_the_search() -> None:
     code = (
-        "-c import sys, supcon.train, supcon.runlog, supcon.__main__; "
+        "import sys, supcon.train, supcon.runlog, supcon.__main__; "
         "print({name.split('.')[0] for name in sys.modules} & {'ray', 'optuna', 'search'})"
     )
-    assert in_a_process(code).stdout == "set()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

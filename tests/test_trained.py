@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import timm
 import torch
 
+from supcon.checkpoint import load_state, save_atomic
 from supcon.config import Config, override
 from supcon.data import Splits
 from supcon.evaluate import accuracy
 from supcon.parsing import UserError
 from supcon.train import Record, fit
-from supcon.trained import Trained, load_trained, predict, save_trained
+from supcon.trained import Trained, load_trained, predict, save_if_best, save_trained
 
 CPU = torch.device("cpu")
 
@@ -49,18 +51,19 @@ def test_a_loaded_result_predicts_what_the_saved_one_did(
 
     assert its_config == config
     assert loaded.weights == trained.weights in ("raw", "ema", "swa")
-    assert loaded.probe.l2 == trained.probe.l2
+    assert loaded.probe.candidate == trained.probe.candidate
+    assert (loaded.epoch, loaded.metrics) == (1, trained.metrics)
     before = predict(trained, config, digits.train, digits.val.images)
     after = predict(loaded, config, digits.train, digits.val.images)
-    assert set(before) == {"probe", "knn"} | ({"head"} if kind.startswith("ce") else set())
+    of_the_head = "head" if kind.startswith("ce") else "projection_knn"
+    assert set(before) == {"probe", "knn", "knn1", of_the_head}
     for name, ids in before.items():
         assert torch.equal(after[name], ids), name
 
     # They are the predictions that were scored (the probe's score is cross-fitted, so not its).
     labels = torch.tensor(digits.val.labels)
-    assert accuracy(after["knn"], labels) == record.metrics["val/knn_top1"]
-    if kind.startswith("ce"):
-        assert accuracy(after["head"], labels) == record.metrics["val/head_top1"]
+    for name in ("knn", "knn1", of_the_head):
+        assert accuracy(after[name], labels) == record.metrics[f"val/{name}_top1"], name
 
 
 def test_a_loaded_result_has_the_same_tensors(
@@ -73,7 +76,8 @@ def test_a_loaded_result_has_the_same_tensors(
     torch.testing.assert_close(
         loaded.network.state_dict(), trained.network.state_dict(), rtol=0, atol=0
     )
-    torch.testing.assert_close(vars(loaded.probe), vars(trained.probe), rtol=0, atol=0)
+    for name in ("mean", "std", "weight", "bias"):
+        assert torch.equal(getattr(loaded.probe, name), getattr(trained.probe, name)), name
 
 
 def test_an_image_is_classified_alone_as_among_others(
@@ -111,3 +115,25 @@ def test_a_damaged_result_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"half")
     with pytest.raises(UserError, match=r"model\.pt: damaged"):
         load_trained(tmp_path / "model.pt", CPU)
+
+
+def test_weights_that_do_not_cover_the_network_are_refused_and_named(
+    results: dict[str, Result], digits: Splits, tmp_path: Path
+) -> None:
+    config, _, trained = results["supcon fp32"]
+    save_trained(trained, config, digits, tmp_path / "model.pt")
+    state = load_state(tmp_path / "model.pt")
+    state["network"]["encoder.backbone.extra"] = state["network"].pop("head.layers.0.bias")
+    save_atomic(state, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"do not fit test_resnet .*head\.layers\.0\.bias.*extra"):
+        load_trained(tmp_path / "model.pt", CPU)
+
+
+def test_only_a_better_score_replaces_the_best_file(
+    results: dict[str, Result], digits: Splits, tmp_path: Path
+) -> None:
+    config, _, trained = results["supcon fp32"]
+    for epoch, top1, kept in ((1, 0.5, 1), (2, 0.4, 1), (3, 0.5, 1), (4, 0.6, 4)):
+        scored = replace(trained, epoch=epoch, metrics={"val/probe_top1": top1})
+        save_if_best(scored, config, digits, tmp_path / "best.pt")
+        assert load_trained(tmp_path / "best.pt", CPU)[0].epoch == kept
