@@ -96,10 +96,19 @@ def compose(policy: Policy, size: int) -> A.Compose:
     return A.Compose(steps)
 
 
+def seed_steps(pipeline: A.Compose, seed: int) -> None:
+    """Give each step a random stream of its own.
+
+    `Compose.set_random_seed` gives all steps the same one: every grey view was then a mirrored one.
+    """
+    for i, step in enumerate(pipeline.transforms):
+        step.set_random_seed(derive_seed(seed, "step", i))
+
+
 def one_view(images: npt.NDArray[np.uint8], policy: Policy, seed: int) -> npt.NDArray[np.uint8]:
     """An augmented view of each image, (N, H, W, C) in the same order; a function of `seed`."""
     pipeline = compose(policy, images.shape[1])
-    pipeline.set_random_seed(seed)
+    seed_steps(pipeline, seed)
     return np.stack([pipeline(image=image)["image"] for image in images])
 
 
@@ -126,7 +135,7 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         """Batch i: (V * B, C, H, W) uint8 views, view after view, and their (V * B,) labels."""
-        self.pipeline.set_random_seed(derive_seed(self.seed, "batch", i))
+        seed_steps(self.pipeline, derive_seed(self.seed, "batch", i))
         images = self.split.images[self.batches[i]]
         views = np.stack(
             [self.pipeline(image=x)["image"] for _ in range(self.views) for x in images]

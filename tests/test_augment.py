@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supcon.augment import Policy, ViewBatches, load_views, resolve
+from supcon.augment import Policy, ViewBatches, load_views, one_view, resolve
 from supcon.config import AugmentConfig
 from supcon.data import Split
 
@@ -123,6 +123,18 @@ def test_each_step_does_what_its_name_says(config: dict[str, float], changed: st
     assert mirrored is (changed == "flip")
     assert colourless is (changed == "grey")
     assert not torch.equal(after, before)
+
+
+def test_what_one_step_does_to_a_view_says_nothing_about_the_others() -> None:
+    pixels = np.zeros((1000, 8, 8, 3), dtype=np.uint8)
+    pixels[:, :, :4, 0], pixels[:, :, 4:, 0] = 100, 200  # dark red, bright red
+    policy = resolve(AugmentConfig(crop=1, jitter=0), "cifar10")  # flip 0.5, grey 0.2
+    views = one_view(pixels, policy, seed=0).astype(int)
+    is_grey = views[:, 0, 0, 1] > 0
+    is_flipped = views[:, 0, 0].sum(1) > views[:, 0, 7].sum(1)
+    assert is_grey.mean() == pytest.approx(0.2, abs=0.05)
+    assert is_flipped[is_grey].mean() == pytest.approx(0.5, abs=0.12)
+    assert is_flipped[~is_grey].mean() == pytest.approx(0.5, abs=0.06)
 
 
 def test_jitter_moves_the_hue_too() -> None:

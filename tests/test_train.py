@@ -399,7 +399,8 @@ def test_a_run_in_half_precision_learns_as_in_full(
     changes = {"loss.name": loss, "run.precision": precision, "run.eval_at": [1]}
     half = next(fit(override(tiny, changes), digits))
     full = whole[loss][0].metrics["train/loss"]
-    assert half.metrics["train/loss"] == pytest.approx(full, rel=0.02)
+    skips = 0.03 if precision == "fp16" else 0  # steps until fp16's scale of gradients has settled
+    assert half.metrics["train/loss"] == pytest.approx(full, rel=0.02 + skips)
     assert half.metrics["train/loss"] != full
     assert half.is_evaluated
 
