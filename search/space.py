@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from search.distribution import Distribution
-from supcon.config import Config, flatten, is_used, override
+from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, check_key, nearest, parse, read_yaml
 from supcon.seeds import derive_seed
 
@@ -118,12 +118,17 @@ class Space(Section):
         return override(self.config, changes, f"arms.{arm}")
 
     def arm_params(self, arm: str) -> dict[str, Distribution]:
-        """The parameters drawn for an arm: those that have an effect in it."""
+        """The parameters drawn for an arm: those that have an effect in some trial of it."""
         config = self.arm_config(arm)
+        switched = [
+            override(config, {switch: value}, "params")
+            for switch in UNUSED_KEYS.keys() & self.params.keys() - self.arms[arm].keys()
+            for value in self.params[switch].values
+        ]
         return {
             key: d
             for key, d in self.params.items()
-            if is_used(key, config) and key not in self.arms[arm]
+            if key not in self.arms[arm] and any(is_used(key, c) for c in [config, *switched])
         }
 
     def trial_config(self, arm: str, params: Mapping[str, Any], seed: int) -> Config:
@@ -197,10 +202,15 @@ def _check_not_protocol(key: str, where: str) -> None:
 
 
 def _corners(params: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
-    """Each parameter in turn at its ends (a choice: at each value), the others as in the base."""
+    """Each parameter in turn at its ends (a choice: at each value), the others as in the base; and
+    likewise with all numbers at their upper ends together.
+    """
+    highest = {key: max(d.values) for key, d in params.items() if d.kind != "choice"}
+    yield highest
     for key, distribution in params.items():
         for value in distribution.values:
             yield {key: value}
+            yield {**highest, key: value}
         if distribution.kind in ("uniform", "loguniform"):  # whole numbers are drawn with int
             low, high = distribution.values
             yield {key: low + (high - low) * 0.381966}  # no simple fraction: never whole

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from supcon.config import SELECTION_METRIC, Config, load_config, override
 from supcon.parsing import UserError, parse_assignment, show_error
+
+SETTINGS_OF_A_MODEL = ("data.root", "run.device", "run.precision", "run.threads")
 
 # torch and timm are imported by the commands: a wrong config is reported before they have loaded.
 if TYPE_CHECKING:
@@ -89,11 +92,7 @@ def run_training(options: argparse.Namespace) -> int:
     """The `train` command."""
     config = _config(options)
     out = options.out or Path("runs") / options.config.stem
-    if not options.resume and any((out / name).exists() for name in ("last.pt", "log.txt")):
-        raise UserError(
-            f"--out {out}: holds a run already; continue it with --resume, remove it, or "
-            f"choose another folder"
-        )
+    _check_folder(out, resume=options.resume)
     from supcon.data import load_splits
     from supcon.runlog import RunLog
     from supcon.train import Diverged, fit, network_for
@@ -135,20 +134,22 @@ def run_evaluation(options: argparse.Namespace) -> int:
     path, trained, config = _load(options)
     from supcon.data import load_splits, load_test
     from supcon.measure import measure
+    from supcon.trained import check_same_data
 
     data = load_splits(config.data)
+    check_same_data(path, data)
     out = path.with_name(f"{path.stem}-{options.split}.json")
-    opened = 0
+    found: dict[str, Any] = {"epoch": trained.epoch, "weights": trained.weights}
+    test = None
     if options.split == "test":
-        opened = 1 + (json.loads(out.read_text())["test_evaluations"] if out.exists() else 0)
-        print(f"the test images are opened for the {_ordinal(opened)} time by this model")
-    metrics = measure(
-        trained, config, data, load_test(config.data) if options.split == "test" else None
-    )
+        found["test_evaluations"] = 1 + _openings(out)
+        _write_json(out, found)  # counted before they are looked at
+        print(f"times that this model has seen the test images: {found['test_evaluations']}")
+        test = load_test(config.data)
+    found["metrics"] = measure(trained, config, data, test)
     print(f"{path}: {trained.weights} weights after epoch {trained.epoch}, {options.split}:")
-    _print_metrics(metrics)
-    found = {"epoch": trained.epoch, "weights": trained.weights, "test_evaluations": opened}
-    out.write_text(json.dumps(found | {"metrics": metrics}, indent=2) + "\n", encoding="utf-8")
+    _print_metrics(found["metrics"])
+    _write_json(out, found)
     print(f"wrote {out}")
     return 0
 
@@ -160,9 +161,11 @@ def run_tsne(options: argparse.Namespace) -> int:
     path, trained, config = _load(options)
     from supcon.data import load_splits
     from supcon.runlog import add_image
+    from supcon.trained import check_same_data
     from supcon.tsne import draw_tsne, panels_of
 
     data = load_splits(config.data)
+    check_same_data(path, data)
     out = path.with_name(f"{path.stem}-tsne.png")
     panels = panels_of(trained, config, data, options.images)
     draw_tsne(panels, data.classes, config.run.seed, out)
@@ -173,13 +176,15 @@ def run_tsne(options: argparse.Namespace) -> int:
 
 def run_lr_find(options: argparse.Namespace) -> int:
     """The `lr-find` command."""
-    if not 0 < options.lowest < options.highest:
+    if not 0 < options.lowest < options.highest < math.inf:
         raise UserError(
             f"--lowest and --highest: 0 < lowest < highest must hold, "
             f"got {options.lowest:g} and {options.highest:g}"
         )
     if options.steps < 20:
         raise UserError(f"--steps must be at least 20, got {options.steps}")
+    if options.out.suffix != ".png" or not options.out.parent.is_dir():
+        raise UserError(f"--out {options.out}: must be a .png file in a folder that is there")
     config = _config(options)
     from supcon.data import load_splits
     from supcon.lr_range import draw, find_lr_per_256
@@ -189,12 +194,13 @@ def run_lr_find(options: argparse.Namespace) -> int:
     found = find_lr_per_256(
         run, lowest=options.lowest, highest=options.highest, steps=options.steps
     )
-    draw(found, "optim.lr_per_256", options.out)
     print(
         f"the loss of {config.loss.name} falls fastest at optim.lr_per_256 = "
         f"{found.suggestion:.3g} ({len(found.lr)} learning rates from {found.lr[0]:.3g} to "
-        f"{found.lr[-1]:.3g}); wrote {options.out}"
+        f"{found.lr[-1]:.3g})"
     )
+    draw(found, "optim.lr_per_256", options.out)
+    print(f"wrote {options.out}")
     return 0
 
 
@@ -205,6 +211,8 @@ def _config(options: argparse.Namespace) -> Config:
 
 def _load(options: argparse.Namespace) -> tuple[Path, Trained, Config]:
     """The model file that a command names, what is in it, and its config."""
+    import torch
+
     from supcon.device import pick_device
     from supcon.trained import load_trained
 
@@ -212,18 +220,57 @@ def _load(options: argparse.Namespace) -> tuple[Path, Trained, Config]:
     if not path.exists():
         raise UserError(f"{path}: there is no such file; `train` writes model.pt when it is done")
     changes = dict(parse_assignment(text) for text in options.set)
-    device = pick_device(changes.get("run.device", "auto"))
-    trained, config = load_trained(path, device)
-    return path, trained, override(config, changes, "--set")
+    for key in changes:
+        if key not in SETTINGS_OF_A_MODEL:
+            raise UserError(
+                f"--set {key}: is part of what the model is; only "
+                f"{', '.join(SETTINGS_OF_A_MODEL)} can be changed afterwards"
+            )
+    _, config = load_trained(path, torch.device("cpu"))
+    config = override(config, changes, "--set")
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    trained, _ = load_trained(path, pick_device(config.run.device))
+    return path, trained, config
+
+
+def _check_folder(out: Path, *, resume: bool) -> None:
+    """Whether a run may write there: nothing of another run may be left, or taken for its own."""
+    is_resumable = (out / "last.pt").exists()
+    has_run = any((out / name).exists() for name in ("log.txt", "best.pt", "model.pt"))
+    if (is_resumable or has_run) and not resume:
+        raise UserError(
+            f"--out {out}: holds a run already; continue it with --resume, remove it, or "
+            f"choose another folder"
+        )
+    if has_run and not is_resumable:
+        raise UserError(
+            f"--out {out}: holds a run, but no checkpoint (last.pt) to resume from; remove the "
+            f"folder or choose another one"
+        )
+
+
+def _openings(path: Path) -> int:
+    if not path.exists():
+        return 0
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["test_evaluations"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path}: damaged; it counts how often the model saw the test images, so "
+            f"put it right, or remove it if you know that number is 0"
+        ) from None
+
+
+def _write_json(path: Path, tree: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:
     for name, value in metrics.items():
         print(f"  {name:32s} {value:.6f}")
-
-
-def _ordinal(n: int) -> str:
-    return {1: "first", 2: "second", 3: "third"}.get(n, f"{n}th")
 
 
 if __name__ == "__main__":

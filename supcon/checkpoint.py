@@ -26,7 +26,7 @@ def load_state(path: Path, device: torch.device | None = None) -> dict[str, Any]
     """Read what `save_atomic` wrote, its tensors onto `device` (default: the CPU).
 
     Raises:
-        UserError: there is no such file, or it is damaged.
+        UserError: there is no such file, it is damaged, or another program's.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
@@ -39,10 +39,10 @@ def load_state(path: Path, device: torch.device | None = None) -> dict[str, Any]
         raise
     except Exception as error:  # a damaged pickle makes torch raise almost anything
         raise UserError(
-            f"{path}: damaged ({one_line(error)[:100]}); remove it to start anew"
+            f"{path}: damaged, or no file of this program ({one_line(error)[:100]})"
         ) from error
     if not isinstance(state, dict) or "config" not in state:
-        raise UserError(f"{path}: was not written by this program; remove it to start anew")
+        raise UserError(f"{path}: was not written by this program")
     return state
 
 

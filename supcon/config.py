@@ -162,7 +162,7 @@ class RunConfig(Section):
 
     epochs: int = Field(100, ge=1)
     """Epochs of stage one."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed of initial weights, data order and augmentation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one."""

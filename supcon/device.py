@@ -24,8 +24,8 @@ def pick_device(name: str) -> torch.device:
 
 def precision_tools(name: str, device: torch.device) -> tuple[Autocast, torch.amp.GradScaler]:
     """Autocast context and gradient scaler; both do nothing in fp32, the scaler also in bf16."""
-    if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if name == "auto":  # False: not where bf16 is merely emulated, in software
+        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
     dtype = torch.float16 if name == "fp16" else torch.bfloat16
     autocast = partial(torch.autocast, device.type, dtype=dtype, enabled=name != "fp32")
     return autocast, torch.amp.GradScaler(device.type, enabled=name == "fp16")

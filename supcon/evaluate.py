@@ -15,6 +15,7 @@ from supcon.device import Autocast
 from supcon.models import Network
 
 BATCH = 512  # images in an embedding pass, queries in a block of similarities
+SIMILARITIES = 2**26  # at most so many in a block
 TIE = 1e-6  # cosines this close are equal: a matrix product depends, in its last bit, on the place
 
 
@@ -69,9 +70,10 @@ def knn_predict(
         (M,) class ids; of equal votes the lowest id wins.
     """
     bank, queries = F.normalize(bank.float(), dim=1), F.normalize(queries.float(), dim=1)
-    is_class_NK = F.one_hot(bank_labels, classes).to(bank)
+    is_class_NK = torch.zeros(len(bank), classes, device=bank.device)
+    is_class_NK.scatter_(1, bank_labels[:, None], 1)
     predictions = []
-    for block in queries.split(BATCH):
+    for block in queries.split(max(1, min(BATCH, SIMILARITIES // len(bank)))):
         cosine = block @ bank.T  # (block, N)
         largest = cosine.topk(min(k, len(bank)), dim=1).values
         # Minus the largest: exp(1 / 0.07) is fine in fp32, but not for any temperature.

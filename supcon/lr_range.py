@@ -7,8 +7,8 @@ largest learning rate that still learns. Model and optimiser are as before after
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from torch_lr_finder import LRFinder
 
@@ -45,11 +46,11 @@ class RangeTest:
         """
         if len(self.loss) < SKIPPED + 2:
             raise UserError(
-                f"learning-rate range test: the loss grew to five times its best after "
-                f"{len(self.loss)} steps, at {self.lr[-1]:.3g}; start lower than {self.lr[0]:.3g}"
+                f"learning-rate range test: the loss grew to five times its best, or beyond all "
+                f"bounds, within {len(self.loss) + 1} steps; start lower"
             )
         slope = np.gradient(np.array(self.loss[SKIPPED:]))
-        return self.lr[SKIPPED:][int(np.nanargmin(slope))]
+        return self.lr[SKIPPED:][int(slope.argmin())]
 
 
 def range_test(
@@ -73,11 +74,11 @@ def range_test(
         lowest: first learning rate, > 0.
         highest: last learning rate; the test ends before if the loss grows to five times its best.
         steps: learning rates to try, at least 10.
-        scaler: scales gradients in fp16.
+        scaler: scales gradients in fp16; used up.
     """
     device, was_training = next(model.parameters()).device, model.training
     amp = {"device_type": device.type, "enabled": False}  # the model's own autocast, if any
-    scaler = copy.deepcopy(scaler) or torch.amp.GradScaler(device.type, enabled=False)
+    scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     finder = LRFinder(
         model, optimizer, objective, amp_backend="torch", amp_config=amp, grad_scaler=scaler
     )
@@ -89,7 +90,23 @@ def range_test(
     finder.reset()
     model.train(was_training)
     optimizer.zero_grad()
-    return RangeTest(finder.history["lr"], finder.history["loss"])
+    losses = finder.history["loss"]
+    finite = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+    return RangeTest(finder.history["lr"][:finite], losses[:finite])
+
+
+class _ClippingScaler(torch.amp.GradScaler):
+    """Clips the true gradient before each step, as training does."""
+
+    def __init__(self, device: str, *, enabled: bool, clip_norm: float) -> None:
+        super().__init__(device, enabled=enabled)
+        self.clip_norm = clip_norm
+
+    def step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> float | None:
+        self.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        clip_grad_norm_(parameters, self.clip_norm)
+        return super().step(optimizer, *args, **kwargs)
 
 
 class _InAutocast(nn.Module):
@@ -108,6 +125,10 @@ class _InAutocast(nn.Module):
 def find_lr_per_256(run: Run, *, lowest: float, highest: float, steps: int) -> RangeTest:
     """Range test of a run's first epoch; learning rates are those for batch size 256."""
     factor = run.peak_lr / run.config.optim.lr_per_256
+    is_scaled, clip_norm = run.scaler.is_enabled(), run.config.optim.clip_norm
+    scaler = torch.amp.GradScaler(run.device.type, enabled=is_scaled)
+    if clip_norm is not None:
+        scaler = _ClippingScaler(run.device.type, enabled=is_scaled, clip_norm=clip_norm)
     found = range_test(
         _InAutocast(run.network, run.autocast),
         run.optimizer,
@@ -116,7 +137,7 @@ def find_lr_per_256(run: Run, *, lowest: float, highest: float, steps: int) -> R
         lowest=lowest * factor,
         highest=highest * factor,
         steps=steps,
-        scaler=run.scaler,
+        scaler=scaler,
     )
     return RangeTest([lr / factor for lr in found.lr], found.loss)
 

@@ -62,6 +62,8 @@ def _from_torch_optimizer(
     groups: list[dict[str, object]], name: str, lr: float, momentum: float
 ) -> torch.optim.Optimizer:
     known = timm.optim.list_optimizers()
+    if name.startswith("lookahead_"):  # wraps timm's only
+        raise UserError(_unknown(name, known))
     try:
         import torch_optimizer
     except ImportError:

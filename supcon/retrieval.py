@@ -14,6 +14,7 @@ from pytorch_metric_learning.distances import CosineSimilarity
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 QUERIES = 512  # in a block; neighbours of all queries at once would not fit into memory
@@ -66,7 +67,10 @@ def clustering_metrics(embeddings: Tensor, labels: Tensor, *, seed: int) -> dict
 
     def cluster(x: Tensor, n_clusters: int) -> Tensor:
         kmeans = KMeans(n_clusters, n_init=3, random_state=seed)
-        return torch.from_numpy(kmeans.fit_predict(x.numpy()))
+        # One thread: OpenMP's wait for each other where cores are shared (145 s against 3.8 s for
+        # 5,000 vectors and 1,000 clusters beside another job on 2 cores).
+        with threadpool_limits(1):
+            return torch.from_numpy(kmeans.fit_predict(x.numpy()))
 
     calculator = AccuracyCalculator(
         include=("AMI", "NMI"),

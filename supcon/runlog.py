@@ -60,7 +60,7 @@ class RunLog:
             # TensorBoard's HPARAMS tab shows runs, or a search's trials, side by side.
             writer.add_hparams(
                 {key: _plain(value) for key, value in flatten(self.config).items()},
-                {SELECTION_METRIC: self.evaluated.metrics[SELECTION_METRIC]},
+                {f"hparam/{SELECTION_METRIC}": self.evaluated.metrics[SELECTION_METRIC]},
                 run_name=".",
                 global_step=self.evaluated.epoch,
             )

@@ -29,6 +29,7 @@ from supcon.device import pick_device, precision_tools
 from supcon.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
 from supcon.models import Network, build_network
 from supcon.optim import build_optimizer, lr_factor, set_lr
+from supcon.parsing import UserError
 from supcon.scoring import NonFinite, score
 from supcon.seeds import derive_seed
 from supcon.trained import Trained
@@ -235,7 +236,10 @@ class Run:
         Raises:
             UserError: the file is damaged, or of a run with another config.
         """
-        state = load_state(path)
+        try:
+            state = load_state(path)
+        except UserError as error:
+            raise UserError(f"{error}; remove its folder to start anew") from error
         check_same_config(state["config"], flatten(self.config), path)
         self.epoch, self.steps = state["epoch"], state["steps"]
         self.seconds, self.metrics = state["seconds"], state["metrics"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,10 @@ from supcon.models import Network, build_network
 from supcon.parsing import UserError, one_line, parse
 from supcon.probe import LinearProbe
 from supcon.scoring import labels_of, other_predictions
+
+MODEL_KEYS = frozenset(
+    {"data", "classes", "image_size", "weights", "epoch", "metrics", "network", "probe"}
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> 
     save_atomic(
         {
             "config": config.model_dump(mode="json"),
+            "data": data.fingerprint(),
             "classes": list(data.classes),
             "image_size": data.train.images.shape[1],
             "weights": trained.weights,
@@ -55,7 +61,7 @@ def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> 
 
 def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
     """What `save_trained` wrote, on `device`, and the config it was trained with."""
-    state = load_state(path, device)
+    state = _model_state(path, device)
     config = parse(Config, state["config"], str(path))
     # The network is built on the CPU, where its first forward pass is tried, and moved as a whole.
     mean, std = (state["network"][f"encoder.{name}"].cpu() for name in ("mean", "std"))
@@ -80,15 +86,38 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
     return Trained(network, probe, state["weights"], state["epoch"], state["metrics"]), config
 
 
+def check_same_data(path: Path, data: Splits) -> None:
+    """Raise a UserError unless a saved result was trained and validated on exactly these images."""
+    if _model_state(path)["data"] != data.fingerprint():
+        raise UserError(
+            f"{path}: was trained on other images, or on another split of them, than there are "
+            f"under data.root now; its scores on these would mean nothing"
+        )
+
+
+def _model_state(path: Path, device: torch.device | None = None) -> dict[str, Any]:
+    state = load_state(path, device)
+    if missing := MODEL_KEYS - state.keys():
+        raise UserError(
+            f"{path}: is no model of this version of the program (without "
+            f"{', '.join(sorted(missing))}); name a model.pt or best.pt, or train again"
+        )
+    return state
+
+
 def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> None:
-    """Save the weights unless the file holds some that scored as well on val, or better.
+    """Save the weights unless the file holds some of this run that scored at least as well on val.
 
     Choosing an epoch by val makes its score on val too good; such a file is for plain training
     only, search and confirmation use the last epoch.
     """
-    if path.exists():
-        best = load_state(path)["metrics"][SELECTION_METRIC]
-        if best >= trained.metrics[SELECTION_METRIC]:
+    try:
+        best = _model_state(path)
+    except UserError:  # there is none, or a damaged one, which is of no use to anybody
+        pass
+    else:
+        is_as_good = best["metrics"][SELECTION_METRIC] >= trained.metrics[SELECTION_METRIC]
+        if is_as_good and best["config"] == config.model_dump(mode="json"):
             return
     save_trained(trained, config, data, path)
 
@@ -96,7 +125,7 @@ def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> 
 def predict(
     trained: Trained, config: Config, bank: Split, images: npt.NDArray[np.uint8]
 ) -> dict[str, Tensor]:
-    """Class ids by each classifier of a run, in the precision that it was trained in.
+    """Class ids by each classifier of a run, in the precision that its config asks for.
 
     Args:
         trained: the run's result.
@@ -113,7 +142,7 @@ def predict(
 
 
 def embed_with(trained: Trained, config: Config, images: npt.NDArray[np.uint8]) -> Embedded:
-    """Features and head outputs of images (N, H, W, C), in the precision of training."""
+    """Features and head outputs of images (N, H, W, C), in the config's precision."""
     device = trained.probe.weight.device
     autocast, _ = precision_tools(config.run.precision, device)
     return embed(trained.network, images, device=device, autocast=autocast)

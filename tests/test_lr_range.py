@@ -196,3 +196,29 @@ def test_learning_rates_of_a_run_are_those_at_batch_size_256(
     found = find_lr_per_256(run, lowest=1e-3, highest=1.0, steps=12)
     assert asked == [pytest.approx((1e-3 * factor, factor))]
     assert found.lr == pytest.approx([1e-3, 1.0])
+
+
+def test_the_range_test_clips_gradients_as_training_does(tiny: Config, digits: Splits) -> None:
+    losses = []
+    for clip_norm in (None, 1e-4):
+        config = override(tiny, {"optim.clip_norm": clip_norm})
+        found = find_lr_per_256(Run(config, digits), lowest=1e-3, highest=10, steps=20)
+        losses.append(found.loss)
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][-1] < losses[1][-1] - 0.1  # clipped, it learns next to nothing
+
+
+def test_a_loss_that_is_no_number_ends_the_curve() -> None:
+    model = nn.Linear(6, 3)
+    losses = iter([float(9 - i) for i in range(9)] + [math.nan] * 99)
+    found = range_test(
+        model,
+        sgd(model),
+        lambda outputs, labels: outputs.sum() * 0 + next(losses),
+        batches(),
+        lowest=1e-3,
+        highest=1,
+        steps=30,
+    )
+    assert len(found.lr) == len(found.loss) == 9
+    assert math.isfinite(found.suggestion)

@@ -191,6 +191,26 @@ def test_the_best_epoch_by_val_is_kept_beside_the_last(
     assert (last.epoch, last.weights) == (3, "ema")
 
 
+def test_without_its_checkpoint_a_run_is_neither_resumed_nor_mixed_with_another(
+    config_file: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "last.pt").unlink()
+    for flags, message in (((), "holds a run already"), (("--resume",), "but no checkpoint")):
+        assert run_command(config_file, "--out", out, *flags) == 2
+        assert message in capsys.readouterr().err
+    assert (out / "log.txt").read_text() == (finished / "log.txt").read_text()
+
+
+def test_a_damaged_best_file_does_not_stop_a_run(
+    config_file: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "best.pt").write_bytes(b"half")
+    assert run_command(config_file, "--out", out, "--resume") == 0
+    assert load_trained(out / "best.pt", CPU)[0].epoch == 2
+
+
 # evaluate, tsne, lr-find
 
 
@@ -215,18 +235,25 @@ def test_evaluating_on_val_gives_the_scores_of_training_again_and_more(
         assert {prefix + name for name in retrieval} <= set(found)
     assert found["val/precision_at_1"] == found["val/knn1_top1"]
     written = json.loads((out / "model-val.json").read_text())
-    assert (written["epoch"], written["test_evaluations"]) == (2, 0)
+    assert written["epoch"] == 2
     assert written["metrics"] == pytest.approx(found, abs=1e-6)
 
 
-def test_each_opening_of_the_test_images_is_counted(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_each_opening_of_the_test_images_is_counted_even_if_it_comes_to_nothing(
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "out")
-    for word in ("first", "second"):
-        assert run("evaluate", out / "model.pt", "--split", "test") == 0
-        said = capsys.readouterr().out
-        assert said.startswith(f"the test images are opened for the {word} time by this model\n")
+    with monkeypatch.context() as broken:
+        broken.setattr("supcon.measure.measure", raise_memory_error)
+        with pytest.raises(MemoryError):
+            run("evaluate", out, "--split", "test")
+    capsys.readouterr()
+    assert run("evaluate", out / "model.pt", "--split", "test") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("times that this model has seen the test images: 2\n")
     found = values(said)
     trained, config = load_trained(out / "model.pt", CPU)
     test = load_test(config.data)
@@ -235,6 +262,39 @@ def test_each_opening_of_the_test_images_is_counted(
         accuracy(predicted, torch.tensor(test.labels)), abs=1e-6
     )
     assert json.loads((out / "model-test.json").read_text())["test_evaluations"] == 2
+
+
+def raise_memory_error(*_: object) -> None:
+    raise MemoryError
+
+
+def test_a_damaged_count_of_openings_is_not_taken_for_0(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "model-test.json").write_text('{"test_eval')
+    assert run("evaluate", out, "--split", "test") == 2
+    assert "model-test.json: damaged; it counts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "tsne"])
+@pytest.mark.parametrize("change", ["data.val_size=0.5", "loss.name=ce", "data.image_size=32"])
+def test_what_makes_a_model_cannot_be_changed_afterwards(
+    finished: Path, capsys: pytest.CaptureFixture[str], command: str, change: str
+) -> None:
+    assert run(command, finished, "--set", change) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --set {change.split('=')[0]}: is part of what the model is")
+
+
+def test_a_model_is_not_scored_on_images_of_another_split(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, config = load_trained(finished / "model.pt", CPU)
+    other = load_splits(config.data.model_copy(update={"split_seed": 7}))
+    monkeypatch.setattr("supcon.data.load_splits", lambda config: other)
+    assert run("evaluate", finished) == 2
+    assert "was trained on other images, or on another split" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -269,7 +329,9 @@ def test_lr_find_suggests_a_learning_rate_and_draws_it(
         (["lr-find", "{config}", "--steps", "3"], "error: --steps must be at least 20, got 3"),
         (["lr-find", "{config}", "--lowest", "0"], "error: --lowest and --highest: 0 < lowest"),
         (["lr-find", "{config}", "--set", "optim.name=sgdd"], "error: optim.name: there is no opt"),
-        (["evaluate", "{config}"], "error: {config}: damaged"),
+        (["lr-find", "{config}", "--highest", "inf"], "error: --lowest and --highest: 0 < lowest"),
+        (["lr-find", "{config}", "--out", "nowhere/x.png"], "error: --out nowhere/x.png: must be"),
+        (["evaluate", "{config}"], "error: {config}: damaged, or no file of this program"),
     ],
 )
 def test_a_mistake_in_another_command_is_told_in_one_line(

@@ -61,6 +61,16 @@ def test_every_shipped_space_is_valid_and_opens_with_its_command(path: Path) -> 
             {"params": {"optim.schedule": {"choice": ["cosine", "cos"]}}},
             "must be 'cosine', 'constant' or 'wsd', got 'cos'",
         ),
+        (
+            {
+                "base": {"run": {"epochs": 9}, "optim": {"schedule": "wsd"}},
+                "params": {
+                    "optim.warmup": {"uniform": [0, 0.6]},
+                    "optim.decay": {"uniform": [0.1, 0.7]},
+                },
+            },
+            "optim.warmup + optim.decay must be at most 1, got 0.6 + 0.7",
+        ),
         ({"params": {"run.epochs": {"int": [1, 9]}}}, "params.run.epochs: all trials must share"),
         ({"params": {"loss.name": {"choice": ["supcon", "ce"]}}}, "set it under arms"),
         ({"base": {"run": {"epochs": "many"}}}, "base: run.epochs must be a valid integer"),
@@ -123,6 +133,15 @@ def test_an_arm_draws_only_what_has_an_effect_in_it() -> None:
     both = space(params=params)
     assert set(both.arm_params("supcon")) == {"loss.temperature", "optim.lr_per_256"}
     assert set(both.arm_params("ce")) == {"loss.label_smoothing", "optim.lr_per_256"}
+
+
+def test_a_parameter_is_drawn_where_any_drawn_switch_uses_it() -> None:
+    schedule = {"choice": ["cosine", "wsd"]}
+    decay = {"uniform": [0.1, 0.8]}
+    switched = space(params={"optim.schedule": schedule, "optim.decay": decay})
+    assert set(switched.arm_params("ce")) == {"optim.schedule", "optim.decay"}
+    fixed = space(params=MINIMAL["params"] | {"optim.decay": decay})
+    assert set(fixed.arm_params("supcon")) == {"loss.temperature"}
 
 
 def test_a_trial_config_is_complete_and_carries_rungs_seed_and_threads() -> None:

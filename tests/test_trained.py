@@ -129,6 +129,14 @@ def test_weights_that_do_not_cover_the_network_are_refused_and_named(
         load_trained(tmp_path / "model.pt", CPU)
 
 
+def test_a_file_that_is_no_model_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    save_atomic({"config": {}, "network": {}}, tmp_path / "last.pt")
+    with pytest.raises(
+        UserError, match=r"last\.pt: is no model of this version .*without classes,"
+    ):
+        load_trained(tmp_path / "last.pt", CPU)
+
+
 def test_only_a_better_score_replaces_the_best_file(
     results: dict[str, Result], digits: Splits, tmp_path: Path
 ) -> None:
