@@ -95,7 +95,7 @@ def test_a_search_ends_with_both_arms_confirmed_and_tested(whole: tuple[Path, st
         facts = summary["arms"][arm]
         assert facts["trials"] == 4
         assert set(facts["outcomes"]) == {"completed", "stopped"}
-        assert facts["best"]["val"]["probe_top1"] > 0.8
+        assert facts["best"]["val"]["probe_top1"] > 0.5  # chance is 0.1
         assert len(set(facts["confirm"]["seeds"])) == 3
         assert facts["best"]["seed"] not in facts["confirm"]["seeds"]
         assert min(facts["confirm"]["test_probe_top1"]) > 0.6
