@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +54,14 @@ def embed(
 
 
 def knn_predict(
-    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, classes: int, k: int, temperature: float
-) -> Tensor:
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    *,
+    classes: int,
+    ks: Sequence[int],
+    temperature: float,
+) -> list[Tensor]:
     """Weighted k-nearest-neighbour vote by cosine similarity (Wu et al. 2018, arXiv:1805.01978).
 
     Args:
@@ -62,25 +69,27 @@ def knn_predict(
         bank_labels: (N,) class ids.
         queries: (M, D) features.
         classes: number of classes K.
-        k: neighbours; clamped to N. All that are as near as the k-th vote, so the order of the
-            bank does not matter.
+        ks: numbers of neighbours, clamped to N. All that are as near as the k-th vote, so the order
+            of the bank does not matter.
         temperature: a neighbour votes with weight exp(cosine / temperature).
 
     Returns:
-        (M,) class ids; of equal votes the lowest id wins.
+        For each k (M,) class ids; of equal votes the lowest id wins.
     """
     bank, queries = F.normalize(bank.float(), dim=1), F.normalize(queries.float(), dim=1)
     is_class_NK = torch.zeros(len(bank), classes, device=bank.device)
     is_class_NK.scatter_(1, bank_labels[:, None], 1)
-    predictions = []
+    predictions: list[list[Tensor]] = [[] for _ in ks]
     for block in queries.split(max(1, min(BATCH, SIMILARITIES // len(bank)))):
         cosine = block @ bank.T  # (block, N)
-        largest = cosine.topk(min(k, len(bank)), dim=1).values
+        nearest = cosine.topk(min(max(ks), len(bank)), dim=1).values
         # Minus the largest: exp(1 / 0.07) is fine in fp32, but not for any temperature.
-        weight = ((cosine - largest[:, :1]) / temperature).exp()
-        votes = weight.masked_fill(cosine < largest[:, -1:] - TIE, 0) @ is_class_NK
-        predictions.append(votes.argmax(1))
-    return torch.cat(predictions)
+        weight = ((cosine - nearest[:, :1]) / temperature).exp()
+        for k, found in zip(ks, predictions, strict=True):
+            kth = nearest[:, min(k, len(bank)) - 1, None]
+            votes = weight.masked_fill(cosine < kth - TIE, 0) @ is_class_NK
+            found.append(votes.argmax(1))
+    return [torch.cat(found) for found in predictions]
 
 
 def accuracy(predictions: Tensor, labels: Tensor) -> float:

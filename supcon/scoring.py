@@ -86,15 +86,12 @@ def other_predictions(
     """
     k, temperature = config.probe.knn_k, config.probe.knn_temperature
 
-    def vote(bank_x: Tensor, x: Tensor, k: int) -> Tensor:
-        return knn_predict(bank_x, bank_y, x, classes=classes, k=k, temperature=temperature)
+    def vote(bank_x: Tensor, x: Tensor, *ks: int) -> list[Tensor]:
+        return knn_predict(bank_x, bank_y, x, classes=classes, ks=ks, temperature=temperature)
 
-    found = {
-        "knn": vote(bank.features, queries.features, k),
-        "knn1": vote(bank.features, queries.features, 1),
-    }
+    found = dict(zip(("knn", "knn1"), vote(bank.features, queries.features, k, 1), strict=True))
     if config.loss.is_contrastive:
-        found["projection_knn"] = vote(bank.outputs, queries.outputs, k)
+        (found["projection_knn"],) = vote(bank.outputs, queries.outputs, k)
     else:
         found["head"] = queries.outputs.argmax(1)
     return found

@@ -43,7 +43,9 @@ def labels(n: int, classes: int = 3, seed: int = 0) -> Tensor:
 
 def predict(bank: Tensor, y: Tensor, queries: Tensor, **changes: Any) -> list[int]:
     options = {"classes": 3, "k": 5, "temperature": 0.07} | changes
-    ids: list[int] = knn_predict(bank, y, queries, **options).tolist()
+    ks = [options.pop("k")]
+    (predictions,) = knn_predict(bank, y, queries, ks=ks, **options)
+    ids: list[int] = predictions.tolist()
     return ids
 
 
@@ -86,6 +88,13 @@ def test_the_nearest_neighbour_is_that_of_pytorch_metric_learning() -> None:
     theirs = calculator.get_accuracy(unit(queries), query_y, unit(bank), y)
     ours = accuracy(torch.tensor(predict(bank, y, queries, k=1)), query_y)
     assert ours == pytest.approx(theirs["precision_at_1"])
+
+
+def test_several_k_are_voted_on_at_once_as_each_alone() -> None:
+    bank, y, queries = features(40), labels(40), features(25, seed=1)
+    together = knn_predict(bank, y, queries, classes=3, ks=[9, 1, 99], temperature=0.07)
+    for k, ids in zip([9, 1, 99], together, strict=True):
+        assert ids.tolist() == predict(bank, y, queries, k=k)
 
 
 def test_k_is_clamped_to_the_bank() -> None:

@@ -94,7 +94,7 @@ def test_each_score_is_of_what_its_name_says(tiny: Config, digits: Splits, loss:
     train_y, val_y = torch.tensor(digits.train.labels), torch.tensor(digits.val.labels)
 
     def knn(bank: Tensor, queries: Tensor, k: int) -> Tensor:
-        return knn_predict(bank, train_y, queries, classes=10, k=k, temperature=0.07)
+        return knn_predict(bank, train_y, queries, classes=10, ks=[k], temperature=0.07)[0]
 
     expected = {
         "val/probe_top1": found.probe.predict(val.features),
