@@ -38,8 +38,11 @@ class DataConfig(Section):
     """Use only so many training images (stratified, after val is taken); null uses all."""
     batch_size: int = Field(256, ge=2)
     """Images a step. Each comes in `augment.views` views."""
+    pipeline: Literal["streaming", "resident"] = "streaming"
+    """streaming: views are made one by one on the CPU; resident: training images lie on the
+    training device, which augments a batch at once."""
     workers: int = Field(0, ge=0)
-    """Processes that augment; 0 augments in the training process."""
+    """streaming: processes that augment; 0 augments in the training process."""
 
 
 class AugmentConfig(Section):
@@ -223,6 +226,7 @@ UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "sincere": ("loss.label_smoothing",),
         "simclr": ("loss.label_smoothing",),
     },
+    "data.pipeline": {"resident": ("data.workers",)},
     "optim.schedule": {"cosine": ("optim.decay",), "constant": ("optim.decay",)},
     "probe.method": {
         "lbfgs": ("probe.epochs", "probe.batch_size", "probe.lr", "probe.label_smoothing"),

@@ -9,6 +9,7 @@ and resuming leave no trace in the numbers.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from supcon.augment import ViewBatches, load_views, resolve
 from supcon.averaging import Averages
+from supcon.batched import ResidentViews
 from supcon.checkpoint import check_same_config, load_state, save_atomic
 from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
 from supcon.data import Splits, channel_statistics, check_batch_size
@@ -101,12 +103,21 @@ class Run:
         self.steps_per_epoch = len(data.train) // config.data.batch_size
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
         self.network = network_for(config, data).to(self.device)
+        self.resident = self._resident_split() if config.data.pipeline == "resident" else None
         self.loss = objective(config.loss, config.augment.views)
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
         self.peak_lr: float = self.optimizer.param_groups[0]["lr"]
         self.averages = Averages(self.network, config.average, self.steps_per_epoch)
         self.epoch, self.steps = 0, 0  # steps that changed the weights
         self.seconds, self.metrics = 0.0, dict[str, float]()
+
+    def _resident_split(self) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) uint8 images and (N,) labels; on the CPU no copy."""
+        with warnings.catch_warnings():  # shared images are read-only, and nobody writes to them
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            images = torch.from_numpy(self.data.train.images).permute(0, 3, 1, 2)
+            labels = torch.from_numpy(self.data.train.labels)
+        return images.to(self.device), labels.to(self.device)
 
     def train_epoch(self) -> None:
         """One pass over the training images in augmented views."""
@@ -185,13 +196,16 @@ class Run:
         return Trained(network, scores.probe, weights, self.epoch, scores.metrics)
 
     def loader(self, epoch: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: (V * B, C, H, W) uint8 views and their (V * B,) labels."""
+        """The batches of an epoch: (V * B, C, H, W) views and their (V * B,) labels."""
+        batch_size, views = self.config.data.batch_size, self.config.augment.views
+        seed = derive_seed(self.config.run.seed, "order", epoch)
+        if self.resident is not None:
+            resident = ResidentViews(
+                *self.resident, self.policy, batch_size=batch_size, views=views, seed=seed
+            )
+            return DataLoader(resident, batch_size=None)
         batches = ViewBatches(
-            self.data.train,
-            self.policy,
-            seed=derive_seed(self.config.run.seed, "order", epoch),
-            views=self.config.augment.views,
-            batch_size=self.config.data.batch_size,
+            self.data.train, self.policy, batch_size=batch_size, views=views, seed=seed
         )
         is_cuda = self.device.type == "cuda"
         return load_views(batches, self.config.data.workers, pin_memory=is_cuda)

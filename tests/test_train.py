@@ -269,7 +269,7 @@ def test_probe_and_evaluation_leave_every_training_tensor_bit_identical(
 
 
 WAYS_TO_TRAIN: list[dict[str, Any]] = [
-    {"optim.name": "sgd", "loss.name": "ce", "run.eval_at": [2]},
+    {"optim.name": "sgd", "loss.name": "ce", "run.eval_at": [2], "data.pipeline": "resident"},
     {"optim.name": "adamw", "optim.schedule": "wsd", "loss.name": "sincere"},
     {"optim.name": "lookahead_radam", "optim.schedule": "constant", "loss.name": "simclr"},
     {"optim.name": "ranger", "probe.method": "sgd", "probe.epochs": 3, "probe.views": 2},
