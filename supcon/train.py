@@ -78,8 +78,6 @@ def fit(config: Config, data: Splits, checkpoint: Path | None = None) -> Iterato
         Diverged: the loss became non-finite.
         UserError: the config does not fit the data, or the checkpoint is of another config.
     """
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
     run = Run(config, data)
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint)
@@ -96,6 +94,8 @@ class Run:
 
     def __init__(self, config: Config, data: Splits) -> None:
         check_batch_size(config.data.batch_size, len(data.train))
+        if config.run.threads:
+            torch.set_num_threads(config.run.threads)
         self.config, self.data = config, data
         self.device = pick_device(config.run.device)
         self.autocast, self.scaler = precision_tools(config.run.precision, self.device)

@@ -179,6 +179,13 @@ def test_a_batch_is_at_most_a_quarter_of_the_training_images(
             Run(config, digits)
 
 
+def test_a_run_uses_as_many_threads_as_its_config_says(tiny: Config, digits: Splits) -> None:
+    Run(override(tiny, {"run.threads": 2}), digits)
+    assert torch.get_num_threads() == 2
+    Run(tiny, digits)
+    assert torch.get_num_threads() == 1
+
+
 # Repeating
 
 
