@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_ema import ExponentialMovingAverage
 
 from supcon.averaging import Averages, reestimate_batchnorm
 from supcon.config import AverageConfig
@@ -55,6 +56,19 @@ def test_ema_equals_a_slow_loop() -> None:
     torch.testing.assert_close(
         parameters(average.running(net)["ema"]), expected, rtol=1e-4, atol=1e-4
     )
+
+
+def test_ema_equals_that_of_torch_ema() -> None:
+    net = model()
+    ours = averages(net, half_life=0.5, steps=10)
+    theirs = ExponentialMovingAverage(net.parameters(), decay=0.5 ** (1 / 5))
+    for t in range(30):
+        wander(net, seed=t)
+        ours.after_step(net)
+        theirs.update(net.parameters())
+    expected = copy.deepcopy(net)
+    theirs.copy_to(expected.parameters())
+    torch.testing.assert_close(parameters(ours.running(net)["ema"]), parameters(expected))
 
 
 @pytest.mark.parametrize("half_life", [0.5, 2.0])
