@@ -28,9 +28,12 @@ import albumentations as A
 
 JITTER_PROBABILITY = 0.8  # as in SimCLR
 
-DEFAULTS = {  # at strength 1: crop, flip, rotation, jitter, grey
-    "digits": {"crop": 0.6, "flip": 0.0, "rotation": 15.0, "jitter": 0.0, "grey": 0.0},
-    "photos": {"crop": 0.2, "flip": 0.5, "rotation": 0.0, "jitter": 0.4, "grey": 0.2},
+BLUR_SIGMA = (0.1, 2.0)  # in pixels, as in SimCLR
+
+OFF = {"flip": 0.0, "rotation": 0.0, "jitter": 0.0, "grey": 0.0, "blur": 0.0, "cutout": 0.0}
+DEFAULTS = {  # at strength 1
+    "digits": OFF | {"crop": 0.6, "rotation": 15.0},
+    "photos": OFF | {"crop": 0.2, "flip": 0.5, "jitter": 0.4, "grey": 0.2},
 }
 
 
@@ -51,6 +54,10 @@ class Policy:
     jitter_probability: float
     grey: float
     """Probability."""
+    blur: float
+    """Probability; the Gaussian's standard deviation lies in BLUR_SIGMA."""
+    cutout: float
+    """Side of the black square, a fraction of the image's."""
 
 
 def resolve(config: AugmentConfig, data_name: str) -> Policy:
@@ -68,6 +75,8 @@ def resolve(config: AugmentConfig, data_name: str) -> Policy:
         jitter=s * full["jitter"],
         jitter_probability=JITTER_PROBABILITY,
         grey=s * full["grey"],
+        blur=s * full["blur"],
+        cutout=s * full["cutout"],
     )
 
 
@@ -93,6 +102,11 @@ def compose(policy: Policy, size: int) -> A.Compose:
         )
     if policy.grey:
         steps.append(A.ToGray(p=policy.grey))
+    if policy.blur:
+        steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=BLUR_SIGMA, p=policy.blur))
+    if policy.cutout:
+        side = (policy.cutout, policy.cutout)
+        steps.append(A.CoarseDropout((1, 1), side, side, fill=0, p=1))
     return A.Compose(steps)
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from supcon.augment import Policy
+from supcon.augment import BLUR_SIGMA, Policy
 
 CROP_ATTEMPTS = 10  # windows drawn for an image, of which the first that fits is taken
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -76,6 +76,10 @@ def augment(images: Tensor, policy: Policy, generator: torch.Generator) -> Tenso
     if x.shape[1] == 3 and policy.grey:
         is_grey = _uniform(x, generator) < policy.grey
         x = torch.where(is_grey[:, None, None, None], _luma(x), x)
+    if policy.blur:
+        x = _blur(x, policy, generator)
+    if policy.cutout:
+        x = _cut_out(x, policy, generator)
     return x
 
 
@@ -163,3 +167,32 @@ def _turn_hue(x: Tensor, turn: Tensor) -> Tensor:
         k = (sixths + offset).remainder(6)
         channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
     return torch.stack(channels, 1)
+
+
+def _blur(x: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
+    """A Gaussian along the rows and then along the columns, with a width for each image."""
+    n, channels, height, width = x.shape
+    lowest, highest = BLUR_SIGMA
+    sigma = lowest + (highest - lowest) * _uniform(x, generator, 1)
+    is_on = _uniform(x, generator, 1) < policy.blur
+    radius = int(3.5 * highest)
+    offset = torch.arange(-radius, radius + 1, device=x.device)
+    gauss = (-0.5 * (offset / sigma).square()).exp()
+    kernel = torch.where(is_on, gauss / gauss.sum(1, keepdim=True), (offset == 0).to(x.dtype))
+    kernels = kernel.repeat_interleave(channels, 0)[:, None, None]  # (N * C, 1, 1, taps)
+    planes = F.pad(x, [radius] * 4, mode="reflect").flatten(0, 1)[None]
+    planes = F.conv2d(planes, kernels, groups=n * channels)
+    planes = F.conv2d(planes, kernels.transpose(2, 3), groups=n * channels)
+    return planes.reshape(n, channels, height, width)
+
+
+def _cut_out(x: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
+    """A black square inside each image (DeVries & Taylor 2017, arXiv:1708.04552)."""
+    is_cut = []
+    for size in x.shape[2:]:
+        side = int(policy.cutout * size)
+        start = (_uniform(x, generator, 1) * (size - side + 1)).floor()
+        at = torch.arange(size, device=x.device)
+        is_cut.append((at >= start) & (at < start + side))
+    rows, columns = is_cut
+    return x.masked_fill((rows[:, :, None] & columns[:, None])[:, None], 0)

@@ -62,6 +62,10 @@ class AugmentConfig(Section):
     """Brightness, contrast and saturation jitter at strength 1 (hue: a quarter of it)."""
     grey: float | None = Field(None, ge=0, le=1)
     """Probability of dropping colour at strength 1."""
+    blur: float | None = Field(None, ge=0, le=1)
+    """Probability of a Gaussian blur (sigma 0.1 to 2 pixels) at strength 1; off by default."""
+    cutout: float | None = Field(None, ge=0, lt=1)
+    """Side of a black square at strength 1, as a fraction of the image; off by default."""
 
 
 class ModelConfig(Section):

@@ -58,7 +58,7 @@ def test_photos_get_the_recipe_of_the_paper_by_default(name: str) -> None:
     assert numbers == pytest.approx((0.2, 0.5, 0, 0.4, 0.2))
 
 
-@pytest.mark.parametrize("key", ["crop", "flip", "rotation", "jitter", "grey"])
+@pytest.mark.parametrize("key", ["crop", "flip", "rotation", "jitter", "grey", "blur", "cutout"])
 def test_null_takes_the_default_and_a_number_overrides_it(key: str) -> None:
     for name, default in (("digits", DIGITS), ("cifar10", FULL)):
         changed = resolve(AugmentConfig.model_validate({key: 0.75}), name)

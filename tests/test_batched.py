@@ -14,7 +14,13 @@ from supcon.batched import ResidentViews, _turn_hue, augment
 from supcon.config import AugmentConfig
 
 DRAWS = 3000
-NOTHING = {"crop": 1.0, "flip": 0.0, "rotation": 0.0, "jitter": 0.0, "grey": 0.0}
+NOTHING = {
+    "crop": 1.0,
+    "flip": 0.0,
+    "rotation": 0.0,
+    "jitter": 0.0,
+    "grey": 0.0,
+}  # blur and cutout are off
 
 
 def picture() -> Tensor:
@@ -42,8 +48,11 @@ POLICIES = {
     "rotation": {"rotation": 30.0},
     "jitter": {"jitter": 0.4},
     "grey": {"grey": 0.4},
-    "all": {"crop": 0.3, "flip": 0.5, "rotation": 15.0, "jitter": 0.4, "grey": 0.2},
-}
+    "blur": {"blur": 0.7},
+    "cutout": {"cutout": 0.4},
+    "all": {"crop": 0.3, "flip": 0.5, "rotation": 15.0, "jitter": 0.4, "grey": 0.2,
+            "blur": 0.5, "cutout": 0.25},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -72,6 +81,29 @@ def colourfulness(views: Tensor) -> Tensor:
     return (views.amax(1) - views.amin(1)).mean((1, 2))
 
 
+@pytest.mark.parametrize("sigma", [0.4, 1.3, 2.0])
+def test_blur_of_a_width_is_that_of_the_image_by_image_one(
+    sigma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supcon.augment.BLUR_SIGMA", (sigma, sigma))
+    monkeypatch.setattr("supcon.batched.BLUR_SIGMA", (sigma, sigma))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, 24, 24), generator=generator).to(torch.uint8)
+    ours = augment(images, policy(blur=1.0), generator)
+    theirs = one_view(images.permute(0, 2, 3, 1).numpy(), policy(blur=1.0), seed=0)
+    difference = ours - torch.from_numpy(theirs).permute(0, 3, 1, 2)
+    assert difference.abs().mean() < 1  # grey levels, of which they round
+    assert difference.abs().max() < 8  # they cut the Gaussian off earlier
+
+
+def test_a_cut_out_square_is_black_and_lies_anywhere_inside() -> None:
+    images = torch.full((400, 1, 10, 8), 255, dtype=torch.uint8)
+    views = augment(images, policy(cutout=0.5), torch.Generator().manual_seed(0))
+    assert ((views == 0).sum((1, 2, 3)) == 5 * 4).all()
+    assert set(views.unique().tolist()) == {0, 255}
+    assert (views == 0).any(0).all()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_strength_0_leaves_images_as_they_are(channels: int) -> None:
     images = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8)
@@ -83,7 +115,7 @@ def test_strength_0_leaves_images_as_they_are(channels: int) -> None:
 def test_each_image_has_parameters_of_its_own(name: str) -> None:
     images = picture().expand(20, -1, -1, -1)
     views = augment(images, policy(**POLICIES[name]), torch.Generator().manual_seed(0))
-    assert len(views.reshape(20, -1).unique(dim=0)) >= 16  # jitter leaves 1 in 5 alone
+    assert len(views.reshape(20, -1).unique(dim=0)) >= 12  # jitter and blur leave some alone
 
 
 def test_grey_images_are_cropped_and_turned_but_have_no_colour_to_change() -> None:
