@@ -80,7 +80,8 @@ def fit_probe(
     """
     mean, std = _statistics(train_x)
     x = (train_x.double() - mean) / std  # line searches stall in fp32; cached features are small
-    start = torch.zeros(classes, x.shape[1] + 1, dtype=x.dtype, device=x.device)
+    x = F.pad(x, (0, 1), value=1)
+    start = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device)
     probes = []
     for l2 in sorted(penalties, reverse=True):
         start = _minimise(x, train_y, l2=l2, start=start, max_iter=max_iter)  # warm start
@@ -208,8 +209,12 @@ def _alternate_within_classes(labels: Tensor) -> Tensor:
 
 
 def _minimise(x: Tensor, y: Tensor, *, l2: float, start: Tensor, max_iter: int) -> Tensor:
-    """Minimise mean cross entropy + l2 / 2 |W|^2 over (K, D + 1), whose last column is the bias."""
-    theta = start.clone().requires_grad_()
+    """Minimise mean cross entropy + l2 / 2 |W|^2 over (K, D + 1), whose last column is the bias.
+
+    `x` is (N, D + 1), its last column 1. The gradient is written out, two matrix products in all:
+    autograd takes three times as long here.
+    """
+    theta = start.clone()
     optimizer = torch.optim.LBFGS(
         [theta],
         max_iter=max_iter,
@@ -217,14 +222,14 @@ def _minimise(x: Tensor, y: Tensor, *, l2: float, start: Tensor, max_iter: int) 
         history_size=20,
         line_search_fn="strong_wolfe",
     )
+    is_label = F.one_hot(y, len(theta)).to(x.dtype)
 
     def closure() -> Tensor:
-        optimizer.zero_grad()
-        weight, bias = theta[:, :-1], theta[:, -1]
-        loss = F.cross_entropy(F.linear(x, weight, bias), y) + l2 / 2 * weight.square().sum()
-        loss.backward()
-        return loss
+        log_p = (x @ theta.T).log_softmax(1)
+        decayed = theta.clone()
+        decayed[:, -1] = 0  # the bias has no penalty
+        theta.grad = (log_p.exp() - is_label).T @ x / len(x) + l2 * decayed
+        return -(log_p * is_label).sum(1).mean() + l2 / 2 * decayed.square().sum()
 
-    with torch.enable_grad():
-        optimizer.step(closure)
-    return theta.detach()
+    optimizer.step(closure)
+    return theta
