@@ -1,0 +1,248 @@
+"""A whole SupCon trial against the usual recipe, on the same images, in one process.
+
+    python -m tests.benchmarks.pipeline            # an hour on 2 CPU cores
+    python -m tests.benchmarks.pipeline --quick    # a minute, on bundled digits: only that it runs
+
+Both train the same network with the same objective, policy, optimiser and length, in turn, with
+the same seeds; figures are medians over the repeats. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from supcon.averaging import reestimate_batchnorm
+from supcon.config import Config, override
+from supcon.data import Split, Splits, load_splits
+from supcon.device import pick_device, precision_tools
+from supcon.evaluate import Embedded, accuracy, embed
+from supcon.probe import fit_probe
+from supcon.scoring import _batchnorm_images, labels_of, other_predictions
+from supcon.train import fit
+from supcon.trained import predict
+from tests.benchmarks.usual import UsualRun
+
+N_VAL = 1000  # of 5,000 that are held out; the others tell the accuracy, outside of all timing
+FULL = {
+    "data.name": "folder",
+    "data.image_size": 32,
+    "data.train_size": 2000,
+    "data.val_size": 5000,
+    "data.batch_size": 200,
+    "model.backbone": "resnet18",
+    "run.epochs": 20,
+}
+QUICK = {
+    "data.name": "digits",
+    "data.image_size": 32,
+    "data.train_size": 400,
+    "data.val_size": 600,
+    "data.batch_size": 100,
+    "model.backbone": "test_resnet",
+    "run.epochs": 2,
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of one trial and its parts, and its accuracy on images that it never saw."""
+
+    stage_one: float
+    evaluation: float
+    stage_two: float
+    trial: float
+    accuracy: float
+
+
+def main() -> None:
+    """Run, print a table and a line of JSON."""
+    options = _options()
+    shape = QUICK if options.quick else FULL | {"data.root": options.root}
+    config = override(
+        Config(), {**shape, "model.stem": options.stem, "run.device": options.device}, "options"
+    )
+    data, unseen = _split(load_splits(config.data), 200 if options.quick else N_VAL)
+    device = pick_device(config.run.device)
+    print(
+        f"{config.model.backbone}, {options.stem} stem, {data.train.images.shape[1]} pixels, "
+        f"batch {config.data.batch_size}, {len(data.train)} train and {len(data.val)} val images, "
+        f"{config.run.epochs} epochs; {device.type}, {torch.get_num_threads()} threads; torch "
+        f"{torch.__version__}, Python {platform.python_version()}",
+        flush=True,
+    )
+    workers = _best_workers(config, data, device)
+    usual, ours, probes = [], [], []
+    for seed in range(options.repeats):
+        seeded = override(config, {"run.seed": seed}, "seed")
+        theirs, probe_gain = measure_usual(seeded, data, unseen, device, workers)
+        usual.append(theirs)
+        probes.append(probe_gain)
+        ours.append(measure_ours(seeded, data, unseen, device))
+        print(f"seed {seed}: usual {usual[-1]}\n        ours  {ours[-1]}", flush=True)
+    summary = _summary(config, usual, ours)
+    summary["stage_two_accuracy_gain"] = statistics.mean(probes)
+    _print_table(summary)
+    print(json.dumps(summary))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.pipeline")
+    parser.add_argument("--quick", action="store_true", help="a minute, on bundled digits")
+    parser.add_argument("--repeats", type=int, default=3, help="trials of either kind")
+    parser.add_argument("--root", default="~/data/cifar10-jpeg", help="train/<class>/*")
+    parser.add_argument("--stem", choices=("full", "small"), default="full", help="timm's, or ours")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    options = parser.parse_args()
+    options.root = str(Path(options.root).expanduser())
+    return options
+
+
+def _split(data: Splits, n_val: int) -> tuple[Splits, Split]:
+    """Part of val for the trials, and the rest."""
+    order = np.random.default_rng(0).permutation(len(data.val))
+    val, unseen = data.val.take(order[:n_val]), data.val.take(order[n_val:])
+    return Splits(data.train, val, data.classes), unseen
+
+
+def _best_workers(config: Config, data: Splits, device: torch.device) -> int:
+    """The number of augmenting processes with which the usual recipe trains fastest."""
+    seconds = {}
+    cores = torch.get_num_threads()
+    for workers in sorted({0, 1, 2, cores // 2, cores}):
+        run = UsualRun(config, data, device, workers)
+        run.train_epoch(max_steps=1)
+        seconds[workers] = _seconds(partial(run.train_epoch, max_steps=4), device)
+    best = min(seconds, key=lambda workers: seconds[workers])
+    tried = ", ".join(f"{w}: {s / 4:.2f} s" for w, s in seconds.items())
+    print(f"usual recipe, a step by workers: {tried}; {best} it is", flush=True)
+    return best
+
+
+def measure_usual(
+    config: Config, data: Splits, unseen: Split, device: torch.device, workers: int
+) -> tuple[Measured, float]:
+    """A trial of the usual recipe; and how much better our probe does on its encoder."""
+    run = UsualRun(config, data, device, workers)
+    spent = run.run()
+    truth = torch.tensor(unseen.labels)
+    found = accuracy(spent.predict(unseen), truth)
+    encoder = run.model.encoder.eval()
+    features = {
+        name: run.embed(encoder, run.loader(split, run.plain))[0]
+        for name, split in (("train", data.train), ("val", data.val), ("unseen", unseen))
+    }
+    fitted = fit_probe(
+        features["train"],
+        labels_of(data.train, device),
+        features["val"],
+        labels_of(data.val, device),
+        classes=len(data.classes),
+        penalties=config.probe.l2,
+        max_iter=config.probe.max_iter,
+    )
+    ours = accuracy(fitted.probe.predict(features["unseen"]).cpu(), truth)
+    evaluation = statistics.median(spent.evaluations)
+    return Measured(spent.stage_one, evaluation, spent.stage_two, spent.trial, found), ours - found
+
+
+def measure_ours(config: Config, data: Splits, unseen: Split, device: torch.device) -> Measured:
+    """A trial of this project; its parts are timed once more, on the trained network."""
+    started = time.perf_counter()
+    *_, last = fit(config, data)
+    trial = time.perf_counter() - started
+    assert last.trained is not None
+    network = last.trained.network
+    autocast, _ = precision_tools(config.run.precision, device)
+    bank_y, y = labels_of(data.train, device), labels_of(data.val, device)
+
+    def embed_both() -> list[Embedded]:
+        return [
+            embed(network, split.images, device=device, autocast=autocast)
+            for split in (data.train, data.val)
+        ]
+
+    def evaluate() -> None:
+        reestimate_batchnorm(network, _batchnorm_images(config, data.train), device)
+        bank, queries = embed_both()
+        other_predictions(config, bank, bank_y, queries, len(data.classes))
+
+    def stage_two() -> None:
+        bank, queries = embed_both()
+        fit_probe(
+            bank.features,
+            bank_y,
+            queries.features,
+            y,
+            classes=len(data.classes),
+            penalties=config.probe.l2,
+            max_iter=config.probe.max_iter,
+        )
+
+    ids = predict(last.trained, config, data.train, unseen.images)["probe"]
+    right = accuracy(ids, torch.tensor(unseen.labels))
+    evaluation, second = (_median_seconds(part, device) for part in (evaluate, stage_two))
+    return Measured(last.seconds, evaluation, second, trial, right)
+
+
+def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
+    return statistics.median(_seconds(work, device) for _ in range(3))
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _summary(config: Config, usual: list[Measured], ours: list[Measured]) -> dict[str, Any]:
+    steps = config.data.train_size // config.data.batch_size if config.data.train_size else 0
+    views = steps * config.data.batch_size * config.augment.views * config.run.epochs
+    summary: dict[str, Any] = {}
+    for part in ("stage_one", "evaluation", "stage_two", "trial"):
+        pair = [[getattr(m, part) for m in side] for side in (usual, ours)]
+        before, after = (statistics.median(seconds) for seconds in pair)
+        summary[f"{part}_ratio"] = statistics.median(u / o for u, o in zip(*pair, strict=True))
+        summary[f"{part}_seconds"] = {"usual": before, "ours": after}
+    stage_one = summary["stage_one_seconds"]
+    summary["views_per_s"] = views / stage_one["ours"]
+    summary["usual_views_per_s"] = views / stage_one["usual"]
+    summary["accuracy"] = {
+        "usual": statistics.mean(m.accuracy for m in usual),
+        "ours": statistics.mean(m.accuracy for m in ours),
+    }
+    return summary
+
+
+def _print_table(summary: dict[str, Any]) -> None:
+    print(f"\n{'':28s}{'usual':>10s}{'ours':>10s}{'ratio':>8s}")
+    usual, ours = summary["usual_views_per_s"], summary["views_per_s"]
+    print(f"{'stage one, views/s':28s}{usual:10.0f}{ours:10.0f}{summary['stage_one_ratio']:8.2f}")
+    for part in ("evaluation", "stage_two", "trial"):
+        spent = summary[f"{part}_seconds"]
+        name = f"{part.replace('_', ' ')}, s"
+        ratio = summary[f"{part}_ratio"]
+        print(f"{name:28s}{spent['usual']:10.2f}{spent['ours']:10.2f}{ratio:8.2f}")
+    usual, ours = (100 * summary["accuracy"][who] for who in ("usual", "ours"))
+    print(f"{'accuracy, unseen images, %':28s}{usual:10.2f}{ours:10.2f}")
+    gain = 100 * summary["stage_two_accuracy_gain"]
+    print(f"our probe on the usual run's encoder: {gain:+.2f} points\n")
+
+
+if __name__ == "__main__":
+    main()
