@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,10 @@ from supcon.config import AugmentConfig
 from supcon.data import Split
 from supcon.seeds import derive_seed
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no version check over the network
+if TYPE_CHECKING:
+    import albumentations as A
 
-import albumentations as A
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no version check over the network
 
 JITTER_PROBABILITY = 0.8  # as in SimCLR
 
@@ -82,6 +84,9 @@ def resolve(config: AugmentConfig, data_name: str) -> Policy:
 
 def compose(policy: Policy, size: int) -> A.Compose:
     """The policy as an albumentations pipeline for (H, W, C) uint8 images, without steps at 0."""
+    # Imported here: a second that a search, which leaves views to its workers, need not wait for.
+    import albumentations as A
+
     steps = [
         A.RandomResizedCrop((size, size), (policy.crop, 1), (1 / policy.aspect, policy.aspect))
     ]

@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from supcon.config import DataConfig
 from supcon.folder import check_folder, check_memory, class_names, read_folder
@@ -36,6 +35,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def channel_statistics(self) -> tuple[list[float], list[float]]:
+        """Of the images; computed once, and pickled with them: the trials of a search share it."""
+        return channel_statistics(self)
 
     def take(self, indices: npt.NDArray[np.intp]) -> Split:
         """The images at `indices`."""
@@ -142,6 +146,10 @@ def _size(config: DataConfig) -> int:
 
 
 def _load_digits(part: str, size: int) -> Split:
+    # Imported here, as in _stratified: two seconds that the workers of a search need not spend.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     bunch = load_digits()
     # The test images are the same for every seed and every study.
     train, test = train_test_split(
@@ -236,6 +244,8 @@ def _stratified(
     labels: npt.NDArray[np.int64], n_second: int, seed: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Sorted indices of a stratified split into the rest and `n_second` images."""
+    from sklearn.model_selection import train_test_split
+
     first, second = train_test_split(
         np.arange(len(labels)), test_size=n_second, stratify=labels, random_state=seed
     )

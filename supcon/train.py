@@ -26,7 +26,7 @@ from supcon.averaging import Averages
 from supcon.batched import ResidentViews
 from supcon.checkpoint import check_same_config, load_state, save_atomic
 from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
-from supcon.data import Splits, channel_statistics, check_batch_size
+from supcon.data import Splits, check_batch_size
 from supcon.device import pick_device, precision_tools
 from supcon.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
 from supcon.models import Network, build_network
@@ -265,7 +265,7 @@ class Run:
 
 def network_for(config: Config, data: Splits) -> Network:
     """The network to train, with normalisation from the training images."""
-    mean, std = (torch.tensor(values).float() for values in channel_statistics(data.train))
+    mean, std = (torch.tensor(values).float() for values in data.train.channel_statistics)
     return build_network(
         config.model,
         config.loss,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -351,3 +353,19 @@ def test_cifar_is_found_under_the_root(tmp_path: Path, monkeypatch: pytest.Monke
     assert set(splits.train.images[..., 1].ravel()) == {0, 1, 2, 3, 4}
     assert test.images.shape == (20, 32, 32, 3)
     assert test.images[0, 0, 0].tolist() == [105, 5, 5]
+
+
+# What the trials of a search share
+
+
+def test_channel_statistics_travel_with_the_images_instead_of_being_computed_again() -> None:
+    train = load_splits(digits()).train
+    known = train.channel_statistics
+    received = pickle.loads(pickle.dumps(train))
+    assert vars(received)["channel_statistics"] == known
+
+
+def test_what_a_worker_of_a_search_imports_leaves_out_what_only_loading_needs() -> None:
+    code = "import sys, supcon.train; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"sklearn", "albumentations", "matplotlib"} & set(done.stdout.split())
