@@ -71,6 +71,10 @@ class Report(_TrialEvent):
     metrics: dict[str, float]
     views: int
     seconds: float
+    evaluation_seconds: float = 0
+    """Time that the process which trained it last has spent on evaluation."""
+    first_step: float | None = None
+    """When that process began to train, in seconds since 1970. Older logs lack both."""
     decision: Decision
 
 

@@ -84,6 +84,8 @@ class LoggedAsha(FIFOScheduler):
                 metrics=dict(result["metrics"]),
                 views=result["views"],
                 seconds=result["seconds"],
+                evaluation_seconds=result["evaluation_seconds"],
+                first_step=result["first_step"],
                 decision=decision,
             )
         )

@@ -77,6 +77,8 @@ class SupConTrial(tune.Trainable):
             "metrics": list(record.metrics.items()),
             "views": record.views,
             "seconds": record.seconds,
+            "evaluation_seconds": record.evaluation_seconds,
+            "first_step": record.first_step,
             "done": record.is_last,
             "outcome": "completed" if record.is_last else "",
         }

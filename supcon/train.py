@@ -57,6 +57,10 @@ class Record:
     """Whether it is the run's last record."""
     trained: Trained | None = field(default=None, compare=False, repr=False)
     """On evaluated epochs: the weights that were scored. At the last epoch: the result."""
+    evaluation_seconds: float = field(default=0, compare=False)
+    """Time that this process has spent on evaluation."""
+    first_step: float | None = field(default=None, compare=False)
+    """When this process began its first step, in seconds since 1970."""
 
     @property
     def is_evaluated(self) -> bool:
@@ -110,6 +114,8 @@ class Run:
         self.averages = Averages(self.network, config.average, self.steps_per_epoch)
         self.epoch, self.steps = 0, 0  # steps that changed the weights
         self.seconds, self.metrics = 0.0, dict[str, float]()
+        self.evaluation_seconds = 0.0
+        self.first_step: float | None = None
 
     def _resident_split(self) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) uint8 images and (N,) labels; on the CPU no copy."""
@@ -128,6 +134,7 @@ class Run:
         losses = []
         name = f"epoch {self.epoch}"
         for images, labels in tqdm(self.loader(self.epoch), name, leave=False, disable=None):
+            self.first_step = self.first_step or time.time()
             lr = set_lr(self.optimizer, self.peak_lr, self._lr_factor())
             with self.autocast():
                 outputs = self.network(images.to(self.device, non_blocking=True))
@@ -160,11 +167,14 @@ class Run:
 
     def record(self) -> Record:
         """The record of the current epoch, evaluated if its turn has come."""
+        started = time.perf_counter()
         trained = self.evaluate() if self.is_evaluation_due() else None
+        self.evaluation_seconds += time.perf_counter() - started
         metrics = self.metrics | (trained.metrics if trained is not None else {})
         views = self.epoch * self.steps_per_epoch * self.config.data.batch_size
         views *= self.config.augment.views
-        return Record(self.epoch, metrics, views, self.seconds, self.is_last, trained)
+        known = self.epoch, metrics, views, self.seconds, self.is_last, trained
+        return Record(*known, self.evaluation_seconds, self.first_step)
 
     @property
     def is_last(self) -> bool:

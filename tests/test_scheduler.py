@@ -52,7 +52,14 @@ def trial(number: int, arm: str = "ce") -> Any:
 
 def result(epoch: int, score: float, **more: Any) -> dict[str, Any]:
     metrics = [("val/probe_top1", score)]
-    return {"epoch": epoch, "metrics": metrics, "views": 10, "seconds": 1.0} | more
+    return {
+        "epoch": epoch,
+        "metrics": metrics,
+        "views": 10,
+        "seconds": 1.0,
+        "evaluation_seconds": 0.1,
+        "first_step": 1.7e9,
+    } | more
 
 
 def test_trials_are_compared_within_their_arm(tmp_path: Path) -> None:
