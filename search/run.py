@@ -25,6 +25,7 @@ from supcon.parsing import UserError, parse_assignment, show_error
 
 if TYPE_CHECKING:
     from search.events import Journal, Opened
+    from search.images import Images
 
 PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
 
@@ -75,13 +76,14 @@ def run(options: argparse.Namespace) -> int:
     folder, space = resume(options) if options.resume else plan(options)
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
+    from search.images import Images
     from search.preflight import check_all, describe
 
-    data = check_all(space, options.address)
+    images = Images(check_all(space, options.address))
     journal = reopen(folder, space) if options.resume else create(folder, space)
-    print(f"study     {folder}", *describe(space, data), sep="\n", flush=True)
+    print(f"study     {folder}", *describe(space, images.splits), sep="\n", flush=True)
     try:
-        is_interrupted = execute(space, journal, data, options.address)
+        is_interrupted = execute(space, journal, images, options.address)
         return conclude(journal, is_interrupted)
     except UserError:
         if len(journal.events) == 1:  # nothing has happened in this study: leave nothing behind
@@ -188,7 +190,7 @@ def changes(options: argparse.Namespace) -> dict[str, Any]:
     return given | dict(parse_assignment(text) for text in options.changes)
 
 
-def execute(space: Space, journal: Journal, data: Any, address: str | None) -> bool:
+def execute(space: Space, journal: Journal, images: Images, address: str | None) -> bool:
     """Search, confirm and test; whether it was interrupted."""
     from search.confirm import ConfirmPlan, open_test
     from search.progress import Progress
@@ -202,12 +204,13 @@ def execute(space: Space, journal: Journal, data: Any, address: str | None) -> b
             if dashboard:
                 print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
             print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
-            run_trials(space, journal, data, "search", search, interrupt)
-            if not interrupt.requested:
-                run_trials(space, journal, data, "confirm", confirm, interrupt)
+            with images.shared() as data:
+                run_trials(space, journal, data, "search", search, interrupt)
+                if not interrupt.requested:
+                    run_trials(space, journal, data, "confirm", confirm, interrupt)
         if interrupt.requested:
             return True
-    open_test(space, journal, data)
+    open_test(space, journal, images.splits)
     return False
 
 

@@ -34,7 +34,6 @@ from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
 from search.space import Phase, Resources, Space
 from search.trainable import SupConTrial
-from supcon.data import Splits
 from supcon.parsing import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,12 +109,21 @@ def ray_session(address: str | None) -> Iterator[str]:
 def run_trials(
     space: Space,
     journal: Journal,
-    data: Splits,
+    data: Any,
     phase: Phase,
     next_trial: Callable[[], Ask | None],
     interrupt: Interrupt,
 ) -> None:
-    """Run a phase's unfinished trials and then new ones, until there are none or Ctrl-C."""
+    """Run a phase's unfinished trials and then new ones, until there are none or Ctrl-C.
+
+    Args:
+        space: the search space.
+        journal: the log of the study.
+        data: a reference to the images in Ray's object store.
+        phase: what the trials are for.
+        next_trial: the next trial of the phase, or None.
+        interrupt: Ctrl-C.
+    """
     study = journal.path.parent.resolve()
     unfinished = [trial.ask for trial in journal.unfinished(phase)]
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
