@@ -47,9 +47,14 @@ def build_optimizer(
     build = _from_timm if is_timms else _from_torch_optimizer
     groups = parameter_groups(model, config.weight_decay)
     try:
-        return build(groups, config.name, peak_lr(config, batch_size), config.momentum)
+        optimizer = build(groups, config.name, peak_lr(config, batch_size), config.momentum)
     except (TypeError, ValueError, ImportError, RuntimeError, AssertionError) as error:
         raise UserError(f"optim.name: {config.name} cannot be used: {one_line(error)}") from error
+    if isinstance(optimizer, torch.optim.SGD) and config.momentum:
+        # If fp16's scaler skips the first step, torch's fused SGD starts from whatever is there.
+        for parameter in model.parameters():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _from_timm(

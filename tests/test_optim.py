@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import sys
@@ -286,6 +287,26 @@ def test_by_default_there_are_momentum_weight_decay_and_a_warm_up() -> None:
     (decayed, _) = build_optimizer(model(), config, 256).param_groups
     assert (decayed["momentum"], decayed["nesterov"], decayed["weight_decay"]) == (0.9, True, 1e-4)
     assert config.warmup == 0.1
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "lookahead_sgd"])
+def test_a_first_step_that_a_scaler_skips_leaves_no_trace(name: str) -> None:
+    weights, start = [], model()
+    for skips in (1, 0):
+        net = copy.deepcopy(start)
+        optimizer = build_optimizer(net, OptimConfig(name=name), 256)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+        garbage = torch.full((10_000,), float("nan"))  # what memory that is not cleared may hold
+        del garbage
+        for step in range(-skips, 3):
+            loss = sum(p.square().sum() for p in net.parameters())
+            assert isinstance(loss, torch.Tensor)
+            scaler.scale(loss * float("inf") if step < 0 else loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        weights.append([p.detach() for p in net.parameters()])
+    torch.testing.assert_close(*weights)
 
 
 def test_adamw_is_adamw() -> None:
