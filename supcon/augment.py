@@ -9,7 +9,7 @@ grey 0.2.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from supcon.config import AugmentConfig
 from supcon.data import Split
+from supcon.image_files import BLOCK, Images, Pixels
 from supcon.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -124,11 +125,13 @@ def seed_steps(pipeline: A.Compose, seed: int) -> None:
         step.set_random_seed(derive_seed(seed, "step", i))
 
 
-def one_view(images: npt.NDArray[np.uint8], policy: Policy, seed: int) -> npt.NDArray[np.uint8]:
-    """An augmented view of each image, (N, H, W, C) in the same order; a function of `seed`."""
+def one_view(images: Images, policy: Policy, seed: int) -> Iterator[Pixels]:
+    """An augmented view of each image in the same order, in blocks (n, H, W, C); by `seed`."""
     pipeline = compose(policy, images.shape[1])
     seed_steps(pipeline, seed)
-    return np.stack([pipeline(image=image)["image"] for image in images])
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK]
+        yield np.stack([pipeline(image=image)["image"] for image in block])
 
 
 class ViewBatches(Dataset[tuple[Tensor, Tensor]]):

@@ -23,9 +23,10 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class ResidentViews(IterableDataset[tuple[Tensor, Tensor]]):
-    """The batches of one epoch, from images that lie on the training device.
+    """The batches of one epoch, from images in memory.
 
-    Order and augmentation of an epoch are a function of `seed` alone.
+    Order and augmentation of an epoch are a function of `seed` alone. Images that found no room on
+    the training device stay on the CPU and go there batch by batch, as uint8.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class ResidentViews(IterableDataset[tuple[Tensor, Tensor]]):
         views: int,
         seed: int,
     ) -> None:
-        """`images` are (N, C, H, W) uint8, `labels` (N,) on the same device."""
+        """`images` are (N, C, H, W) uint8; `labels` are (N,), on the device of the batches."""
         self.images, self.labels, self.policy = images, labels, policy
         self.batch_size, self.views, self.seed = batch_size, views, seed
 
@@ -48,12 +49,13 @@ class ResidentViews(IterableDataset[tuple[Tensor, Tensor]]):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (V * B, C, H, W) fp32 views, view after view, and their (V * B,) labels."""
-        device = self.images.device
+        device = self.labels.device
         generator = torch.Generator(device).manual_seed(self.seed)
         order = torch.randperm(len(self.images), generator=generator, device=device)
         for i in range(len(self)):
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size].repeat(self.views)
-            views = augment(self.images[chosen], self.policy, generator)
+            images = self.images[chosen.to(self.images.device)].to(device)
+            views = augment(images, self.policy, generator)
             yield views.contiguous(memory_format=torch.channels_last), self.labels[chosen]
 
 

@@ -38,11 +38,13 @@ class DataConfig(Section):
     """Use only so many training images (stratified, after val is taken); null uses all."""
     batch_size: int = Field(256, ge=2)
     """Images a step. Each comes in `augment.views` views."""
-    pipeline: Literal["streaming", "resident"] = "streaming"
-    """streaming: views are made one by one on the CPU; resident: training images lie on the
-    training device, which augments a batch at once."""
-    workers: int = Field(0, ge=0)
-    """streaming: processes that augment; 0 augments in the training process."""
+    pipeline: Literal["auto", "resident", "streaming"] = "auto"
+    """resident: images lie decoded in memory (a GPU's, where they fit), and the training device
+    augments a batch at once. streaming: views are made one by one on the CPU, a folder's from its
+    files. auto: streaming for a folder whose decoded images take a quarter of the free memory."""
+    workers: int | None = Field(None, ge=0)
+    """streaming: processes that make views; 0: the training process does; null: one for each CPU
+    thread of the run for images in files, else 0."""
 
 
 class AugmentConfig(Section):
@@ -174,7 +176,10 @@ class RunConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Autocast of encoder and head (the loss is always fp32); auto: bf16 on cuda, else fp32."""
+    """Autocast of encoder and head (the loss is always fp32). auto: bf16 on a GPU that has it; on a
+    CPU a search and `train` time both and write the faster one into the config."""
+    compile: bool = False
+    """Compile the training network with torch.compile, for long runs of one config on a GPU."""
     threads: int = Field(0, ge=0)
     """CPU threads of torch; 0: torch's choice. Scores repeat exactly only at equal threads."""
     eval_every: int = Field(0, ge=0)

@@ -1,8 +1,8 @@
 """Data sets -> splits: train and val for everybody, test for those who ask for it by name.
 
-All images of a split lie in one uint8 array, (N, H, W, C). The validation images are a stratified,
-seeded part of the training images. `load_splits` never touches the test images; the only way to
-them is `load_test`.
+All images of a split lie in one uint8 array, (N, H, W, C); a folder too big for that is read from
+its files. The validation images are a stratified, seeded part of the training images. `load_splits`
+never touches the test images; the only way to them is `load_test`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from supcon.config import DataConfig
-from supcon.folder import check_folder, check_memory, class_names, read_folder
+from supcon.folder import check_memory, class_names, decoded_bytes, free_memory, list_folder
+from supcon.image_files import ImageFiles, Images
 from supcon.parsing import UserError
 
+RESIDENT_SHARE = 4  # `auto` decodes a folder once if that takes at most 1 / so much of free memory
+STATISTICS_IMAGES = 4096  # that tell the channels' statistics of images that stay in files
+BLOCK = 256
 CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
 
 
@@ -28,8 +32,8 @@ CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-py
 class Split:
     """Images and their labels."""
 
-    images: npt.NDArray[np.uint8]
-    """(N, H, W, C)."""
+    images: Images
+    """(N, H, W, C) uint8."""
     labels: npt.NDArray[np.int64]
     """(N,), an index into the class names."""
 
@@ -43,7 +47,17 @@ class Split:
 
     def take(self, indices: npt.NDArray[np.intp]) -> Split:
         """The images at `indices`."""
-        return Split(self.images[indices], self.labels[indices])
+        take = self.images.take if isinstance(self.images, ImageFiles) else self.images.__getitem__
+        return Split(take(indices), self.labels[indices])
+
+    def decoded(self) -> Split:
+        """The same with all images in memory."""
+        return Split(self.images[:], self.labels)
+
+    def check(self) -> None:
+        """Raise a UserError if an image that was not decoded yet cannot be."""
+        if isinstance(self.images, ImageFiles):
+            self.images.check()
 
 
 @dataclass(frozen=True)
@@ -55,11 +69,18 @@ class Splits:
     classes: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """Equal for equal images, labels and class names, in the same order."""
+        """Equal for equal images, labels and class names, in the same order.
+
+        Images in files are equal if their names and lengths are.
+        """
         found = hashlib.blake2b("\n".join(self.classes).encode(), digest_size=16)
         for split in (self.train, self.val):
             found.update(str(split.images.shape).encode())
-            found.update(np.ascontiguousarray(split.images).data)
+            if isinstance(split.images, ImageFiles):
+                for file in split.images.identity():
+                    found.update(file)
+            else:
+                found.update(np.ascontiguousarray(split.images).data)
             found.update(np.ascontiguousarray(split.labels).data)
         return found.hexdigest()
 
@@ -88,20 +109,24 @@ def load_splits(config: DataConfig) -> Splits:
 def load_test(config: DataConfig) -> Split:
     """The sealed test images. A search calls this in one place only: `search/confirm.py`."""
     if config.name == "folder":
-        root = _root(config)
-        return Split(*read_folder(root / "test", class_names(root), _size(config)))
+        test = _list_test(config)
+        return test.decoded() if _is_resident(config) else test
     return _load_named(config, "test")[0]
 
 
 def channel_statistics(split: Split) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel over all pixels, pixel values in [0, 1]."""
+    if isinstance(split.images, ImageFiles) and len(split) > STATISTICS_IMAGES:
+        some = np.random.default_rng(0).permutation(len(split))[:STATISTICS_IMAGES]
+        split = split.take(np.sort(some))
+    counts_CV = np.zeros((split.images.shape[3], 256))
+    for start in range(0, len(split), BLOCK):  # bincount makes 8 bytes of each pixel
+        block = split.images[start : start + BLOCK]
+        for channel, counts in enumerate(counts_CV):
+            counts += np.bincount(block[..., channel].ravel(), minlength=256)
     value = np.arange(256) / 255
     mean, std = [], []
-    for channel in range(split.images.shape[3]):
-        counts = np.zeros(256)
-        for start in range(0, len(split), 256):  # in blocks: bincount makes 8 bytes of each pixel
-            block = split.images[start : start + 256, ..., channel]
-            counts += np.bincount(block.ravel(), minlength=256)
+    for counts in counts_CV:
         share = counts / counts.sum()
         mean.append(float((share * value).sum()))
         deviation = float(np.sqrt((share * (value - mean[-1]) ** 2).sum()))
@@ -115,8 +140,7 @@ def check_test(config: DataConfig) -> None:
     A search would otherwise find a broken file only after all training.
     """
     if config.name == "folder":
-        root = _root(config)
-        check_folder(root / "test", class_names(root))
+        _list_test(config).check()
 
 
 def check_batch_size(batch_size: int, n_train: int) -> None:
@@ -191,10 +215,31 @@ def _resize(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
 def _load_folder(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
     root, size = _root(config), _size(config)
     classes = class_names(root)
-    check_memory(root, size)
-    train = Split(*read_folder(root / "train", classes, size))
-    has_val = (root / "val").is_dir()
-    return train, Split(*read_folder(root / "val", classes, size)) if has_val else None, classes
+    is_resident = _is_resident(config)
+
+    def read(part: str) -> Split:
+        split = Split(*list_folder(root / part, classes, size))
+        return split.decoded() if is_resident else split
+
+    return read("train"), read("val") if (root / "val").is_dir() else None, classes
+
+
+def _is_resident(config: DataConfig) -> bool:
+    """Whether a folder's images are decoded once and kept."""
+    root, size = _root(config), _size(config)
+    match config.pipeline:
+        case "auto":
+            return decoded_bytes(root, size) <= free_memory() // RESIDENT_SHARE
+        case "resident":
+            check_memory(root, size)
+            return True
+        case "streaming":
+            return False
+
+
+def _list_test(config: DataConfig) -> Split:
+    root = _root(config)
+    return Split(*list_folder(root / "test", class_names(root), _size(config)))
 
 
 def _check_class_counts(train: Split, classes: Sequence[str]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from supcon.device import Autocast
+from supcon.image_files import Images
 from supcon.models import Network
 
 BATCH = 512  # images in an embedding pass, queries in a block of similarities
@@ -32,7 +31,7 @@ class Embedded:
 
 @torch.no_grad()
 def embed(
-    network: Network, images: npt.NDArray[np.uint8], *, device: torch.device, autocast: Autocast
+    network: Network, images: Images, *, device: torch.device, autocast: Autocast
 ) -> Embedded:
     """Features and head outputs of every image, in one pass.
 

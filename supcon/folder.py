@@ -1,19 +1,19 @@
 """Image folders: train/<class>/*, test/<class>/* and optionally val/<class>/*, of any image size.
 
-Every image is decoded to 8-bit RGB and fit into a square. Hidden files and folders are passed over.
+Which files count, and what is refused. Hidden files and folders are passed over.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
+from supcon.image_files import ImageFiles
 from supcon.parsing import UserError, nearest
 
 IMAGE_SUFFIXES = {
@@ -47,21 +47,35 @@ def class_names(root: Path) -> tuple[str, ...]:
     return classes
 
 
+def decoded_bytes(root: Path, size: int) -> int:
+    """Memory that the decoded images of train/ and val/ take."""
+    return sum(len(_image_files(root / part)) for part in ("train", "val")) * size * size * 3
+
+
+def free_memory() -> int:
+    """Bytes of this machine's memory that can be had, those of the page cache included."""
+    with suppress(OSError, StopIteration):  # Linux tells
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(available.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
 def check_memory(root: Path, size: int) -> None:
     """Whether the decoded images of train/ and val/ fit into half of the free memory."""
-    needed = sum(len(_image_files(root / part)) for part in ("train", "val")) * size * size * 3
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    needed, free = decoded_bytes(root, size), free_memory()
     if needed > free // 2:
         raise UserError(
-            f"data.image_size: the images take {needed / 2**30:.1f} GiB at {size} pixels, more "
-            f"than half of the free memory ({free / 2**30:.1f} GiB); choose a smaller image_size"
+            f"data.pipeline: resident keeps all images decoded, which takes "
+            f"{needed / 2**30:.1f} GiB at {size} pixels, more than half of the free memory "
+            f"({free / 2**30:.1f} GiB); choose streaming, or a smaller data.image_size"
         )
 
 
-def read_folder(
+def list_folder(
     folder: Path, classes: Sequence[str], size: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """All images under folder/<class>/.
+) -> tuple[ImageFiles, npt.NDArray[np.int64]]:
+    """All images under folder/<class>/, not decoded yet.
 
     Args:
         folder: train/, val/ or test/.
@@ -72,31 +86,8 @@ def read_folder(
         (N, size, size, 3) images and (N,) labels.
 
     Raises:
-        UserError: the folder is missing or empty, holds another class, or a broken image.
+        UserError: the folder is missing or empty, or holds another class.
     """
-    files, labels = _list_images(folder, classes)
-    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-        images = list(pool.map(lambda path: _read_image(path, size), files))
-    return np.stack(images), np.array(labels, dtype=np.int64)
-
-
-def check_folder(folder: Path, classes: Sequence[str]) -> None:
-    """Raise what `read_folder` would raise, but keep no image."""
-    files, _ = _list_images(folder, classes)
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda path: _read_image(path, 8), files):
-            pass
-
-
-def _check_is_there(folder: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(
-            f"data.root: {folder} is missing; a folder data set has train/<class>/*.jpg and "
-            f"test/<class>/*.jpg (and optionally val/) under data.root"
-        )
-
-
-def _list_images(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
     _check_is_there(folder)
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name not in classes and not path.name.startswith("."):
@@ -111,7 +102,15 @@ def _list_images(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list
         labels += [label] * len(found)
     if not files:
         raise UserError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return files, labels
+    return ImageFiles.of(folder, files, size), np.array(labels, dtype=np.int64)
+
+
+def _check_is_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(
+            f"data.root: {folder} is missing; a folder data set has train/<class>/*.jpg and "
+            f"test/<class>/*.jpg (and optionally val/) under data.root"
+        )
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -122,23 +121,3 @@ def _image_files(folder: Path) -> list[Path]:
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-
-
-def _read_image(path: Path, size: int) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(path), "").replace(" ''", "")
-        raise UserError(f"{path}: not a readable image ({reason}); repair or remove it") from None
-    # Resize the shorter side, crop the centre: the aspect ratio stays.
-    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits; `convert` would clip it at 255, almost all white."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    return image

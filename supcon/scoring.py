@@ -146,9 +146,10 @@ def _probe_features(
     policy = resolve(config.augment, config.data.name)
     views = []
     for v in range(config.probe.views):
-        images = one_view(train.images, policy, derive_seed(config.run.seed, "probe view", v))
-        views.append(embed(network, images, device=plain.device, autocast=autocast).features)
-    return torch.cat(views), y.repeat(len(views))
+        seed = derive_seed(config.run.seed, "probe view", v)
+        for block in one_view(train.images, policy, seed):
+            views.append(embed(network, block, device=plain.device, autocast=autocast).features)
+    return torch.cat(views), y.repeat(config.probe.views)
 
 
 def _batchnorm_images(config: Config, train: Split) -> Iterator[Tensor]:

@@ -9,7 +9,6 @@ and resuming leave no trace in the numbers.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,13 +20,12 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from supcon.augment import ViewBatches, load_views, resolve
 from supcon.averaging import Averages
-from supcon.batched import ResidentViews
+from supcon.batches import Batches
 from supcon.checkpoint import check_same_config, load_state, save_atomic
 from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
 from supcon.data import Splits, check_batch_size
-from supcon.device import pick_device, precision_tools
+from supcon.device import compiled, pick_device, precision_tools
 from supcon.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
 from supcon.models import Network, build_network
 from supcon.optim import build_optimizer, lr_factor, set_lr
@@ -103,11 +101,11 @@ class Run:
         self.config, self.data = config, data
         self.device = pick_device(config.run.device)
         self.autocast, self.scaler = precision_tools(config.run.precision, self.device)
-        self.policy = resolve(config.augment, config.data.name)
         self.steps_per_epoch = len(data.train) // config.data.batch_size
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
         self.network = network_for(config, data).to(self.device)
-        self.resident = self._resident_split() if config.data.pipeline == "resident" else None
+        self.forward = compiled(self.network) if config.run.compile else self.network
+        self.batches = Batches(config, data.train, self.device)
         self.loss = objective(config.loss, config.augment.views)
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
         self.peak_lr: float = self.optimizer.param_groups[0]["lr"]
@@ -116,14 +114,6 @@ class Run:
         self.seconds, self.metrics = 0.0, dict[str, float]()
         self.evaluation_seconds = 0.0
         self.first_step: float | None = None
-
-    def _resident_split(self) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) uint8 images and (N,) labels; on the CPU no copy."""
-        with warnings.catch_warnings():  # shared images are read-only, and nobody writes to them
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            images = torch.from_numpy(self.data.train.images).permute(0, 3, 1, 2)
-            labels = torch.from_numpy(self.data.train.labels)
-        return images.to(self.device), labels.to(self.device)
 
     def train_epoch(self) -> None:
         """One pass over the training images in augmented views."""
@@ -137,7 +127,7 @@ class Run:
             self.first_step = self.first_step or time.time()
             lr = set_lr(self.optimizer, self.peak_lr, self._lr_factor())
             with self.autocast():
-                outputs = self.network(images.to(self.device, non_blocking=True))
+                outputs = self.forward(images.to(self.device, non_blocking=True))
             loss = self.loss(outputs, labels.to(self.device, non_blocking=True))
             if self._take_step(loss):
                 self.steps += 1
@@ -207,18 +197,7 @@ class Run:
 
     def loader(self, epoch: int) -> DataLoader[tuple[Tensor, Tensor]]:
         """The batches of an epoch: (V * B, C, H, W) views and their (V * B,) labels."""
-        batch_size, views = self.config.data.batch_size, self.config.augment.views
-        seed = derive_seed(self.config.run.seed, "order", epoch)
-        if self.resident is not None:
-            resident = ResidentViews(
-                *self.resident, self.policy, batch_size=batch_size, views=views, seed=seed
-            )
-            return DataLoader(resident, batch_size=None)
-        batches = ViewBatches(
-            self.data.train, self.policy, batch_size=batch_size, views=views, seed=seed
-        )
-        is_cuda = self.device.type == "cuda"
-        return load_views(batches, self.config.data.workers, pin_memory=is_cuda)
+        return self.batches.epoch(derive_seed(self.config.run.seed, "order", epoch))
 
     def _mean_finite(self, losses: Tensor) -> float:
         """The epoch's mean loss; looked at once an epoch, so that steps need not wait for it."""

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,6 +14,7 @@ from supcon.config import SELECTION_METRIC, Config
 from supcon.data import Split, Splits
 from supcon.device import precision_tools
 from supcon.evaluate import Embedded, embed
+from supcon.image_files import Images
 from supcon.models import Network, build_network
 from supcon.parsing import UserError, one_line, parse
 from supcon.probe import LinearProbe
@@ -122,9 +121,7 @@ def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> 
     save_trained(trained, config, data, path)
 
 
-def predict(
-    trained: Trained, config: Config, bank: Split, images: npt.NDArray[np.uint8]
-) -> dict[str, Tensor]:
+def predict(trained: Trained, config: Config, bank: Split, images: Images) -> dict[str, Tensor]:
     """Class ids by each classifier of a run, in the precision that its config asks for.
 
     Args:
@@ -141,7 +138,7 @@ def predict(
     return classify(trained, config, bank, known, new)
 
 
-def embed_with(trained: Trained, config: Config, images: npt.NDArray[np.uint8]) -> Embedded:
+def embed_with(trained: Trained, config: Config, images: Images) -> Embedded:
     """Features and head outputs of images (N, H, W, C), in the config's precision."""
     device = trained.probe.weight.device
     autocast, _ = precision_tools(config.run.precision, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -19,13 +20,19 @@ from sklearn.datasets import load_digits
 
 from supcon.config import DataConfig
 from supcon.data import Split, check_test, load_splits, load_test
+from supcon.folder import free_memory
+from supcon.image_files import Pixels
 from supcon.parsing import UserError
 
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 30, 200), "owl": (20, 180, 20)}
 
 
+def pixels(split: Split) -> Pixels:
+    return split.images[:]
+
+
 def contents(split: Split) -> Counter[bytes]:
-    return Counter(image.tobytes() for image in split.images)
+    return Counter(image.tobytes() for image in pixels(split))
 
 
 def digits(**changes: Any) -> DataConfig:
@@ -64,8 +71,8 @@ def test_every_digit_is_in_exactly_one_of_train_val_and_test() -> None:
 
 
 def test_digits_are_grey_uint8_images_of_the_asked_size() -> None:
-    assert load_splits(digits()).train.images.shape[1:] == (16, 16, 1)
-    images = load_splits(digits(image_size=24)).val.images
+    assert pixels(load_splits(digits()).train).shape[1:] == (16, 16, 1)
+    images = pixels(load_splits(digits(image_size=24)).val)
     assert images.shape[1:] == (24, 24, 1)
     assert images.dtype == np.uint8
     assert images.max() > 200
@@ -81,14 +88,14 @@ def test_val_and_test_are_stratified() -> None:
 
 def test_the_split_is_a_function_of_its_seed() -> None:
     first, again, other = (load_splits(digits(split_seed=seed)) for seed in (3, 3, 4))
-    assert np.array_equal(first.val.images, again.val.images)
+    assert np.array_equal(pixels(first.val), pixels(again.val))
     assert np.array_equal(first.train.labels, again.train.labels)
     assert contents(first.val) != contents(other.val)
 
 
 def test_the_test_images_are_the_same_for_every_seed_and_val_size() -> None:
     first, second = load_test(digits()), load_test(digits(split_seed=5, val_size=0.5))
-    assert np.array_equal(first.images, second.images)
+    assert np.array_equal(pixels(first), pixels(second))
     assert np.array_equal(first.labels, second.labels)
 
 
@@ -104,7 +111,7 @@ def test_train_size_takes_some_of_the_training_images_and_leaves_val_alone() -> 
     assert len(some.train) == 200
     assert np.bincount(some.train.labels).min() >= 19
     assert contents(some.train) < contents(everything.train)
-    assert np.array_equal(some.val.images, everything.val.images)
+    assert np.array_equal(pixels(some.val), pixels(everything.val))
 
 
 @pytest.mark.parametrize(
@@ -133,17 +140,17 @@ def test_impossible_sizes_are_refused_in_one_line(changes: dict[str, Any], messa
 
 def test_a_folder_is_read_in_order_of_class_and_name(images: Path) -> None:
     test = load_test(folder(images))
-    assert test.images.shape == (6, 8, 8, 3)
+    assert pixels(test).shape == (6, 8, 8, 3)
     assert test.labels.tolist() == [0, 0, 1, 1, 2, 2]
     expected = np.array([colour for colour in COLOURS.values() for _ in range(2)])
-    assert np.abs(test.images.astype(int) - expected[:, None, None]).max() <= 3  # JPEG
+    assert np.abs(pixels(test).astype(int) - expected[:, None, None]).max() <= 3  # JPEG
 
     splits = load_splits(folder(images))
     assert splits.classes == ("cat", "dog", "owl")
     assert len(splits.train) == 9
     assert sorted(splits.val.labels) == [0, 1, 2]
     train = np.array(list(COLOURS.values()))[splits.train.labels]
-    assert np.abs(splits.train.images.astype(int) - train[:, None, None]).max() <= 3
+    assert np.abs(pixels(splits.train).astype(int) - train[:, None, None]).max() <= 3
 
 
 def test_grey_palette_and_transparent_images_become_rgb(images: Path) -> None:
@@ -153,14 +160,14 @@ def test_grey_palette_and_transparent_images_become_rgb(images: Path) -> None:
     Image.new("L", (9, 9), 77).save(folder_of_cats / "0.png")
     Image.new("RGBA", (9, 9), (10, 20, 30, 255)).save(folder_of_cats / "1.png")
     Image.new("RGB", (9, 9), (0, 0, 255)).quantize(4).save(folder_of_cats / "2.gif")
-    pixels = load_test(folder(images)).images[:3, 4, 4].tolist()
-    assert pixels == [[77, 77, 77], [10, 20, 30], [0, 0, 255]]
+    found = pixels(load_test(folder(images)))[:3, 4, 4].tolist()
+    assert found == [[77, 77, 77], [10, 20, 30], [0, 0, 255]]
 
 
 def test_sixteen_bit_images_keep_their_grey_levels(images: Path) -> None:
     levels = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(levels).save(images / "test/cat/0.png")
-    loaded = load_test(folder(images)).images[0, :, :, 0]
+    loaded = pixels(load_test(folder(images)))[0, :, :, 0]
     assert np.abs(loaded.astype(int) - np.linspace(0, 255, 64).reshape(8, 8)).max() <= 1
 
 
@@ -168,7 +175,7 @@ def test_an_image_is_cropped_to_its_centre_and_not_squeezed(images: Path) -> Non
     wide = np.zeros((16, 48, 3), dtype=np.uint8)
     wide[:, 16:32] = 255
     Image.fromarray(wide).save(images / "test/cat/0.png")
-    assert load_test(folder(images)).images[0].min() > 200
+    assert pixels(load_test(folder(images)))[0].min() > 200
 
 
 def test_a_photo_is_turned_upright(images: Path) -> None:
@@ -177,7 +184,7 @@ def test_a_photo_is_turned_upright(images: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn clockwise by 90 degrees
     Image.fromarray(sideways).save(images / "test/cat/0.png", exif=exif)
-    upright = load_test(folder(images)).images[0]
+    upright = pixels(load_test(folder(images)))[0]
     assert upright[:3].min() > 200
     assert upright[-3:].max() < 50
 
@@ -186,7 +193,7 @@ def test_a_val_folder_of_ones_own_is_used_as_it_is(images: Path) -> None:
     shutil.copytree(images / "test", images / "val")
     splits = load_splits(folder(images))
     assert splits.val.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert np.array_equal(splits.val.images, load_test(folder(images)).images)
+    assert np.array_equal(pixels(splits.val), pixels(load_test(folder(images))))
     assert len(splits.train) == 12
 
 
@@ -308,9 +315,14 @@ def test_a_class_too_rare_for_the_split_is_refused(images: Path) -> None:
 def test_images_beyond_the_free_memory_are_refused(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 1}.get(name, 1000))
-    with pytest.raises(UserError, match=r"^data\.image_size: .* choose a smaller image_size$"):
-        load_splits(folder(images))
+    monkeypatch.setattr("supcon.folder.free_memory", lambda: 1000)
+    with pytest.raises(UserError, match=r"^data\.pipeline: .* choose streaming, or a smaller data"):
+        load_splits(folder(images, pipeline="resident"))
+
+
+def test_free_memory_is_what_the_machine_can_give() -> None:
+    everything = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 2**20 < free_memory() <= everything
 
 
 # CIFAR
@@ -338,9 +350,9 @@ def test_cifar_is_found_under_the_root(tmp_path: Path, monkeypatch: pytest.Monke
     base.mkdir()
     files = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     for value, file in enumerate(files):
-        pixels = np.full((20, 3, 32, 32), value, dtype=np.uint8)
-        pixels[:, 0] += 100  # red
-        content = {"data": pixels.reshape(20, 3072), "labels": [i % 10 for i in range(20)]}
+        planes = np.full((20, 3, 32, 32), value, dtype=np.uint8)
+        planes[:, 0] += 100  # red
+        content = {"data": planes.reshape(20, 3072), "labels": [i % 10 for i in range(20)]}
         (base / file).write_bytes(pickle.dumps(content))
     names = [f"class {i}" for i in range(10)]
     (base / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
@@ -350,9 +362,9 @@ def test_cifar_is_found_under_the_root(tmp_path: Path, monkeypatch: pytest.Monke
     assert splits.classes == tuple(names)
     assert len(splits.train) == 90
     assert sorted(splits.val.labels) == list(range(10))
-    assert set(splits.train.images[..., 1].ravel()) == {0, 1, 2, 3, 4}
-    assert test.images.shape == (20, 32, 32, 3)
-    assert test.images[0, 0, 0].tolist() == [105, 5, 5]
+    assert set(pixels(splits.train)[..., 1].ravel()) == {0, 1, 2, 3, 4}
+    assert pixels(test).shape == (20, 32, 32, 3)
+    assert pixels(test)[0, 0, 0].tolist() == [105, 5, 5]
 
 
 # What the trials of a search share

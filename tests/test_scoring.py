@@ -165,7 +165,8 @@ def test_a_probe_on_views_learns_from_features_of_augmented_images(
     score(net, config, digits, CPU)
     x, y, val_x, val_y = calls[0].arguments
     images, policy = digits.train.images, resolve(config.augment, "digits")
-    views = [one_view(images, policy, derive_seed(0, "probe view", v)) for v in range(2)]
+    seeds = [derive_seed(0, "probe view", v) for v in range(2)]
+    views = [np.concatenate(list(one_view(images, policy, seed))) for seed in seeds]
     assert x.shape[0] == 2 * len(images)
     assert torch.equal(x, torch.cat([embedded(net, view).features for view in views]))
     assert not torch.equal(x[: len(images)], x[len(images) :])
@@ -179,11 +180,11 @@ def test_a_probe_on_views_learns_from_features_of_augmented_images(
 def test_views_of_the_probe_are_a_function_of_the_runs_seed(
     tiny: Config, digits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = spy_on(monkeypatch, "one_view")
+    calls = spy_on(monkeypatch, "embed")
     for seed in (0, 0, 1):
         config = override(tiny, {"probe.views": 1, "run.seed": seed, "average.bn_images": 32})
         scores(config, digits)
-    first, again, other = (call.result for call in calls)
+    first, again, other = (call.arguments[1] for call in calls[2::3])  # after train and val
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 

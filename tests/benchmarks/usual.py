@@ -42,7 +42,7 @@ class Images(Dataset[tuple[Tensor, int]]):
         return len(self.split)
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        image = self.split.images[i]
+        (image,) = self.split.images[i : i + 1]
         views = [self.transform(image=image)["image"] for _ in range(self.views)]
         return torch.stack(views), int(self.split.labels[i])
 
