@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from search.space import Space
+from supcon.auto import describe as describe_auto
+from supcon.auto import settle
 from supcon.config import Config
 from supcon.data import Splits, check_batch_size, check_test, load_splits
 from supcon.device import pick_device
@@ -95,6 +97,8 @@ def load_checked_data(space: Space) -> Splits:
     """
     data = load_splits(space.config.data)
     check_test(space.config.data)
+    data.train.check()
+    data.val.check()
     for arm in space.arms:
         params = space.arm_params(arm)
         drawn = params.get("data.batch_size")
@@ -105,6 +109,13 @@ def load_checked_data(space: Space) -> Splits:
             config = space.trial_config(arm, changes, seed=0)
             build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
     return data
+
+
+def settle_space(space: Space, data: Splits) -> Space:
+    """The space with what `auto` means written into its base, one meaning for all trials."""
+    arm = next(iter(space.arms))
+    drawn = space.arm_params(arm).get("model.backbone")
+    return space.with_base(settle(space.arm_config(arm), data, drawn.values if drawn else ()))
 
 
 def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:
@@ -124,6 +135,7 @@ def describe(space: Space, data: Splits) -> list[str]:
         f"data      {config.data.name}: {len(data.train)} train, {len(data.val)} val images of "
         f"{data.train.images.shape[1]}x{data.train.images.shape[2]}, {len(data.classes)} classes; "
         f"test is sealed",
+        f"images    {describe_auto(config, data)}",
         f"trials    {config.run.epochs} epochs; ASHA compares at {rungs}, keeps 1 in "
         f"{space.scheduler.asha.reduction}",
         f"budget    {', '.join(limit for limit in limits if limit)} for each of "

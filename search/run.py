@@ -77,9 +77,11 @@ def run(options: argparse.Namespace) -> int:
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
     from search.images import Images
-    from search.preflight import check_all, describe
+    from search.preflight import check_all, describe, settle_space
 
     images = Images(check_all(space, options.address))
+    if not options.resume:
+        space = settle_space(space, images.splits)
     journal = reopen(folder, space) if options.resume else create(folder, space)
     print(f"study     {folder}", *describe(space, images.splits), sep="\n", flush=True)
     try:

@@ -28,6 +28,7 @@ PROTOCOL = (
     "data.split_seed",
     "data.train_size",
     "data.image_size",
+    "data.pipeline",
     "augment.views",
     "probe.",
     "run.",
@@ -130,6 +131,14 @@ class Space(Section):
             for key, d in self.params.items()
             if key not in self.arms[arm] and any(is_used(key, c) for c in [config, *switched])
         }
+
+    def with_base(self, changes: Mapping[str, Any]) -> Space:
+        """The same space with some dotted keys of its base config changed."""
+        tree = self.dump()
+        for key, value in changes.items():
+            section, name = key.split(".")
+            tree["base"][section] = {**tree["base"].get(section, {}), name: value}
+        return parse_space(tree, self.name)
 
     def trial_config(self, arm: str, params: Mapping[str, Any], seed: int) -> Config:
         """The complete config of one trial."""

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supcon.config import SELECTION_METRIC, Config, load_config, override
+from supcon.config import SELECTION_METRIC, Config, flatten, load_config, override
 from supcon.parsing import UserError, parse_assignment, show_error
 
+WRITTEN_DOWN = ("data.pipeline", "run.precision")  # by `train`, instead of `auto`
 SETTINGS_OF_A_MODEL = ("data.root", "run.device", "run.precision", "run.threads")
 
 # torch and timm are imported by the commands: a wrong config is reported before they have loaded.
@@ -93,17 +94,22 @@ def run_training(options: argparse.Namespace) -> int:
     config = _config(options)
     out = options.out or Path("runs") / options.config.stem
     _check_folder(out, resume=options.resume)
+    from supcon.auto import describe, settle
     from supcon.data import load_splits
     from supcon.runlog import RunLog
     from supcon.train import Diverged, fit, network_for
     from supcon.trained import save_if_best, save_trained
 
+    config = _as_before(config, out) if options.resume else config
     data = load_splits(config.data)
+    data.train.check()
+    data.val.check()
+    config = override(config, settle(config, data), "auto")
     encoder = network_for(config, data).encoder
     print(
         f"{config.data.name}: {len(data.train)} train and {len(data.val)} val images, "
         f"{len(data.classes)} classes; {config.loss.name} with {config.model.backbone} "
-        f"({encoder.describe()})"
+        f"({encoder.describe()})\nimages {describe(config, data)}"
     )
     try:
         log = RunLog(config, out, out / "tensorboard")
@@ -207,6 +213,16 @@ def run_lr_find(options: argparse.Namespace) -> int:
 def _config(options: argparse.Namespace) -> Config:
     changes = dict(parse_assignment(text) for text in options.set)
     return override(load_config(options.config), changes, "--set")
+
+
+def _as_before(config: Config, out: Path) -> Config:
+    """What `auto` meant when the run in that folder began."""
+    try:
+        begun = flatten(load_config(out / "config.yaml"))
+    except UserError:  # nothing was recorded yet
+        return config
+    auto = [key for key, value in flatten(config).items() if value == "auto"]
+    return override(config, {key: begun[key] for key in auto if key in WRITTEN_DOWN}, "--resume")
 
 
 def _load(options: argparse.Namespace) -> tuple[Path, Trained, Config]:
