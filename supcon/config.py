@@ -179,7 +179,8 @@ class RunConfig(Section):
     """Autocast of encoder and head (the loss is always fp32). auto: bf16 on a GPU that has it; on a
     CPU a search and `train` time both and write the faster one into the config."""
     compile: bool = False
-    """Compile the training network with torch.compile, for long runs of one config on a GPU."""
+    """Compile the training network with torch.compile, for long runs on a GPU: resnet18's first
+    step takes up to a minute, or 2 s where it was compiled before; a CPU gains nothing."""
     threads: int = Field(0, ge=0)
     """CPU threads of torch; 0: torch's choice. Scores repeat exactly only at equal threads."""
     eval_every: int = Field(0, ge=0)

@@ -99,6 +99,21 @@ def test_a_resumed_run_logs_each_epoch_once(
     assert (out / "log.txt").read_text() == (finished / "log.txt").read_text()
 
 
+def test_a_resumed_run_keeps_what_auto_was_found_to_mean(
+    config_file: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    before = load_config(out / "config.yaml")
+    assert before.data.pipeline == "resident"
+    assert before.run.precision in ("fp32", "bf16")
+    other = "fp32" if before.run.precision == "bf16" else "bf16"
+    monkeypatch.setattr("supcon.auto._faster_on_cpu", lambda *_: other)  # the stopwatch differs
+    assert run_command(config_file, "--out", out, "--resume") == 0
+    assert load_config(out / "config.yaml") == before
+    assert run_command(config_file, "--out", tmp_path / "new") == 0
+    assert load_config(tmp_path / "new/config.yaml").run.precision == other
+
+
 def test_resuming_with_another_config_is_refused_and_changes_nothing(
     config_file: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

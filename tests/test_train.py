@@ -492,6 +492,26 @@ def test_clipping_bounds_the_norm_of_the_true_gradient(
     assert norm == pytest.approx(1e-3, rel=1e-2)
 
 
+@pytest.mark.slow
+def test_a_compiled_step_is_the_same_step(
+    tiny: Config, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    found = []
+    for is_compiled in (False, True):
+        run = Run(override(tiny, {"run.compile": is_compiled}), digits)
+        images, labels = next(iter(run.loader(epoch=1)))
+        loss = run.loss(run.forward(images), labels)
+        loss.backward()
+        grads = {name: p.grad for name, p in run.network.named_parameters()}
+        found.append((loss.item(), grads, dict(run.network.named_buffers())))
+    assert list((tmp_path / "cache").iterdir())  # where other runs find what was compiled
+    (loss, grads, buffers), (loss_2, grads_2, buffers_2) = found
+    assert loss_2 == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(grads_2, grads, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(buffers_2, buffers, rtol=1e-4, atol=1e-5)
+
+
 # Learning
 
 
