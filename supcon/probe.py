@@ -80,12 +80,20 @@ def fit_probe(
     """
     mean, std = _statistics(train_x)
     x = (train_x.double() - mean) / std  # line searches stall in fp32; cached features are small
-    x = F.pad(x, (0, 1), value=1)
-    start = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device)
+    # Along principal axes, each in units of the loss's curvature there, L-BFGS needs a half to a
+    # third of the iterations, and reaches the optimum also for weak penalties.
+    variance, axes = torch.linalg.eigh(x.T @ x / len(x))
+    x = F.pad(x @ axes, (0, 1), value=1)
+    curvature = F.pad(variance.clamp(min=0), (0, 1), value=1) * (classes - 1) / classes**2
+    weights = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device)
     probes = []
     for l2 in sorted(penalties, reverse=True):
-        start = _minimise(x, train_y, l2=l2, start=start, max_iter=max_iter)  # warm start
-        weight, bias = start[:, :-1].clone(), start[:, -1].clone()
+        penalty = torch.full_like(curvature, l2)
+        penalty[-1] = 0  # of the bias
+        scale = (curvature + penalty).rsqrt()
+        start = weights / scale  # warm
+        weights = scale * _minimise(x * scale, train_y, penalty * scale**2, start, max_iter)
+        weight, bias = weights[:, :-1] @ axes.T, weights[:, -1].clone()
         probes.append(LinearProbe(mean, std, weight, bias, f"{l2:g}"))
     return _choose(probes, val_x, val_y)
 
@@ -208,17 +216,17 @@ def _alternate_within_classes(labels: Tensor) -> Tensor:
     return rank % 2 == 1
 
 
-def _minimise(x: Tensor, y: Tensor, *, l2: float, start: Tensor, max_iter: int) -> Tensor:
-    """Minimise mean cross entropy + l2 / 2 |W|^2 over (K, D + 1), whose last column is the bias.
+def _minimise(x: Tensor, y: Tensor, penalty: Tensor, start: Tensor, max_iter: int) -> Tensor:
+    """Minimise mean cross entropy + sum_d penalty_d / 2 |theta_d|^2 over theta (K, D).
 
-    `x` is (N, D + 1), its last column 1. The gradient is written out, two matrix products in all:
-    autograd takes three times as long here.
+    `x` is (N, D). The gradient is written out, two matrix products in all: autograd takes three
+    times as long here.
     """
     theta = start.clone()
     optimizer = torch.optim.LBFGS(
         [theta],
         max_iter=max_iter,
-        tolerance_grad=1e-6,
+        tolerance_grad=1e-5,
         history_size=20,
         line_search_fn="strong_wolfe",
     )
@@ -226,10 +234,8 @@ def _minimise(x: Tensor, y: Tensor, *, l2: float, start: Tensor, max_iter: int) 
 
     def closure() -> Tensor:
         log_p = (x @ theta.T).log_softmax(1)
-        decayed = theta.clone()
-        decayed[:, -1] = 0  # the bias has no penalty
-        theta.grad = (log_p.exp() - is_label).T @ x / len(x) + l2 * decayed
-        return -(log_p * is_label).sum(1).mean() + l2 / 2 * decayed.square().sum()
+        theta.grad = (log_p.exp() - is_label).T @ x / len(x) + penalty * theta
+        return -(log_p * is_label).sum(1).mean() + (penalty * theta.square()).sum() / 2
 
     optimizer.step(closure)
     return theta
