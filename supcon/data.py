@@ -8,7 +8,10 @@ never touches the test images; the only way to them is `load_test`.
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from supcon.config import DataConfig
-from supcon.folder import check_memory, class_names, decoded_bytes, free_memory, list_folder
+from supcon.folder import class_names, list_folder
 from supcon.image_files import ImageFiles, Images
 from supcon.parsing import UserError
 
@@ -109,8 +112,8 @@ def load_splits(config: DataConfig) -> Splits:
 def load_test(config: DataConfig) -> Split:
     """The sealed test images. A search calls this in one place only: `search/confirm.py`."""
     if config.name == "folder":
-        test = _list_test(config)
-        return test.decoded() if _is_resident(config) else test
+        test = _list_folder(config, "test")
+        return test.decoded() if _is_resident(config, [test]) else test
     return _load_named(config, "test")[0]
 
 
@@ -140,7 +143,7 @@ def check_test(config: DataConfig) -> None:
     A search would otherwise find a broken file only after all training.
     """
     if config.name == "folder":
-        _list_test(config).check()
+        _list_folder(config, "test").check()
 
 
 def check_batch_size(batch_size: int, n_train: int) -> None:
@@ -213,33 +216,41 @@ def _resize(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
 
 
 def _load_folder(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
-    root, size = _root(config), _size(config)
-    classes = class_names(root)
-    is_resident = _is_resident(config)
-
-    def read(part: str) -> Split:
-        split = Split(*list_folder(root / part, classes, size))
-        return split.decoded() if is_resident else split
-
-    return read("train"), read("val") if (root / "val").is_dir() else None, classes
+    classes = class_names(_root(config))
+    train = _list_folder(config, "train")
+    val = _list_folder(config, "val") if (_root(config) / "val").is_dir() else None
+    if _is_resident(config, [train, val] if val is not None else [train]):
+        return train.decoded(), val and val.decoded(), classes
+    return train, val, classes
 
 
-def _is_resident(config: DataConfig) -> bool:
-    """Whether a folder's images are decoded once and kept."""
-    root, size = _root(config), _size(config)
-    match config.pipeline:
-        case "auto":
-            return decoded_bytes(root, size) <= free_memory() // RESIDENT_SHARE
-        case "resident":
-            check_memory(root, size)
-            return True
-        case "streaming":
-            return False
-
-
-def _list_test(config: DataConfig) -> Split:
+def _list_folder(config: DataConfig, part: str) -> Split:
+    """train, val or test of a folder, its images not decoded yet."""
     root = _root(config)
-    return Split(*list_folder(root / "test", class_names(root), _size(config)))
+    return Split(*list_folder(root / part, class_names(root), _size(config)))
+
+
+def _is_resident(config: DataConfig, splits: Sequence[Split]) -> bool:
+    """Whether images in files are to be decoded once and kept."""
+    needed, free = sum(math.prod(split.images.shape) for split in splits), free_memory()
+    if config.pipeline == "auto":
+        return needed <= free // RESIDENT_SHARE
+    if config.pipeline == "resident" and needed > free // 2:
+        raise UserError(
+            f"data.pipeline: resident keeps all images decoded, which takes "
+            f"{needed / 2**30:.1f} GiB, more than half of the free memory "
+            f"({free / 2**30:.1f} GiB); choose streaming, or a smaller data.image_size"
+        )
+    return config.pipeline == "resident"
+
+
+def free_memory() -> int:
+    """Bytes of this machine's memory that can be had, those of the page cache included."""
+    with suppress(OSError, StopIteration):  # Linux tells
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(available.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def _check_class_counts(train: Split, classes: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -47,31 +46,6 @@ def class_names(root: Path) -> tuple[str, ...]:
     return classes
 
 
-def decoded_bytes(root: Path, size: int) -> int:
-    """Memory that the decoded images of train/ and val/ take."""
-    return sum(len(_image_files(root / part)) for part in ("train", "val")) * size * size * 3
-
-
-def free_memory() -> int:
-    """Bytes of this machine's memory that can be had, those of the page cache included."""
-    with suppress(OSError, StopIteration):  # Linux tells
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        available = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(available.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-
-
-def check_memory(root: Path, size: int) -> None:
-    """Whether the decoded images of train/ and val/ fit into half of the free memory."""
-    needed, free = decoded_bytes(root, size), free_memory()
-    if needed > free // 2:
-        raise UserError(
-            f"data.pipeline: resident keeps all images decoded, which takes "
-            f"{needed / 2**30:.1f} GiB at {size} pixels, more than half of the free memory "
-            f"({free / 2**30:.1f} GiB); choose streaming, or a smaller data.image_size"
-        )
-
-
 def list_folder(
     folder: Path, classes: Sequence[str], size: int
 ) -> tuple[ImageFiles, npt.NDArray[np.int64]]:
@@ -94,15 +68,16 @@ def list_folder(
             raise UserError(
                 f"{path}: class '{path.name}' is not in train/{nearest(path.name, classes)}"
             )
-    files: list[Path] = []
+    names: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = _image_files(folder / name)
-        files += found
+        found = [f"{name}/{file}" for file in _image_files(folder / name)]
+        names += found
         labels += [label] * len(found)
-    if not files:
+    if not names:
         raise UserError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return ImageFiles.of(folder, files, size), np.array(labels, dtype=np.int64)
+    encoded = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
+    return ImageFiles(folder, encoded, size), np.array(labels, dtype=np.int64)
 
 
 def _check_is_there(folder: Path) -> None:
@@ -113,11 +88,17 @@ def _check_is_there(folder: Path) -> None:
         )
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """Images under a folder; hidden files are other programs' copies of them (`._cat.jpg`)."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def _image_files(folder: Path) -> list[str]:
+    """Images under a folder, relative to it and in order; hidden files are other programs' copies
+    of them (`._cat.jpg`).
+    """
+    found = []
+    for place, inner, files in os.walk(folder, followlinks=True):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        under = [] if place == str(folder) else os.path.relpath(place, folder).split(os.sep)
+        found += [
+            [*under, name]
+            for name in files
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+        ]
+    return ["/".join(parts) for parts in sorted(found)]

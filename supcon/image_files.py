@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -39,12 +39,6 @@ class ImageFiles:
         """`names` are (N,) paths under `root`, `size` is the side of a picture in pixels."""
         self.root, self.names, self.size = root, names, size
 
-    @classmethod
-    def of(cls, root: Path, files: Sequence[Path], size: int) -> ImageFiles:
-        """Of files that lie under `root`."""
-        names = [os.fsencode(file.relative_to(root)) for file in files]
-        return cls(root, np.array(names, dtype=np.bytes_), size)
-
     def __len__(self) -> int:
         return len(self.names)
 
@@ -62,17 +56,15 @@ class ImageFiles:
         files = self.paths(chosen)
         pixels = np.empty((len(files), *self.shape[1:]), dtype=np.uint8)
 
-        def decode(i: int) -> None:
-            pixels[i] = read_image(files[i], self.size)
-
         # Decoding releases the GIL. A loader's worker is one of several, and has no threads to use.
         threads = 1 if get_worker_info() is not None else torch.get_num_threads()
-        if threads == 1:
-            for i in range(len(files)):
-                decode(i)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(decode, range(len(files))))
+
+        def decode(first: int) -> None:
+            for i in range(first, len(files), threads):
+                pixels[i] = read_image(files[i], self.size)
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(decode, range(threads)))
         return pixels
 
     def take(self, indices: npt.NDArray[np.intp]) -> ImageFiles:

@@ -19,8 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from supcon.config import DataConfig
-from supcon.data import Split, check_test, load_splits, load_test
-from supcon.folder import free_memory
+from supcon.data import Split, check_test, free_memory, load_splits, load_test
 from supcon.image_files import Pixels
 from supcon.parsing import UserError
 
@@ -315,7 +314,7 @@ def test_a_class_too_rare_for_the_split_is_refused(images: Path) -> None:
 def test_images_beyond_the_free_memory_are_refused(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("supcon.folder.free_memory", lambda: 1000)
+    monkeypatch.setattr("supcon.data.free_memory", lambda: 1000)
     with pytest.raises(UserError, match=r"^data\.pipeline: .* choose streaming, or a smaller data"):
         load_splits(folder(images, pipeline="resident"))
 

@@ -35,11 +35,10 @@ def by_pillow(path: Path, size: int) -> Pixels:
 @pytest.fixture
 def files(tmp_path: Path) -> ImageFiles:
     """Five pictures in several formats and sizes."""
-    paths = []
-    for i, suffix in enumerate(("jpg", "png", "jpg", "jpeg", "bmp")):
-        paths.append(tmp_path / f"{i}.{suffix}")
-        photo(20 + i, 30 - 3 * i, seed=i).save(paths[-1])
-    return ImageFiles.of(tmp_path, paths, 16)
+    names = ["0.jpg", "1.png", "2.jpg", "3.jpeg", "4.bmp"]
+    for i, name in enumerate(names):
+        photo(20 + i, 30 - 3 * i, seed=i).save(tmp_path / name)
+    return ImageFiles(tmp_path, np.array(names, dtype=np.bytes_), 16)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
