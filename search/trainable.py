@@ -32,6 +32,8 @@ class SupConTrial(tune.Trainable):
     def setup(self, config: dict[str, Any], data: Splits, study: Path) -> None:
         """Called by Ray once an actor, with the first trial."""
         self.data, self.study = data, study
+        gc.collect()
+        gc.freeze()  # what the imports made stays: a trial's collection takes 7 ms and not 0.24 s
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -506,8 +506,8 @@ def test_a_compiled_step_is_the_same_step(
         grads = {name: p.grad for name, p in run.network.named_parameters()}
         found.append((loss.item(), grads, dict(run.network.named_buffers())))
     assert list((tmp_path / "cache").iterdir())  # where other runs find what was compiled
-    (loss, grads, buffers), (loss_2, grads_2, buffers_2) = found
-    assert loss_2 == pytest.approx(loss, rel=1e-5)
+    (value, grads, buffers), (value_2, grads_2, buffers_2) = found
+    assert value_2 == pytest.approx(value, rel=1e-5)
     torch.testing.assert_close(grads_2, grads, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(buffers_2, buffers, rtol=1e-4, atol=1e-5)
 
