@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from supcon.auto import describe, settle
 from supcon.averaging import reestimate_batchnorm
 from supcon.config import Config, override
 from supcon.data import Split, Splits, load_splits
@@ -42,6 +43,9 @@ FULL = {
     "data.val_size": 5000,
     "data.batch_size": 200,
     "model.backbone": "resnet18",
+    "augment.strength": 0.5,
+    "optim.name": "adamw",  # 200 steps of SGD teach SupCon nothing here
+    "optim.lr_per_256": 0.002,
     "run.epochs": 20,
 }
 QUICK = {
@@ -51,6 +55,8 @@ QUICK = {
     "data.val_size": 600,
     "data.batch_size": 100,
     "model.backbone": "test_resnet",
+    "optim.name": "adamw",
+    "optim.lr_per_256": 0.002,
     "run.epochs": 2,
 }
 
@@ -69,17 +75,18 @@ class Measured:
 def main() -> None:
     """Run, print a table and a line of JSON."""
     options = _options()
-    shape = QUICK if options.quick else FULL | {"data.root": options.root}
-    config = override(
-        Config(), {**shape, "model.stem": options.stem, "run.device": options.device}, "options"
-    )
+    shape: dict[str, Any] = dict(QUICK) if options.quick else FULL | {"data.root": options.root}
+    shape |= {"model.stem": options.stem, "run.device": options.device}
+    shape |= {"run.epochs": options.epochs} if options.epochs else {}
+    config = override(Config(), shape, "options")
     data, unseen = _split(load_splits(config.data), 200 if options.quick else N_VAL)
+    config = override(config, settle(config, data), "auto")
     device = pick_device(config.run.device)
     print(
         f"{config.model.backbone}, {options.stem} stem, {data.train.images.shape[1]} pixels, "
         f"batch {config.data.batch_size}, {len(data.train)} train and {len(data.val)} val images, "
         f"{config.run.epochs} epochs; {device.type}, {torch.get_num_threads()} threads; torch "
-        f"{torch.__version__}, Python {platform.python_version()}",
+        f"{torch.__version__}, Python {platform.python_version()}; ours {describe(config, data)}",
         flush=True,
     )
     workers = _best_workers(config, data, device)
@@ -101,6 +108,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.pipeline")
     parser.add_argument("--quick", action="store_true", help="a minute, on bundled digits")
     parser.add_argument("--repeats", type=int, default=3, help="trials of either kind")
+    parser.add_argument("--epochs", type=int, help="of stage one")
     parser.add_argument("--root", default="~/data/cifar10-jpeg", help="train/<class>/*")
     parser.add_argument("--stem", choices=("full", "small"), default="full", help="timm's, or ours")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

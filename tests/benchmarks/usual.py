@@ -90,12 +90,8 @@ class UsualRun:
         )
         torch.manual_seed(config.run.seed)
         self.model = Model(config, len(mean)).to(device)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            lr=0.1,
-            momentum=config.optim.momentum,
-            nesterov=True,
-            weight_decay=config.optim.weight_decay,
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), weight_decay=config.optim.weight_decay
         )
         steps = len(data.train) // config.data.batch_size
         decay = 0.5 ** (1 / (config.average.ema_half_life * steps))
