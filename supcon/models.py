@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.config import LossConfig, ModelConfig
-from supcon.conv import leave_out_dead_taps
+from supcon.conv import speed_up_small_maps
 from supcon.parsing import UserError, one_line
 
 SMALL_IMAGE = 64  # up to this side in pixels `stem: auto` means `small`
@@ -147,7 +147,7 @@ def build_encoder(
         net = _create(backbone, mean.numel(), pretrained)
         try:
             _fit_to_size(net, image_size, small=small, keep_weights=pretrained)
-            leave_out_dead_taps(net)
+            speed_up_small_maps(net)
             encoder = Encoder(net, mean, std, has_small_stem=small)
             return _checked(encoder, image_size, mean.numel())
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
