@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from torch_ema import ExponentialMovingAverage
 
 from supcon.config import AverageConfig
+from supcon.device import Autocast
 
 
 class ForeachEMA(ExponentialMovingAverage):
@@ -91,8 +93,13 @@ class Averages:
             self.swa.load_state_dict(state["swa"])
 
 
-def reestimate_batchnorm(model: nn.Module, batches: Iterable[Tensor], device: torch.device) -> None:
+def reestimate_batchnorm(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    device: torch.device,
+    autocast: Autocast = nullcontext,
+) -> None:
     """Reset BatchNorm's statistics and average them over `batches` of images (N, C, H, W)."""
-    with torch.no_grad():
+    with torch.no_grad(), autocast():
         update_bn(batches, model, device=device)
     model.eval()

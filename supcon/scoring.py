@@ -54,7 +54,7 @@ def score(network: Network, config: Config, data: Splits, device: torch.device) 
         NonFinite: some feature is not a finite number.
     """
     autocast, _ = precision_tools(config.run.precision, device)
-    reestimate_batchnorm(network, _batchnorm_images(config, data.train), device)
+    reestimate_batchnorm(network, _batchnorm_images(config, data.train), device, autocast)
     train = embed(network, data.train.images, device=device, autocast=autocast)
     val = embed(network, data.val.images, device=device, autocast=autocast)
     if not (train.features.isfinite().all() and val.features.isfinite().all()):

@@ -198,8 +198,8 @@ def test_scoring_changes_nothing_of_a_network_but_its_batchnorm(
     config = override(tiny, probe)
     estimated: list[dict[str, Tensor]] = []
 
-    def spy(model: nn.Module, batches: Any, device: torch.device) -> None:
-        reestimate_batchnorm(model, batches, device)
+    def spy(model: nn.Module, batches: Any, device: torch.device, autocast: Any) -> None:
+        reestimate_batchnorm(model, batches, device, autocast)
         estimated.append(copy.deepcopy(model.state_dict()))
 
     monkeypatch.setattr(scoring, "reestimate_batchnorm", spy)
@@ -268,3 +268,16 @@ def test_features_that_are_not_finite_are_not_scored(
     nn.init.constant_(next(net.encoder.parameters()), value)
     with pytest.raises(NonFinite):
         score(net, tiny, digits, CPU)
+
+
+def test_batchnorm_is_estimated_in_the_precision_of_the_run(tiny: Config, digits: Splits) -> None:
+    found = {}
+    for precision in ("fp32", "bf16"):
+        config = override(tiny, {"run.precision": precision, "average.bn_images": 64})
+        net = network(config, digits)
+        dtypes: set[torch.dtype] = set()
+        layers = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+        layers[-1].register_forward_hook(lambda _, __, y, d=dtypes: d.add(y.dtype))
+        score(net, config, digits, CPU)
+        found[precision] = dtypes
+    assert found == {"fp32": {torch.float32}, "bf16": {torch.bfloat16}}

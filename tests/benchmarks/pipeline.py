@@ -182,7 +182,8 @@ def measure_ours(config: Config, data: Splits, unseen: Split, device: torch.devi
         ]
 
     def evaluate() -> None:
-        reestimate_batchnorm(network, _batchnorm_images(config, data.train), device)
+        images = _batchnorm_images(config, data.train)
+        reestimate_batchnorm(network, images, device, autocast)
         bank, queries = embed_both()
         other_predictions(config, bank, bank_y, queries, len(data.classes))
 
