@@ -31,13 +31,14 @@ class ConfirmPlan:
         for number in range(self.space.confirm.seeds):
             for arm in self.space.arms:
                 winner = self.journal.best(arm)
-                if winner is not None and len(self.journal.of(arm, "confirm")) == number:
-                    return Ask(
+                if winner is not None and len(runs_of(winner, self.journal)) == number:
+                    fresh = len(self.journal.of(arm, "confirm"))  # a study that was extended has
+                    return Ask(  # confirmed other winners before
                         arm=arm,
                         phase="confirm",
-                        number=number,
+                        number=fresh,
                         params=winner.ask.params,
-                        seed=self.space.trial_seed(arm, "confirm", number),
+                        seed=self.space.trial_seed(arm, "confirm", fresh),
                         of=winner.ask.number,
                     )
         return None
@@ -45,6 +46,12 @@ class ConfirmPlan:
     def is_over(self) -> bool:
         """Whether nothing is left to start or to finish."""
         return self() is None and not self.journal.unfinished("confirm")
+
+
+def runs_of(winner: Trial, journal: Journal) -> list[Trial]:
+    """The confirmation runs of a search trial."""
+    runs = journal.of(winner.ask.arm, "confirm")
+    return [run for run in runs if run.ask.of == winner.ask.number]
 
 
 def open_test(space: Space, journal: Journal, data: Splits) -> None:
@@ -89,5 +96,7 @@ def unpack(text: str, n: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 
 
 def confirmed(journal: Journal, arm: str) -> list[Trial]:
-    """The arm's confirmation runs that were tested."""
-    return [trial for trial in journal.of(arm, "confirm") if trial.tested is not None]
+    """The confirmation runs of the arm's winner that were tested."""
+    winner = journal.best(arm)
+    runs = runs_of(winner, journal) if winner is not None else []
+    return [run for run in runs if run.tested is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -60,7 +61,8 @@ class Ask(_TrialEvent):
     """Dotted config key -> drawn value."""
     seed: int
     of: int | None = None
-    """For confirm: the number of the search trial whose params these are."""
+    """For confirm: the number of the search trial whose params these are. For search: that of the
+    first trial with the same params, if it was not the first; it is another seed of them."""
 
 
 class Report(_TrialEvent):
@@ -76,6 +78,13 @@ class Report(_TrialEvent):
     first_step: float | None = None
     """When that process began to train, in seconds since 1970. Older logs lack both."""
     decision: Decision
+
+
+class Retry(_TrialEvent):
+    """A trial ran out of memory, and gets a second chance without neighbours."""
+
+    event: Literal["retry"] = "retry"
+    detail: str
 
 
 class End(_TrialEvent):
@@ -98,7 +107,7 @@ class Unsealed(_TrialEvent):
     """Classifier -> which images it got right: bits packed in image order, base64."""
 
 
-Event = Opened | Ask | Report | End | Unsealed
+Event = Opened | Ask | Report | Retry | End | Unsealed
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
@@ -108,6 +117,7 @@ class Trial:
 
     ask: Ask
     reports: list[Report] = field(default_factory=list)
+    retry: Retry | None = None
     end: End | None = None
     tested: Unsealed | None = None
 
@@ -144,6 +154,7 @@ class Journal:
         self.trials: dict[TrialId, Trial] = {}
         self.listeners: list[Callable[[Event], None]] = []
         self.lock: BinaryIO | None = None
+        self.broken: UserError | None = None
 
     @classmethod
     def create(cls, path: Path, opened: Opened) -> Journal:
@@ -227,20 +238,42 @@ class Journal:
         assert isinstance(first, Opened)
         return first
 
+    @property
+    def space(self) -> dict[str, Any]:
+        """The space that the study goes by; extending it has changed the one it began with."""
+        return [event for event in self.events if isinstance(event, Opened)][-1].space
+
     def append(self, event: Event) -> None:
-        """Write the event to disk, then let everybody know."""
-        with self.path.open("ab") as file:
+        """Write the event to disk, then let everybody know.
+
+        Raises:
+            UserError: it cannot be written; the log is as it was before, and takes no more events:
+                they could speak of one that is missing.
+        """
+        try:
+            if self.broken is not None:
+                raise self.broken
+            self._write(event.model_dump_json().encode() + b"\n")
+        except OSError as error:
+            self.broken = UserError(
+                f"{self.path}: cannot be written ({error.strerror or error}); nothing that it "
+                f"holds is lost: put that right, and go on with --resume"
+            )
+            raise self.broken from error
+        self._fold(event)
+        for listener in self.listeners:
+            listener(event)
+
+    def _write(self, line: bytes) -> None:
+        with self.path.open("r+b") as file:  # a log that was moved away is not begun anew
             end = file.seek(0, os.SEEK_END)
             try:
-                file.write(event.model_dump_json().encode() + b"\n")
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
             except OSError:  # a full disk: half a line would spoil the one after it
                 os.truncate(self.path, end)
                 raise
-        self._fold(event)
-        for listener in self.listeners:
-            listener(event)
 
     def end(self, key: TrialId, outcome: Outcome, epochs: int = 0, detail: str = "") -> None:
         """Append the end of a trial, unless it has ended already."""
@@ -263,9 +296,20 @@ class Journal:
         return sorted(chosen, key=lambda trial: trial.ask.number)
 
     def best(self, arm: str) -> Trial | None:
-        """The arm's winner: the best score at full length; ties go to the earlier trial."""
-        completed = [t for t in self.of(arm) if t.outcome == "completed" and t.reports]
-        return max(completed, key=lambda trial: trial.score, default=None)
+        """The arm's winner: the best score at full length; ties go to the earlier trial.
+
+        The score of params that were trained on several seeds is the mean over them.
+        """
+        scores: dict[int, list[float]] = {}
+        for trial in self.of(arm):
+            if trial.outcome == "completed" and trial.reports:
+                first = trial.ask.number if trial.ask.of is None else trial.ask.of
+                scores.setdefault(first, []).append(trial.score)
+        if not scores:
+            return None
+        first = max(scores, key=lambda n: (statistics.mean(scores[n]), -n))
+        seeds = [t for t in self.of(arm) if first in (t.ask.number, t.ask.of)]
+        return next(trial for trial in seeds if trial.outcome == "completed")
 
     def unfinished(self, phase: Phase) -> list[Trial]:
         """Trials of a phase that were started and have not ended."""
@@ -282,6 +326,8 @@ class Journal:
                 self.trials[event.key] = Trial(event)
             case Report():
                 self.trials[event.key].reports.append(event)
+            case Retry():
+                self.trials[event.key].retry = event
             case End():
                 self.trials[event.key].end = event
             case Unsealed():

@@ -24,7 +24,7 @@ def best_config(journal: Journal, arm: str) -> Config:
     Raises:
         UserError: the study has no such arm, or no trial of it was trained to the end.
     """
-    space = parse_space(journal.opened.space, str(journal.path))
+    space = parse_space(journal.space, str(journal.path))
     if arm not in space.arms:
         raise UserError(f"--arm {arm}: the study has {', '.join(space.arms)}")
     best = journal.best(arm)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from search.space import Space
+from search.space import Resources, Space
 from supcon.auto import describe as describe_auto
 from supcon.auto import settle
 from supcon.config import Config
@@ -125,7 +125,6 @@ def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, A
 def describe(space: Space, data: Splits) -> list[str]:
     """What is about to run, for a person."""
     config: Config = space.config
-    rungs = ", ".join(str(rung) for rung in space.rungs[:-1]) or "none"
     budget = space.budget
     limits = [
         f"{budget.total_epochs} epochs" if budget.total_epochs else "",
@@ -136,12 +135,37 @@ def describe(space: Space, data: Splits) -> list[str]:
         f"{data.train.images.shape[1]}x{data.train.images.shape[2]}, {len(data.classes)} classes; "
         f"test is sealed",
         f"images    {describe_auto(config, data)}",
-        f"trials    {config.run.epochs} epochs; ASHA compares at {rungs}, keeps 1 in "
-        f"{space.scheduler.asha.reduction}",
+        f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",
         f"budget    {', '.join(limit for limit in limits if limit)} for each of "
         f"{' and '.join(space.arms)}; then {space.confirm.seeds} fresh seeds for each winner",
     ]
     for arm in space.arms:
-        drawn = [f"{key} {d.kind}{list(d.values)}" for key, d in space.arm_params(arm).items()]
+        drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]
         lines.append(f"{arm:9s} draws {', '.join(drawn)}")
     return lines
+
+
+def _describe_rungs(space: Space) -> str:
+    """What share of the trials is expected to train how long."""
+    if space.scheduler.asha is None:
+        return "none is stopped early"
+    shares = [
+        f"about 1 in {space.scheduler.asha.reduction**i} to {epochs}" if i else f"all to {epochs}"
+        for i, epochs in enumerate(space.rungs)
+    ]
+    return f"ASHA lets {', '.join(shares)}"
+
+
+def room_here(space: Space) -> int:
+    """Trials that fit on this machine at once."""
+    return room_on(os.cpu_count() or 1, torch.cuda.device_count(), space.resources)
+
+
+def room_on(cpus: float, gpus: float, want: Resources) -> int:
+    """Trials that fit on one node. Ray packs fractions into whole GPUs: 0.4 fits twice into one."""
+    tiny = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
+    room = int(cpus / want.cpu + tiny)
+    if want.gpu == 0:
+        return room
+    on_gpus = int(gpus) * int(1 / want.gpu + tiny) if want.gpu <= 1 else int(gpus / want.gpu + tiny)
+    return min(room, on_gpus)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.events import Ask, End, Journal, Report, Unsealed
+from search.events import Ask, End, Journal, Report, Retry, Unsealed
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 
@@ -24,6 +24,8 @@ class Progress:
                 self._say(event.key, "start", show_params(event.params))
             case Report() if event.decision == "continue":
                 self._say(event.key, "rung", self._score(event))
+            case Retry():
+                self._say(event.key, "retry", f"alone, after: {event.detail}")
             case End():
                 self._say(event.key, event.outcome, self._ending(event))
             case Unsealed():

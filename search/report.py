@@ -33,7 +33,7 @@ ROWS = {
 def write_report(journal: Journal) -> dict[str, Any]:
     """Write all files of the report into the study's folder, and return the summary."""
     folder = journal.path.parent
-    space = parse_space(journal.opened.space, str(journal.path))
+    space = parse_space(journal.space, str(journal.path))
     summary = summarise(space, journal)
     _write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     _write(folder / "report.md", markdown(space, summary))
@@ -205,7 +205,8 @@ def markdown(space: Space, summary: dict[str, Any]) -> str:
         "## Protocol",
         f"Both arms: {config.data.name}, the same split (seed {config.data.split_seed}), "
         f"{config.augment.views} views of an image a step, trials of {config.run.epochs} epochs, "
-        f"ASHA at epochs {', '.join(map(str, space.rungs[:-1])) or '(none)'}, TPE, selection by "
+        f"ASHA at epochs {', '.join(map(str, space.rungs[:-1])) or '(none)'}, sampler "
+        f"{space.sampler}, selection by "
         f"`{summary['metric']}` (linear probe on frozen encoder features, cross-fitted on val).",
         "## Reproduce",
         f"Study seed {space.seed}, commit {summary['commit']}, "
@@ -253,7 +254,8 @@ def trials_csv(space: Space, journal: Journal) -> str:
     rows = [_row(trial) for trial in trials]
     metrics = sorted({name for row in rows for name in row if "/" in name})
     out = io.StringIO()
-    columns = [*TRIAL_COLUMNS, *space.params, *metrics, "detail"]
+    params = dict.fromkeys(key for arm in space.arms for key in space.drawn(arm))
+    columns = [*TRIAL_COLUMNS, *params, *metrics, "detail"]
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -51,6 +51,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--name", metavar="STUDY", help="name of the study (default: that of the space)")
     add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/")
     add("--trials", type=int, metavar="N", help="at most N trials an arm")
+    add("--time", metavar="T", help="of the whole study, for example 90m or 12h")
     add("--epochs", type=int, metavar="N", help="length of one trial")
     add("--seed", type=int, metavar="N", help="seed of the study")
     add("--concurrency", type=int, metavar="N", help="trials at once (default: what fits)")
@@ -65,10 +66,20 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="change a setting of the base config (optim.warmup=0.05) or of the space "
         "(budget.total_epochs=500); repeatable",
     )
+    add(
+        "--points",
+        type=Path,
+        metavar="FILE",
+        help="run exactly the trials of another study's trials.csv, or those of a YAML file",
+    )
     add("--resume", action="store_true", help="continue a study that was interrupted or killed")
+    add("--extend", action="store_true", help="continue a study with a larger budget")
+    add("--dry-run", action="store_true", help="say what it will cost, and start nothing")
     add("--address", metavar="HOST:PORT", help="an existing Ray cluster (default: a local one)")
     add("--debug", action="store_true", help="show the stack trace of an error")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.resume = options.resume or options.extend
+    return options
 
 
 def run(options: argparse.Namespace) -> int:
@@ -82,6 +93,8 @@ def run(options: argparse.Namespace) -> int:
     images = Images(check_all(space, options.address))
     if not options.resume:
         space = settle_space(space, images.splits)
+    if options.dry_run:
+        return forecast(space, images)
     journal = reopen(folder, space) if options.resume else create(folder, space)
     print(f"study     {folder}", *describe(space, images.splits), sep="\n", flush=True)
     try:
@@ -94,6 +107,17 @@ def run(options: argparse.Namespace) -> int:
         raise
     finally:
         journal.close()
+
+
+def forecast(space: Space, images: Images) -> int:
+    """Say what the search would cost, and start nothing."""
+    from search.forecast import describe_forecast
+    from search.preflight import describe, room_here
+
+    slots = min(room_here(space), space.resources.concurrency or room_here(space))
+    print(*describe(space, images.splits), sep="\n", flush=True)
+    print(*describe_forecast(space, images.splits, slots), sep="\n")
+    return 0
 
 
 def create(folder: Path, space: Space) -> Journal:
@@ -143,22 +167,48 @@ def resume(options: argparse.Namespace) -> tuple[Path, Space]:
     """The folder of a study that exists, and the space that its log recorded."""
     from search.events import Journal
 
-    given = [flag for flag, value in changes(options).items() if flag != "resources.concurrency"]
-    if given:
+    given = {k: v for k, v in changes(options).items() if k != "resources.concurrency"}
+    budget = {k: v for k, v in given.items() if k.startswith("budget.") and options.extend}
+    if given.keys() - budget.keys():
         raise UserError(
-            f"--resume: a study goes on with the space it was started with, but {', '.join(given)} "
-            f"was given; leave it out, or start another study"
+            f"--resume: a study goes on with the space it was started with, but "
+            f"{', '.join(given.keys() - budget.keys())} was given; leave it out, or start another "
+            f"study (a larger budget: --extend)"
         )
     check_name(options.name)
     wanted = load_space(options.space, {}).name
     folder = options.results / (options.name or newest_study(options.results, wanted))
-    space = parse_space(Journal.open(folder / "events.jsonl").opened.space, str(folder))
+    space = parse_space(Journal.open(folder / "events.jsonl").space, str(folder))
     if space.name != wanted:
         raise UserError(f"--resume: {folder} is a study of '{space.name}', not of '{wanted}'")
+    if options.extend:
+        space = extended(space, budget)
     if options.concurrency is not None:
         more = {"resources": space.resources.model_dump() | {"concurrency": options.concurrency}}
         space = parse_space(space.dump() | more, "--concurrency")
     return folder, space
+
+
+def extended(space: Space, changes: dict[str, Any]) -> Space:
+    """The space with a larger budget.
+
+    Raises:
+        UserError: nothing of the budget is given, or something of it is smaller than before.
+    """
+    if not changes:
+        raise UserError("--extend: give the larger budget with --trials, --time or --set budget...")
+    before = space.budget.model_dump()
+    changed = parse_space(
+        space.dump() | {"budget": before | {k.split(".")[1]: v for k, v in changes.items()}},
+        "--extend",
+    )
+    for key, value in changed.budget.model_dump().items():
+        if value is not None and (before[key] is None or value < before[key]):
+            limit = "without limit" if before[key] is None else f"{before[key]:g}"
+            raise UserError(
+                f"--extend: budget.{key} must not be smaller than before, {limit}; got {value:g}"
+            )
+    return changed
 
 
 def check_name(name: str | None) -> None:
@@ -182,6 +232,7 @@ def changes(options: argparse.Namespace) -> dict[str, Any]:
     """Flags and --set as one list of dotted changes."""
     flags = {
         "budget.trials": options.trials,
+        "budget.time": options.time,
         "run.epochs": options.epochs,
         "seed": options.seed,
         "resources.concurrency": options.concurrency,
@@ -189,31 +240,55 @@ def changes(options: argparse.Namespace) -> dict[str, Any]:
         "resources.gpu": options.gpus_per_trial,
     }
     given = {key: value for key, value in flags.items() if value is not None}
+    if options.points is not None:
+        from search.points import read_points
+
+        points = read_points(options.points)
+        given = {"budget.total_epochs": None, "budget.trials": None} | given
+        given |= {"points": points, "sampler": "points"}
     return given | dict(parse_assignment(text) for text in options.changes)
 
 
 def execute(space: Space, journal: Journal, images: Images, address: str | None) -> bool:
     """Search, confirm and test; whether it was interrupted."""
+    from search.clock import Clock, confirm_seconds
     from search.confirm import ConfirmPlan, open_test
+    from search.mirror import Mirror
     from search.progress import Progress
     from search.searcher import SearchPlan
-    from search.tuner import Interrupt, ray_session, remove_checkpoint, run_trials
+    from search.tuner import Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
 
     journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
-    search, confirm = SearchPlan(space, journal), ConfirmPlan(space, journal)
-    if not (search.is_over() and confirm.is_over()):
+    journal.listeners += [Mirror(space, journal)]
+    clock = Clock(space, journal)
+    search, confirm = SearchPlan(space, journal, clock.is_over), ConfirmPlan(space, journal)
+    if not (clock.is_over() or (search.is_over() and confirm.is_over())):
         with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
             if dashboard:
                 print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
             print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
+            slots = concurrency(space)
+
+            def is_search_over() -> bool:
+                return clock.is_over(confirm_seconds(space, journal, slots))
+
+            search.is_time_up = is_search_over
             with images.shared() as data:
-                run_trials(space, journal, data, "search", search, interrupt)
+                run_trials(space, journal, data, "search", search, interrupt, is_search_over)
                 if not interrupt.requested:
-                    run_trials(space, journal, data, "confirm", confirm, interrupt)
+                    if is_search_over():
+                        end_for_time(journal)
+                    run_trials(space, journal, data, "confirm", confirm, interrupt, clock.is_over)
         if interrupt.requested:
             return True
     open_test(space, journal, images.splits)
     return False
+
+
+def end_for_time(journal: Journal) -> None:
+    """End the search trials that still ran when the time of the search was up."""
+    for trial in journal.unfinished("search"):
+        journal.end(trial.ask.key, "stopped", detail="the time was up")
 
 
 def conclude(journal: Journal, is_interrupted: bool) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.events import Decision, Journal, Report, TrialId
+from search.events import Decision, Journal, Report, Retry, TrialId
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 
@@ -58,12 +58,18 @@ class LoggedAsha(FIFOScheduler):
         reported = [r.epoch for r in self.journal.trials[key].reports]
         if outcome == "completed" and result["epoch"] not in reported:
             self._log_report(key, result, "done")
-        self.journal.end(key, outcome, result.get("epoch", 0), result.get("detail", ""))
+        detail = result.get("detail", "")
+        if outcome == "infeasible" and self.journal.trials[key].retry is None:
+            arm, phase, number = key
+            self.journal.append(Retry(arm=arm, phase=phase, number=number, detail=detail))
+        else:
+            self.journal.end(key, outcome, result.get("epoch", 0), detail)
 
     def _decide(self, key: TrialId, result: dict[str, Any]) -> Decision:
         arm, phase, _ = key
         epoch, value = result["epoch"], dict(result["metrics"])[SELECTION_METRIC]
-        if phase != "search" or epoch not in self.space.rungs:
+        asha = self.space.scheduler.asha
+        if phase != "search" or asha is None or epoch not in self.space.rungs:
             return "continue"
         others = [
             r.metrics[SELECTION_METRIC]
@@ -71,7 +77,7 @@ class LoggedAsha(FIFOScheduler):
             for r in t.reports
             if r.epoch == epoch
         ]
-        return "continue" if passes(value, others, self.space.scheduler.asha.reduction) else "stop"
+        return "continue" if passes(value, others, asha.reduction) else "stop"
 
     def _log_report(self, key: TrialId, result: dict[str, Any], decision: Decision) -> None:
         arm, phase, number = key

@@ -6,22 +6,17 @@ sampler is seeded anew for each suggestion, and its history is nothing but the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import TrialState
+from optuna.trial import BaseTrial, TrialState
 from ray.tune.search import Searcher
 
 from search.distribution import Distribution
-from search.events import Ask, End, Journal, Report
-from search.space import Space
+from search.events import Ask, End, Journal, Report, TrialId
+from search.space import Phase, Space
 from supcon.config import SELECTION_METRIC
 from supcon.seeds import derive_seed
 
@@ -33,6 +28,7 @@ STATE = {  # FAIL would teach the sampler nothing, so trials that cannot run cou
     "failed": TrialState.FAIL,
 }
 
+MAX_RESTARTS = 2  # of a trial whose worker process died
 GIVE_UP = 3  # failed trials in a row after which an arm starts no more
 
 
@@ -42,7 +38,6 @@ class Suggester:
     def __init__(self, space: Space, arm: str, journal: Journal) -> None:
         self.space, self.arm, self.journal = space, arm, journal
         self.params = space.arm_params(arm)
-        self.distributions = {key: to_optuna(d) for key, d in self.params.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(direction="maximize")
         self.asked: dict[int, optuna.Trial] = {}
@@ -52,9 +47,20 @@ class Suggester:
         """Params of trial `number`, given all that the log says so far."""
         self._catch_up()
         seed = derive_seed(self.space.seed, self.arm, "sampler", number)
-        self.study.sampler = optuna.samplers.TPESampler(seed=seed)
-        trial = self.asked[number] = self.study.ask(self.distributions)
-        return {key: decode(d, trial.params[key]) for key, d in self.params.items()}
+        samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+        self.study.sampler = samplers[self.space.sampler](seed=seed)
+        return self._ask(number)
+
+    def _ask(self, number: int) -> dict[str, Any]:
+        """Ask Optuna for the parameters of a trial, one after the other."""
+        trial = self.asked[number] = self.study.ask()
+        drawn: dict[str, Any] = {}
+        for key, distribution in self.params.items():
+            # The condition on a parameter that is not drawn was looked at by `arm_params`.
+            conditions = [(k, v) for k, v in distribution.when.items() if k in self.params]
+            if all(k in drawn and drawn[k] == v for k, v in conditions):
+                drawn[key] = decode(distribution, suggest(trial, key, distribution))
+        return drawn
 
     def _catch_up(self) -> None:
         """Tell Optuna the events since the last suggestion (after a restart: all of them)."""
@@ -67,31 +73,33 @@ class Suggester:
     def _tell(self, event: Any) -> None:
         match event:
             case Ask() if event.number not in self.asked:
-                coded = {key: encode(d, event.params[key]) for key, d in self.params.items()}
-                self.study.enqueue_trial(coded)
-                self.asked[event.number] = self.study.ask(self.distributions)
+                self.study.enqueue_trial(
+                    {key: encode(self.params[key], value) for key, value in event.params.items()}
+                )
+                self._ask(event.number)
             case Report():
                 self.asked[event.number].report(event.metrics[SELECTION_METRIC], event.epoch)
             case End():
                 state = STATE[event.outcome]
                 trial = self.journal.trials[event.key]
+                if trial.ask.of is not None:
+                    state = TrialState.FAIL  # another seed of known params is no new evidence
                 value = trial.score if state == TrialState.COMPLETE else None
                 self.study.tell(self.asked[event.number], value, state)
 
 
-def to_optuna(distribution: Distribution) -> BaseDistribution:
-    """Optuna's form; powers of two become their exponents, which are ordered and evenly spaced."""
-    match distribution.kind:
+def suggest(trial: BaseTrial, key: str, distribution: Distribution) -> Any:
+    """Optuna's value; powers of two are their exponents, which are ordered and evenly spaced."""
+    kind, values, step = distribution.kind, distribution.values, distribution.step
+    match kind:
         case "uniform" | "loguniform":
-            low, high = distribution.values
-            return FloatDistribution(low, high, log=distribution.kind == "loguniform")
+            return trial.suggest_float(key, *values, log=kind == "loguniform", step=step)
         case "int" | "logint":
-            low, high = distribution.values
-            return IntDistribution(low, high, log=distribution.kind == "logint")
+            return trial.suggest_int(key, *values, log=kind == "logint", step=int(step or 1))
         case "pow2":
-            return IntDistribution(*(encode(distribution, v) for v in distribution.values))
+            return trial.suggest_int(key, *(encode(distribution, value) for value in values))
         case "choice":
-            return CategoricalDistribution(distribution.values)
+            return trial.suggest_categorical(key, values)
 
 
 def encode(distribution: Distribution, value: Any) -> Any:
@@ -111,8 +119,10 @@ class SearchPlan:
     have had about the same budget.
     """
 
-    def __init__(self, space: Space, journal: Journal) -> None:
-        self.space, self.journal = space, journal
+    def __init__(
+        self, space: Space, journal: Journal, is_time_up: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.space, self.journal, self.is_time_up = space, journal, is_time_up
         self.suggesters = {arm: Suggester(space, arm, journal) for arm in space.arms}
 
     def __call__(self) -> Ask | None:
@@ -123,13 +133,13 @@ class SearchPlan:
         # Trials that have not reported yet have spent nothing; so ties go to the arm with fewer.
         arm = min(open_arms, key=lambda a: (self.journal.epochs_spent(a), len(self.journal.of(a))))
         number = len(self.journal.of(arm))
-        return Ask(
-            arm=arm,
-            phase="search",
-            number=number,
-            params=self.suggesters[arm].suggest(number),
-            seed=self.space.trial_seed(arm, "search", number),
-        )
+        point = self.space.point(arm, number)
+        params, seed = point or (self.suggesters[arm].suggest(number), None)
+        if seed is None:
+            seed = self.space.trial_seed(arm, "search", number)
+        known = [t.ask.number for t in self.journal.of(arm) if t.ask.params == params]
+        first = known[0] if known else None
+        return Ask(arm=arm, phase="search", number=number, params=params, seed=seed, of=first)
 
     def is_over(self) -> bool:
         """Whether nothing is left to start or to finish."""
@@ -137,6 +147,8 @@ class SearchPlan:
 
     def open_arms(self) -> list[str]:
         """The arms that may start another trial."""
+        if self.is_time_up():
+            return []
         return [arm for arm in self.space.arms if self._may_start(arm)]
 
     def _may_start(self, arm: str) -> bool:
@@ -144,7 +156,10 @@ class SearchPlan:
         ended = [trial for trial in self.journal.of(arm) if trial.end]
         if len(ended) >= GIVE_UP and all(t.outcome == "failed" for t in ended[-GIVE_UP:]):
             return False  # something is broken; more trials would only fail as well
-        return (budget.trials is None or len(self.journal.of(arm)) < budget.trials) and (
+        number = len(self.journal.of(arm))
+        if self.space.sampler == "points" and number >= len(self.space.points.get(arm, [])):
+            return False
+        return (budget.trials is None or number < budget.trials) and (
             budget.total_epochs is None or self.journal.epochs_spent(arm) < budget.total_epochs
         )
 
@@ -153,29 +168,24 @@ class TrialSource(Searcher):
     """Hands trials to Ray: first those that an earlier run left unfinished, then new ones."""
 
     def __init__(
-        self,
-        space: Space,
-        journal: Journal,
-        unfinished: Iterable[Ask],
-        next_trial: Callable[[], Ask | None],
+        self, space: Space, journal: Journal, phase: Phase, next_trial: Callable[[], Ask | None]
     ) -> None:
         super().__init__()
-        self.space, self.journal, self.next_trial = space, journal, next_trial
-        self.unfinished = list(unfinished)
+        self.space, self.journal, self.phase, self.next_trial = space, journal, phase, next_trial
+        # Those that ran out of memory wait until the others have ended.
+        self.unfinished = [t.ask for t in journal.unfinished(phase) if t.retry is None]
         self.handed_out: dict[str, Ask] = {}
+        self.deaths: Counter[TrialId] = Counter()
+        self.alone: TrialId | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The config of Ray's next trial, or FINISHED."""
-        if self.unfinished:
-            ask = self.unfinished.pop(0)
-            config = self.space.trial_config(ask.arm, ask.params, ask.seed)
-        else:
-            new = self.next_trial()
-            if new is None:
-                return Searcher.FINISHED
-            config = self.space.trial_config(new.arm, new.params, new.seed)
-            self.journal.append(new)
-            ask = new
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The config of Ray's next trial, None for not now, or FINISHED."""
+        ask = self._next()
+        if not isinstance(ask, Ask):
+            return ask
+        config = self.space.trial_config(ask.arm, ask.params, ask.seed)
+        if ask.key not in self.journal.trials:
+            self.journal.append(ask)
         self.handed_out[trial_id] = ask
         return {
             "arm": ask.arm,
@@ -185,16 +195,37 @@ class TrialSource(Searcher):
             "config": config.model_dump_json(),
         }
 
+    def _next(self) -> Ask | str | None:
+        """Trials that run out of memory are run once more, each while no other one runs."""
+        waiting = {ask.key for ask in self.unfinished}
+        running = [t for t in self.journal.unfinished(self.phase) if t.ask.key not in waiting]
+        if self.alone is not None and self.journal.trials[self.alone].end is None:
+            return self.unfinished.pop(0) if self.alone in waiting else None
+        retries = [trial.ask for trial in running if trial.retry and trial.ask.key != self.alone]
+        if retries:
+            if any(trial.retry is None for trial in running):
+                return None
+            self.alone = retries[0].key
+            return retries[0]
+        if self.unfinished:
+            return self.unfinished.pop(0)
+        return self.next_trial() or (None if running else Searcher.FINISHED)
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Log a trial that Ray has given up; it says so here only, not at each of its restarts.
+        """Start a trial whose worker died again, from its checkpoint, but not for ever.
 
-        How trials end otherwise is logged by the scheduler, and the suggesters read the log.
+        Ray would do so too, but for workers that die while they take on their next trial. How
+        trials end otherwise is logged by the scheduler, and the suggesters read the log.
         """
         if error:
-            key = self.handed_out[trial_id].key
-            self.journal.end(key, "failed", detail="its worker process kept dying")
+            ask = self.handed_out[trial_id]
+            self.deaths[ask.key] += 1
+            if self.deaths[ask.key] > MAX_RESTARTS:
+                self.journal.end(ask.key, "failed", detail="its worker process kept dying")
+            else:
+                self.unfinished.insert(0, ask)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the log is the state."""

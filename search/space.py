@@ -6,12 +6,14 @@ second. Nothing here imports ray, optuna or torch.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from search.distribution import Distribution
 from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
@@ -35,13 +37,29 @@ PROTOCOL = (
 )
 
 
+def seconds(text: Any) -> Any:
+    """`1h30m` -> 5400.0; numbers are seconds already, and what is neither stays as it is."""
+    if isinstance(text, str) and (found := re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(\d+s)?", text)):
+        hours, minutes, rest = (int((part or "0").rstrip("s")) for part in found.groups())
+        return 3600 * hours + 60 * minutes + rest
+    return text
+
+
+Duration = Annotated[float, Field(gt=0), BeforeValidator(seconds)]
+
+
 class Budget(Section):
-    """What each arm may spend; at least one of the two must be given."""
+    """What each arm may spend, and the study as a whole; whichever is reached first counts. At
+    least one of them must be given.
+    """
 
     total_epochs: int | None = Field(None, ge=1)
     """A new trial starts only while its arm has trained fewer epochs in all."""
     trials: int | None = Field(None, ge=1)
     """At most so many trials an arm."""
+    time: Duration | None = None
+    """Of the whole study, confirmation included: seconds, or a text such as 90m, 12h or 1h30m. The
+    time in which it was down does not count."""
 
 
 class Asha(Section):
@@ -54,9 +72,14 @@ class Asha(Section):
 
 
 class Scheduler(Section):
-    """What stops trials early."""
+    """What stops trials early; written as `none`, nothing does."""
 
-    asha: Asha = Asha()
+    asha: Asha | None = Asha()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"asha": None} if value == "none" else value
 
 
 class Confirm(Section):
@@ -77,6 +100,15 @@ class Resources(Section):
     """Trials at once; null: as many as the machine has room for."""
 
 
+def _is_drawn(value: Any) -> str:
+    return "drawn" if isinstance(value, dict | Distribution) else "fixed"
+
+
+ArmValue = Annotated[
+    Annotated[Distribution, Tag("drawn")] | Annotated[Any, Tag("fixed")], Discriminator(_is_drawn)
+]
+
+
 class Space(Section):
     """A whole search: the base config, what is drawn, the arms, and the rules."""
 
@@ -88,9 +120,18 @@ class Space(Section):
     """A training config: what all trials share."""
     params: dict[str, Distribution]
     """Dotted config key -> distribution."""
-    arms: dict[str, dict[str, Any]] = {"supcon": {"loss.name": "supcon"}, "ce": {"loss.name": "ce"}}
-    """Arm -> settings that make it; the arms share everything else."""
+    arms: dict[str, dict[str, ArmValue]] = {
+        "supcon": {"loss.name": "supcon"},
+        "ce": {"loss.name": "ce"},
+    }
+    """Arm -> settings that make it, and distributions of parameters that are drawn for it alone;
+    the arms share everything else."""
+    points: dict[str, list[dict[str, Any]]] = {}
+    """Arm -> the params of its first trials (dotted config key -> value, and if wanted `seed`); a
+    parameter that is left out has its value in the base config."""
     budget: Budget
+    sampler: Literal["tpe", "random", "points"] = "tpe"
+    """What suggests trials after the points; `points`: nothing does."""
     scheduler: Scheduler = Scheduler()
     confirm: Confirm = Confirm()
     resources: Resources = Resources()
@@ -103,15 +144,25 @@ class Space(Section):
     @property
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials are compared; the last is the full length."""
-        epochs, rung, rungs = self.config.run.epochs, self.scheduler.asha.grace, []
-        while rung < epochs:
+        epochs, asha, rungs = self.config.run.epochs, self.scheduler.asha, list[int]()
+        while asha is not None and (rung := asha.grace * asha.reduction ** len(rungs)) < epochs:
             rungs.append(rung)
-            rung *= self.scheduler.asha.reduction
         return (*rungs, epochs)
+
+    def fixed(self, arm: str) -> dict[str, Any]:
+        """The settings that make an arm."""
+        own = self.arms[arm].items()
+        return {key: value for key, value in own if not isinstance(value, Distribution)}
+
+    def drawn(self, arm: str) -> dict[str, Distribution]:
+        """What the file draws for an arm, whether or not it has an effect there."""
+        own = {k: value for k, value in self.arms[arm].items() if isinstance(value, Distribution)}
+        shared = {k: d for k, d in self.params.items() if k not in self.arms[arm]}
+        return shared | own
 
     def arm_config(self, arm: str) -> Config:
         """The config that an arm's trials start from."""
-        changes = {**self.arms[arm], "run.eval_at": list(self.rungs)}
+        changes = {**self.fixed(arm), "run.eval_at": list(self.rungs)}
         if self.config.run.threads == 0:
             changes["run.threads"] = max(1, int(self.resources.cpu))
         if self.resources.gpu == 0 and self.config.run.device == "auto":
@@ -120,17 +171,55 @@ class Space(Section):
 
     def arm_params(self, arm: str) -> dict[str, Distribution]:
         """The parameters drawn for an arm: those that have an effect in some trial of it."""
-        config = self.arm_config(arm)
+        config, drawn = self.arm_config(arm), self.drawn(arm)
+        flat = flatten(config)
         switched = [
             override(config, {switch: value}, "params")
-            for switch in UNUSED_KEYS.keys() & self.params.keys() - self.arms[arm].keys()
-            for value in self.params[switch].values
+            for switch in UNUSED_KEYS.keys() & drawn.keys()
+            for value in drawn[switch].values
         ]
-        return {
-            key: d
-            for key, d in self.params.items()
-            if key not in self.arms[arm] and any(is_used(key, c) for c in [config, *switched])
-        }
+        params: dict[str, Distribution] = {}
+        for key, distribution in drawn.items():
+            is_possible = all(
+                parent in params or (parent not in drawn and flat[parent] == value)
+                for parent, value in distribution.when.items()
+            )
+            if is_possible and any(is_used(key, c) for c in [config, *switched]):
+                params[key] = distribution
+        return params
+
+    def point(self, arm: str, number: int) -> tuple[dict[str, Any], int | None] | None:
+        """The params of an arm's trial `number`, and its seed if it has one of its own; None: that
+        trial is drawn.
+
+        Raises:
+            UserError: the point names what is not drawn, or a value outside of its range.
+        """
+        points = self.points.get(arm, [])
+        if number >= len(points):
+            return None
+        given, where = dict(points[number]), f"points.{arm}[{number}]"
+        seed = given.pop("seed", None)
+        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
+            raise UserError(f"{where}: seed must be a whole number from 0 to 2**32 - 1, got {seed}")
+        params, drawn = self.arm_params(arm), dict[str, Any]()
+        flat = flatten(self.arm_config(arm))
+        for key, distribution in params.items():
+            conditions = [(k, v) for k, v in distribution.when.items() if k in params]
+            if not all(k in drawn and drawn[k] == v for k, v in conditions):
+                continue
+            drawn[key] = given.pop(key, flat[key])
+            if not distribution.can_be(drawn[key]):
+                raise UserError(
+                    f"{where}: {key} must lie in {distribution}, got {drawn[key]!r}; give it a "
+                    f"value there, widen params.{key}, or leave the points out (--set points={{}})"
+                )
+        if given:
+            raise UserError(
+                f"{where}: '{next(iter(given))}' is not drawn for {arm} there"
+                f"{nearest(next(iter(given)), params)}"
+            )
+        return drawn, seed
 
     def with_base(self, changes: Mapping[str, Any]) -> Space:
         """The same space with some dotted keys of its base config changed."""
@@ -152,6 +241,10 @@ class Space(Section):
         """A tree that `parse_space` reads back."""
         tree = self.model_dump(mode="json")
         tree["params"] = {key: d.as_pair() for key, d in self.params.items()}
+        for arm in self.arms:
+            own = self.drawn(arm).keys() & self.arms[arm].keys()
+            pairs = {key: self.arms[arm][key].as_pair() for key in self.arms[arm] if key in own}
+            tree["arms"][arm] = self.fixed(arm) | pairs
         return tree
 
 
@@ -200,8 +293,14 @@ def _check(space: Space) -> None:
         for key in changes:
             check_key(key, keys, f"arms.{arm}")
             _check_not_protocol(key, f"arms.{arm}")
+        _check_conditions(space.drawn(arm), keys)
         for corner in _corners(space.arm_params(arm)):
             override(space.arm_config(arm), corner, "params")
+    for arm in space.points:
+        if arm not in space.arms:
+            raise UserError(f"points: unknown arm '{arm}'{nearest(arm, space.arms)}")
+        for number in range(len(space.points[arm])):
+            space.point(arm, number)
     _check_budget(space)
 
 
@@ -210,32 +309,79 @@ def _check_not_protocol(key: str, where: str) -> None:
         raise UserError(f"{where}.{key}: all trials must share it; set it under base")
 
 
+def _check_conditions(drawn: Mapping[str, Distribution], keys: Mapping[str, Any]) -> None:
+    """Whether every `when` names a setting, and a value that it can have."""
+    before: dict[str, Distribution] = {}
+    for key, distribution in drawn.items():
+        for parent, value in distribution.when.items():
+            check_key(parent, keys, f"params.{key}: when")
+            if parent in drawn and parent not in before:
+                raise UserError(f"params.{key}: when.{parent} must be listed before {key}")
+            if parent in drawn and drawn[parent].is_continuous:
+                raise UserError(
+                    f"params.{key}: when.{parent} must be a parameter of single values (a choice, "
+                    f"an int, a pow2), not {drawn[parent]}"
+                )
+            if parent in drawn and not drawn[parent].can_be(value):
+                raise UserError(
+                    f"params.{key}: when.{parent} must be one of its values ({drawn[parent]}), "
+                    f"got {value!r}"
+                )
+        before[key] = distribution
+
+
 def _corners(params: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
     """Each parameter in turn at its ends (a choice: at each value), the others as in the base; and
-    likewise with all numbers at their upper ends together.
+    likewise with all numbers that are always drawn at their upper ends together.
     """
-    highest = {key: max(d.values) for key, d in params.items() if d.kind != "choice"}
+    highest = {key: max(d.values) for key, d in params.items() if d.kind != "choice" and not d.when}
     yield highest
     for key, distribution in params.items():
+        given = _conditions(key, params)
         for value in distribution.values:
-            yield {key: value}
-            yield {**highest, key: value}
+            yield {**given, key: value}
+            yield {**highest, **given, key: value}
         if distribution.kind in ("uniform", "loguniform"):  # whole numbers are drawn with int
             low, high = distribution.values
-            yield {key: low + (high - low) * 0.381966}  # no simple fraction: never whole
+            yield {**given, key: low + (high - low) * 0.381966}  # no simple fraction: never whole
+
+
+def _conditions(key: str, params: Mapping[str, Distribution]) -> dict[str, Any]:
+    """What must hold for a parameter to be drawn, with what must hold for that."""
+    given: dict[str, Any] = {}
+    for parent, value in params[key].when.items():
+        if parent in params:
+            given |= {**_conditions(parent, params), parent: value}
+    return given
 
 
 def _check_budget(space: Space) -> None:
-    budget, epochs, grace = space.budget, space.config.run.epochs, space.scheduler.asha.grace
-    if budget.total_epochs is None and budget.trials is None:
-        raise UserError("budget must give total_epochs, trials, or both")
+    budget, epochs = space.budget, space.config.run.epochs
+    if space.sampler == "points" and not any(space.points.values()):
+        raise UserError("sampler: points needs points (--points FILE), got none")
+    limits = (budget.total_epochs, budget.trials, budget.time)
+    if limits == (None, None, None) and space.sampler != "points":
+        raise UserError("budget must give total_epochs, trials or time")
     if budget.total_epochs is not None and budget.total_epochs < epochs:
         raise UserError(
             f"budget.total_epochs must be at least run.epochs ({epochs}), the length of one trial; "
             f"got {budget.total_epochs}"
         )
-    if grace > epochs:
-        raise UserError(f"scheduler.asha.grace must be at most run.epochs ({epochs}), got {grace}")
+    if (asha := space.scheduler.asha) is None:
+        return
+    if asha.grace > epochs:
+        raise UserError(
+            f"scheduler.asha.grace must be at most run.epochs ({epochs}), got {asha.grace}"
+        )
+    for arm in space.arms:
+        drawn = space.arm_params(arm).get("optim.warmup")
+        warmup = max(drawn.values) if drawn else space.arm_config(arm).optim.warmup
+        if asha.grace < warmup * epochs:
+            raise UserError(
+                f"scheduler.asha.grace must not be shorter than the warm-up (optim.warmup "
+                f"{warmup:g} of {epochs} epochs): trials that still warm up say little; "
+                f"got {asha.grace}, set it to {math.ceil(warmup * epochs)} or more"
+            )
 
 
 def load_space(path: Path, changes: Mapping[str, Any]) -> Space:
@@ -258,9 +404,9 @@ def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
     parts = key.removeprefix("base.").split(".")
     key = ".".join(parts)
     if parts[0] in Config.model_fields:
-        params = tree.get("params")
-        if isinstance(params, dict):
-            params.pop(key, None)
+        for drawn in (tree.get("params"), *_points(tree)):
+            if isinstance(drawn, dict):
+                drawn.pop(key, None)
         parts = ["base", *parts]
     elif parts[0] not in Space.model_fields:
         known = [*Config.model_fields, *Space.model_fields]
@@ -276,6 +422,12 @@ def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(node, dict):
             raise UserError(f"--set {key}: '{part}' holds {node!r}, not a section")
     node[parts[-1]] = value
+
+
+def _points(tree: Mapping[str, Any]) -> Iterator[Any]:
+    points = tree.get("points")
+    for some in points.values() if isinstance(points, dict) else ():
+        yield from some if isinstance(some, list) else ()
 
 
 def is_plain_name(name: str) -> bool:

@@ -5,6 +5,7 @@ Every start is a fresh Tuner; Ray's own snapshots go to a temporary folder and a
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -30,14 +31,14 @@ import ray
 from ray import tune
 
 from search.events import Ask, End, Journal
+from search.preflight import room_on
 from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
-from search.space import Phase, Resources, Space
+from search.space import Phase, Space
 from search.trainable import SupConTrial
 from supcon.parsing import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_RESTARTS = 2  # of a trial whose worker process died
 
 
 class Interrupt:
@@ -64,11 +65,11 @@ class Interrupt:
                 signal.signal(number, handler)
 
 
-class StopOnInterrupt(tune.Stopper):
-    """Ends all trials of a Tuner once an interrupt was requested."""
+class StopAll(tune.Stopper):
+    """Ends all trials of a Tuner once an interrupt was requested, or the time is up."""
 
-    def __init__(self, interrupt: Interrupt) -> None:
-        self.interrupt = interrupt
+    def __init__(self, interrupt: Interrupt, is_time_up: Callable[[], bool]) -> None:
+        self.interrupt, self.is_time_up = interrupt, is_time_up
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Never stops a single trial."""
@@ -76,7 +77,7 @@ class StopOnInterrupt(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to end all."""
-        return self.interrupt.requested
+        return self.interrupt.requested or self.is_time_up()
 
 
 @contextmanager
@@ -113,8 +114,10 @@ def run_trials(
     phase: Phase,
     next_trial: Callable[[], Ask | None],
     interrupt: Interrupt,
+    is_time_up: Callable[[], bool],
 ) -> None:
-    """Run a phase's unfinished trials and then new ones, until there are none or Ctrl-C.
+    """Run a phase's unfinished trials and then new ones, until there are none, Ctrl-C, or the time
+    is up.
 
     Args:
         space: the search space.
@@ -123,9 +126,9 @@ def run_trials(
         phase: what the trials are for.
         next_trial: the next trial of the phase, or None.
         interrupt: Ctrl-C.
+        is_time_up: whether the phase must end.
     """
     study = journal.path.parent.resolve()
-    unfinished = [trial.ask for trial in journal.unfinished(phase)]
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
     trainable = tune.with_resources(
         tune.with_parameters(SupConTrial, data=data, study=study),
@@ -134,7 +137,7 @@ def run_trials(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=TrialSource(space, journal, unfinished, next_trial),
+            search_alg=TrialSource(space, journal, phase, next_trial),
             scheduler=LoggedAsha(space, journal),
             num_samples=-1,
             reuse_actors=True,
@@ -146,17 +149,24 @@ def run_trials(
             name=phase,
             storage_path=scratch,
             verbose=0,
-            stop=StopOnInterrupt(interrupt),
-            failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
+            stop=StopAll(interrupt, lambda: is_time_up() or journal.broken is not None),
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=0, checkpoint_at_end=False
             ),
         ),
     )
+    ray_logger = logging.getLogger("ray.tune.execution.tune_controller")
+    ray_logger.addFilter(is_worth_saying := lambda _: journal.broken is None)
     try:
         tuner.fit()
+    except Exception:  # Ray wraps and prints what a log that cannot be written raised
+        if journal.broken is None:
+            raise
     finally:
+        ray_logger.removeFilter(is_worth_saying)
         shutil.rmtree(scratch, ignore_errors=True)
+    if journal.broken is not None:
+        raise journal.broken
 
 
 def remove_checkpoint(journal: Journal, event: Any) -> None:
@@ -179,13 +189,3 @@ def concurrency(space: Space) -> int:
             f"nodes have {cpus:g} CPUs and {gpus:g} GPUs; set --cpus-per-trial or --gpus-per-trial"
         )
     return min(room, want.concurrency or room)
-
-
-def room_on(cpus: float, gpus: float, want: Resources) -> int:
-    """Trials that fit on one node. Ray packs fractions into whole GPUs: 0.4 fits twice into one."""
-    tiny = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
-    room = int(cpus / want.cpu + tiny)
-    if want.gpu == 0:
-        return room
-    on_gpus = int(gpus) * int(1 / want.gpu + tiny) if want.gpu <= 1 else int(gpus / want.gpu + tiny)
-    return min(room, on_gpus)

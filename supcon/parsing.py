@@ -39,6 +39,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 M = TypeVar("M", bound=BaseModel)
+TAGS = ("drawn", "fixed")  # of unions: pydantic counts them as part of a value's place
 
 
 def parse(model: type[M], tree: Any, source: str) -> M:
@@ -51,7 +52,7 @@ def parse(model: type[M], tree: Any, source: str) -> M:
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
-    path = [str(part) for part in problem["loc"]]
+    path = [str(part) for part in problem["loc"] if part not in TAGS]
     key = ".".join(path)
     match problem["type"]:
         case "extra_forbidden":

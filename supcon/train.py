@@ -126,16 +126,20 @@ class Run:
         for images, labels in tqdm(self.loader(self.epoch), name, leave=False, disable=None):
             self.first_step = self.first_step or time.time()
             lr = set_lr(self.optimizer, self.peak_lr, self._lr_factor())
-            with self.autocast():
-                outputs = self.forward(images.to(self.device, non_blocking=True))
-            loss = self.loss(outputs, labels.to(self.device, non_blocking=True))
-            if self._take_step(loss):
-                self.steps += 1
-                self.averages.after_step(self.network)
-            losses.append(loss.detach())
+            losses.append(self.step(images, labels))
         self.averages.after_epoch(self.network, self.epoch / self.config.run.epochs)
         self.metrics = {"train/loss": self._mean_finite(torch.stack(losses)), "train/lr": lr}
         self.seconds += time.perf_counter() - started
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One step of optimiser and EMA on a batch of views; its loss."""
+        with self.autocast():
+            outputs = self.forward(images.to(self.device, non_blocking=True))
+        loss = self.loss(outputs, labels.to(self.device, non_blocking=True))
+        if self._take_step(loss):
+            self.steps += 1
+            self.averages.after_step(self.network)
+        return loss.detach()
 
     def _lr_factor(self) -> float:
         """The schedule at the middle of the coming step."""

@@ -104,11 +104,14 @@ def test_a_failed_write_leaves_no_half_line(
     whole = journal.path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(UserError, match=r"cannot be written .no space left .* --resume$"):
             journal.append(ask(2))
     assert journal.path.read_bytes() == whole
-    journal.append(ask(2))
-    assert Journal.open(journal.path).events == journal.events
+    with pytest.raises(UserError, match="cannot be written"):
+        journal.append(ask(2))  # the next event may speak of the missing one
+    again = Journal.open(journal.path, to_write=False)
+    again.append(ask(2))
+    assert Journal.open(journal.path).events == again.events == [*journal.events, again.events[-1]]
 
 
 def test_a_report_without_its_trial_is_damage(journal: Journal) -> None:

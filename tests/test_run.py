@@ -12,8 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from search.run import main, parse_arguments, plan
-from search.space import is_plain_name
+from search.run import extended, main, parse_arguments, plan
+from search.space import is_plain_name, load_space
+from supcon.parsing import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = str(ROOT / "spaces" / "digits.yaml")
@@ -154,3 +155,50 @@ def test_a_study_name_stays_inside_the_results_folder(name: str, expected: bool)
 def test_planning_imports_neither_ray_nor_torch() -> None:
     code = "import search.run, sys; sys.exit(bool({'ray', 'torch', 'optuna'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+# More of a study
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "--extend: give the larger budget with --trials, --time or --set budget"),
+        ({"budget.trials": 3}, "budget.trials must not be smaller than before, 4; got 3"),
+        ({"budget.time": "1h"}, "budget.time must not be smaller than before, without limit"),
+        ({"budget.trails": 9}, "did you mean 'budget.trials'?"),
+    ],
+)
+def test_a_study_is_not_extended_by_a_smaller_budget(changes: dict[str, Any], message: str) -> None:
+    space = load_space(Path(DIGITS), {"budget.trials": 4})
+    with pytest.raises(UserError) as error:
+        extended(space, changes)
+    assert message in str(error.value)
+
+
+def test_an_extended_study_differs_in_its_budget_alone() -> None:
+    space = load_space(Path(DIGITS), {"budget.trials": 4})
+    more = extended(space, {"budget.trials": 9, "budget.total_epochs": None})
+    assert (more.budget.trials, more.budget.total_epochs) == (9, None)
+    assert more.dump() | {"budget": None} == space.dump() | {"budget": None}
+
+
+def test_points_from_a_file_replace_the_sampler_and_the_budget(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("ce: [{optim.lr_per_256: 0.1, seed: 4}]\n")
+    flags = ["--space", DIGITS, "--points", str(tmp_path / "x.yaml"), "--results", str(tmp_path)]
+    _, space = plan(parse_arguments(flags))
+    assert space.sampler == "points"
+    assert space.budget.total_epochs is None
+    assert space.point("ce", 0) is not None
+    assert space.point("supcon", 0) is None
+
+
+def test_a_forecast_starts_nothing_and_says_what_it_will_cost(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = folder_space(tmp_path)
+    assert main([*arguments, "--dry-run", "--concurrency", "1"]) == 0
+    said = capsys.readouterr().out
+    for words in ("rung, epochs", "each arm  2 trials, 3 epochs, 216 views", "time ", "disk "):
+        assert words in said
+    assert not (tmp_path / "results").exists()

@@ -46,6 +46,13 @@ def study(path: Path) -> LoggedAsha:
     return LoggedAsha(parse_space(tree, "x"), journal)
 
 
+def test_without_a_scheduler_no_trial_is_stopped(tmp_path: Path) -> None:
+    asha = study(tmp_path)
+    asha.space = parse_space(asha.space.dump() | {"scheduler": "none"}, "x")
+    for number, score in ((0, 0.9), (1, 0.1), (2, 0.0)):
+        assert asha.on_trial_result(None, trial(number), result(3, score)) == "CONTINUE"
+
+
 def trial(number: int, arm: str = "ce") -> Any:
     return SimpleNamespace(config={"arm": arm, "phase": "search", "number": number})
 
@@ -101,7 +108,9 @@ def test_a_trial_killed_between_its_decision_and_its_end_is_ended(tmp_path: Path
 @pytest.mark.parametrize("outcome", ["completed", "diverged", "infeasible", "failed"])
 def test_every_way_to_be_done_is_one_outcome(tmp_path: Path, outcome: str) -> None:
     asha = study(tmp_path)
-    asha.on_trial_complete(None, trial(0), result(9, 0.9, outcome=outcome, detail="why"))
+    for _ in range(2 if outcome == "infeasible" else 1):  # that one gets a second chance
+        assert asha.journal.trials["ce", "search", 0].outcome is None
+        asha.on_trial_complete(None, trial(0), result(9, 0.9, outcome=outcome, detail="why"))
     ended = asha.journal.trials["ce", "search", 0]
     assert ended.outcome == outcome
     assert ended.epochs == 9

@@ -6,18 +6,22 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from search.events import Ask, End, Journal, Report, Unsealed
 from search.run import main as search
+from tests.benchmarks.reliability import chaos
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
     "--trials", "4", "--epochs", "3", "--concurrency", "1", "--set", "data.train_size=300",
     "--set", "scheduler.asha.grace=1", "--set", "average.bn_images=256",
-    "--set", "params.data.batch_size={pow2: [32, 64]}",
+    "--set", "params.data.batch_size={pow2: [32, 64]}", "--set", "points={}",
 ]  # fmt: skip
 
 
@@ -120,48 +124,15 @@ def test_test_images_are_opened_after_all_training(whole: tuple[Path, str]) -> N
     assert kinds.index("tested") > max(i for i, kind in enumerate(kinds) if kind != "tested")
 
 
-def test_a_killed_search_resumes_to_the_same_story(
-    whole: tuple[Path, str], home: Path, tmp_path: Path
+@pytest.mark.parametrize(("at_once", "kills"), [(1, 3), (4, 2)])
+def test_a_search_that_is_killed_and_resumed_loses_and_repeats_nothing(
+    at_once: int, kills: int
 ) -> None:
-    process = start(home, tmp_path, *SMALL)
-    log = tmp_path / "digits" / "events.jsonl"
-    wait_for(process, log, lambda text: text.count('"event":"report"') >= 4)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    n_before = len(story(tmp_path / "digits"))
-    code, output = finish(start(home, tmp_path, "--resume", "--concurrency", "1"))
-    assert code == 0, output
-    after = story(tmp_path / "digits")
-    assert len(after) > n_before
-    assert after == story(whole[0])
-
-
-def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint(
-    whole: tuple[Path, str], home: Path, tmp_path: Path
-) -> None:
-    process = start(home, tmp_path, *SMALL)
-    log = tmp_path / "digits" / "events.jsonl"
-    wait_for(process, log, lambda text: '"event":"report"' in text)
-    os.kill(worker_of(process.pid), signal.SIGKILL)
-    code, output = finish(process)
-    assert code == 0, output
-    assert story(tmp_path / "digits") == story(whole[0])
-
-
-def worker_of(driver: int) -> int:
-    """The process that trains for a driver: a descendant that Ray named after the trainable."""
-    lines = subprocess.run(
-        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
-    ).stdout.splitlines()[1:]
-    rows = [line.split(maxsplit=2) for line in lines]
-    parent = {int(pid): int(ppid) for pid, ppid, *_ in rows}
-    for pid, _, *args in rows:
-        ancestor = int(pid)
-        while ancestor in parent and ancestor != driver:
-            ancestor = parent[ancestor]
-        if ancestor == driver and args and "Trainable" in args[0]:
-            return int(pid)
-    raise AssertionError("no worker is training")
+    found = chaos(at_once, kills, seed=1)
+    assert found["driver"] + found["worker"] + found["group"] >= kills - 1  # a worker may be away
+    assert (found["lost"], found["repeated"]) == (0, 0)
+    assert found["trials"] == 2 * (8 + 3)
+    assert found["same_log"] == (True if at_once == 1 else "-")
 
 
 def test_ctrl_c_stops_cleanly_with_a_report_and_can_be_resumed(home: Path, tmp_path: Path) -> None:
@@ -212,3 +183,119 @@ def test_a_finished_study_resumes_to_its_report(
     assert search(["--space", space, "--results", str(tmp_path), "--resume"]) == 0
     assert story(copy) == before
     assert "wrote" in capsys.readouterr().out
+
+
+# More of a study
+
+
+def by_seed(study: Path) -> dict[int, dict[int, dict[str, float]]]:
+    """The metrics of search trials by seed and epoch."""
+    found: dict[int, dict[int, dict[str, float]]] = {}
+    for trial in Journal.open(study / "events.jsonl").trials.values():
+        if trial.ask.phase == "search":
+            found[trial.ask.seed] = {report.epoch: report.metrics for report in trial.reports}
+    return found
+
+
+def test_points_of_another_study_give_the_same_scores_whatever_runs_beside_them(
+    whole: tuple[Path, str], home: Path, tmp_path: Path
+) -> None:
+    study, _ = whole
+    flags = ["--epochs", "3", "--points", str(study / "trials.csv"), "--concurrency", "2"]
+    flags += ["--cpus-per-trial", "0.5", "--set", "scheduler=none", "--set", "data.train_size=300"]
+    flags += ["--set", "average.bn_images=256", "--set", "params.data.batch_size={pow2: [32, 64]}"]
+    code, output = finish(start(home, tmp_path, *flags))
+    assert code == 0, output
+    first, again = by_seed(study), by_seed(tmp_path / "digits")
+    assert first.keys() == again.keys()
+    for seed, reports in first.items():
+        for epoch in reports.keys() & again[seed].keys():
+            assert again[seed][epoch] == reports[epoch]
+    assert all(3 in reports for reports in again.values())  # none was stopped
+
+
+def test_a_moved_study_goes_on_with_a_larger_budget(
+    whole: tuple[Path, str], home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole[0], tmp_path / "moved" / "digits")
+    flags = ["--extend", "--trials", "6", "--concurrency", "2"]
+    code, output = finish(start(home, tmp_path / "moved", *flags))
+    assert code == 0, output
+    before, after = story(whole[0]), story(tmp_path / "moved" / "digits")
+    assert after[: len(before)] == before
+    summary = json.loads((tmp_path / "moved" / "digits" / "summary.json").read_text())
+    for facts in summary["arms"].values():
+        assert facts["trials"] == 6
+        assert len(facts["confirm"]["seeds"]) == 3
+    assert summary["test_evaluations"] >= 6
+
+
+def test_a_search_whose_time_is_up_ends_with_a_report(home: Path, tmp_path: Path) -> None:
+    flags = [*SMALL, "--trials", "500", "--time", "45s", "--set", "budget.total_epochs=null"]
+    code, output = finish(start(home, tmp_path, *flags))
+    assert code == 0, output
+    journal = Journal.open(tmp_path / "digits" / "events.jsonl")
+    assert journal.unfinished("search") == []
+    assert max(len(journal.of(arm)) for arm in ("supcon", "ce")) < 500
+    assert all(journal.of(arm, "confirm") for arm in ("supcon", "ce"))  # time was kept for it
+    assert (tmp_path / "digits" / "report.md").exists()
+    done = story(tmp_path / "digits")
+    code, output = finish(start(home, tmp_path, "--resume"))  # no time is left: only the report
+    assert code == 0, output
+    assert [event for event in story(tmp_path / "digits") if event[0] != "tested"] == [
+        event for event in done if event[0] != "tested"
+    ]
+
+
+def test_a_study_that_can_no_longer_be_written_ends_in_one_line_and_goes_on_later(
+    home: Path, tmp_path: Path
+) -> None:
+    process = start(home, tmp_path, *SMALL)
+    log = tmp_path / "digits" / "events.jsonl"
+    wait_for(process, log, lambda text: '"event":"report"' in text)
+    (tmp_path / "digits").rename(tmp_path / "elsewhere")
+    code, output = finish(process)
+    assert code == 2, output
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert f"{log}: cannot be written" in line.replace(str(log.resolve()), str(log))
+    assert "Traceback" not in output
+    shutil.rmtree(tmp_path / "digits", ignore_errors=True)  # what trials wrote in the meantime
+    (tmp_path / "elsewhere").rename(tmp_path / "digits")
+    code, output = finish(start(home, tmp_path, "--resume"))
+    assert code == 0, output
+    ends = [event[1] for event in story(tmp_path / "digits") if event[0] == "end"]
+    assert len(ends) == len(set(ends)) == 2 * (4 + 3)
+
+
+def test_optuna_dashboard_shows_the_study(whole: tuple[Path, str]) -> None:
+    study, _ = whole
+    trials = Journal.open(study / "events.jsonl").of("ce")
+    url = f"sqlite:///{study / 'study.db'}"
+    stored = optuna.load_study(study_name="ce", storage=url).trials
+    assert [trial.params for trial in stored] == [trial.ask.params for trial in trials]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), url, "--port", str(port)]
+    dashboard = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        shown = json.loads(fetch(f"http://127.0.0.1:{port}/api/studies"))
+        names = {s["study_name"]: s["study_id"] for s in shown["study_summaries"]}
+        assert set(names) == {"supcon", "ce"}
+        detail = json.loads(fetch(f"http://127.0.0.1:{port}/api/studies/{names['ce']}"))
+        assert len(detail["trials"]) == len(trials)
+        assert b"<html" in fetch(f"http://127.0.0.1:{port}/dashboard/").lower()
+    finally:
+        dashboard.terminate()
+        dashboard.wait()
+
+
+def fetch(url: str) -> bytes:
+    """What a server answers, once it has started."""
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return bytes(answer.read())
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} does not answer")

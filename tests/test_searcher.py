@@ -11,7 +11,9 @@ import pytest
 
 from search.distribution import Distribution
 from search.events import Ask, End, Journal, Opened, Outcome, Report
-from search.searcher import SearchPlan, Suggester, TrialSource, decode, encode, to_optuna
+from search.points import read_points
+from search.report import trials_csv
+from search.searcher import SearchPlan, Suggester, TrialSource, decode, encode, suggest
 from search.space import Space, parse_space
 from supcon.parsing import UserError
 
@@ -152,21 +154,70 @@ def test_each_outcome_is_told_to_optuna_for_what_it_is(
 @pytest.mark.parametrize(
     ("pair", "value"),
     [({"pow2": [16, 256]}, 64), ({"uniform": [0, 1]}, 0.3), ({"choice": ["a", "b"]}, "b"),
-     ({"logint": [1, 9]}, 4)],
+     ({"logint": [1, 9]}, 4), ({"uniform": [0, 1], "step": 0.25}, 0.75),
+     ({"int": [2, 10], "step": 4}, 6)],
 )  # fmt: skip
 def test_a_value_comes_back_from_optuna_as_it_was(pair: dict[str, Any], value: Any) -> None:
     distribution = Distribution.model_validate(pair)
-    coded = encode(distribution, value)
-    assert decode(distribution, coded) == value
-    assert to_optuna(distribution)._contains(to_optuna(distribution).to_internal_repr(coded))
+    assert distribution.can_be(value)
+    trial = optuna.trial.FixedTrial({"x": encode(distribution, value)})
+    assert decode(distribution, suggest(trial, "x", distribution)) == value
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_steps_and_conditions_are_kept(tmp_path: Path, sampler: str) -> None:
+    params = {
+        "optim.name": {"choice": ["sgd", "adamw"]},
+        "optim.momentum": {"uniform": [0.5, 0.9], "step": 0.1, "when": {"optim.name": "sgd"}},
+        "model.head_dim": {"int": [16, 64], "step": 16},
+        "optim.lr_per_256": {"uniform": [0.1, 0.9]},
+    }
+    space, journal = study(tmp_path, params=params, sampler=sampler, budget={"trials": 20})
+    plan = SearchPlan(space, journal)
+    asks = run_plan(plan, journal, 15)
+    asks += run_plan(SearchPlan(space, Journal.open(journal.path)), journal, 15)  # a restart
+    kinds = set()
+    for ask in asks:
+        assert ("optim.momentum" in ask.params) == (ask.params["optim.name"] == "sgd")
+        if "optim.momentum" in ask.params:
+            assert round(ask.params["optim.momentum"] * 10, 6) in (5, 6, 7, 8, 9)
+        if ask.arm == "supcon":
+            assert ask.params["model.head_dim"] in (16, 32, 48, 64)
+        kinds.add((ask.arm, ask.params["optim.name"]))
+    assert len(kinds) == 4
+
+
+def test_random_suggestions_do_not_depend_on_scores(tmp_path: Path) -> None:
+    found = []
+    for name, sign in (("a", 1), ("b", -1)):
+        space, journal = study(tmp_path / name, sampler="random", budget={"trials": 15})
+        plan, params = SearchPlan(space, journal), []
+        while (ask := plan()) is not None:
+            journal.append(ask)
+            finish(journal, ask, 0.5 + sign * quality(ask) / 4)
+            params.append(ask.params)
+        found.append(params)
+    assert found[0] == found[1]
+
+
+def test_no_trial_starts_once_the_time_is_up(tmp_path: Path) -> None:
+    space, journal = study(tmp_path)
+    is_up = iter([False, False, True])
+    plan = SearchPlan(space, journal, lambda: next(is_up))
+    assert len(run_plan(plan, journal, 9)) == 2
 
 
 def test_a_trial_whose_worker_keeps_dying_has_failed(tmp_path: Path) -> None:
     space, journal = study(tmp_path)
-    source = TrialSource(space, journal, [], SearchPlan(space, journal))
-    assert source.suggest("ray-1") != "FINISHED"
-    source.on_trial_complete("ray-1", error=True)
+    source = TrialSource(space, journal, "search", SearchPlan(space, journal))
+    for attempt in range(3):
+        handed_out = source.suggest(f"ray-{attempt}")
+        assert isinstance(handed_out, dict)
+        assert handed_out["name"] == "supcon-0"
+        assert journal.trials["supcon", "search", 0].outcome is None
+        source.on_trial_complete(f"ray-{attempt}", error=True)
     assert [trial.outcome for trial in journal.of("supcon")] == ["failed"]
+    assert journal.of("ce") == []
 
 
 def test_unfinished_trials_are_handed_out_before_new_ones(tmp_path: Path) -> None:
@@ -175,10 +226,13 @@ def test_unfinished_trials_are_handed_out_before_new_ones(tmp_path: Path) -> Non
     first = plan()
     assert first is not None
     journal.append(first)
-    source = TrialSource(space, journal, [first], SearchPlan(space, journal))
+    source = TrialSource(space, journal, "search", SearchPlan(space, journal))
     handed_out = [source.suggest(f"ray-{i}") for i in range(3)]
     names = [trial["name"] if isinstance(trial, dict) else trial for trial in handed_out]
-    assert names == ["supcon-0", "ce-0", "FINISHED"]
+    assert names == ["supcon-0", "ce-0", None]  # one of them may have to be run once more
+    for trial in journal.unfinished("search"):
+        finish(journal, trial.ask, 0.5)
+    assert source.suggest("ray-3") == "FINISHED"
 
 
 def test_an_arm_whose_trials_all_fail_gives_up_and_leaves_the_other_alone(tmp_path: Path) -> None:
@@ -205,7 +259,37 @@ def test_trials_that_end_before_they_report_use_up_the_budget(tmp_path: Path) ->
 def test_a_trial_that_has_no_valid_config_is_not_logged(tmp_path: Path) -> None:
     space, journal = study(tmp_path)
     bad = Ask(arm="ce", phase="search", number=0, params={"data.batch_size": 9.5}, seed=0)
-    source = TrialSource(space, journal, [], lambda: bad)
+    source = TrialSource(space, journal, "search", lambda: bad)
     with pytest.raises(UserError):
         source.suggest("ray-1")
     assert len(journal.events) == 1
+
+
+# Points
+
+
+POINT = {"optim.lr_per_256": 0.1, "loss.temperature": 0.2, "data.batch_size": 32}
+
+
+def test_points_are_an_arms_first_trials(tmp_path: Path) -> None:
+    points = {"supcon": [POINT, POINT | {"model.head": "linear", "seed": 7}]}
+    this, journal = study(tmp_path, points=points)
+    asks = run_plan(SearchPlan(this, journal), journal, 8)
+    supcon = [ask for ask in asks if ask.arm == "supcon"]
+    assert supcon[0].params == POINT | {"model.head": "mlp"}  # the default, since it is left out
+    assert supcon[0].seed == this.trial_seed("supcon", "search", 0)
+    assert supcon[1].params == POINT | {"model.head": "linear"}
+    assert supcon[1].seed == 7
+    assert supcon[2].params["optim.lr_per_256"] != 0.1
+    assert next(ask for ask in asks if ask.arm == "ce").params["optim.lr_per_256"] != 0.1
+
+
+def test_a_study_is_run_again_from_its_trials_csv(tmp_path: Path) -> None:
+    this, journal = study(tmp_path / "first", seed=5)
+    first = run_plan(SearchPlan(this, journal), journal, 12)
+    (tmp_path / "trials.csv").write_text(trials_csv(this, journal))
+    points = read_points(tmp_path / "trials.csv")
+    again, other = study(tmp_path / "again", points=points, sampler="points", budget={})
+    assert sorted(drawn(run_plan(SearchPlan(again, other), other, 99)), key=str) == sorted(
+        drawn(first), key=str
+    )

@@ -23,6 +23,18 @@ MINIMAL: dict[str, Any] = {
 }
 
 
+def when(parent: str, value: Any) -> dict[str, Any]:
+    """A space that draws momentum on a condition."""
+    momentum = {"uniform": [0, 0.9], "when": {parent: value}}
+    params = {
+        "optim.name": {"choice": ["sgd", "adamw"]},
+        "loss.temperature": {"uniform": [0.1, 0.2]},
+        "optim.momentum": momentum,
+        "optim.weight_decay": {"choice": [0.0, 0.1]},
+    }
+    return {"params": params}
+
+
 def space(**changes: Any) -> Space:
     return parse_space(MINIMAL | changes, "x.yaml")
 
@@ -80,11 +92,36 @@ def test_every_shipped_space_is_valid_and_opens_with_its_command(path: Path) -> 
         ({"arms": {"supcon": {"data.val_size": 0.3}}}, "all trials must share it"),
         ({"arms": {"sup con": {"loss.name": "supcon"}}}, "letters, digits and _"),
         ({"arms": {}}, "at least one arm"),
-        ({"budget": {}}, "budget must give total_epochs, trials, or both"),
+        ({"budget": {}}, "budget must give total_epochs, trials or time"),
         ({"budget": {"total_epochs": 8}}, "total_epochs must be at least run.epochs (9)"),
         ({"budget": {"trials": 0}}, "budget.trials must be greater than or equal to 1, got 0"),
         ({"scheduler": {"asha": {"grace": 10}}}, "grace must be at most run.epochs (9), got 10"),
         ({"scheduler": {"asha": {"reduction": 1}}}, "scheduler.asha.reduction must be"),
+        (
+            {"base": {"run": {"epochs": 100}}},
+            "grace must not be shorter than the warm-up (optim.warmup 0.1 of 100 epochs)",
+        ),
+        (
+            {"base": {"run": {"epochs": 20}}, "params": {"optim.warmup": {"uniform": [0, 0.3]}}},
+            "(optim.warmup 0.3 of 20 epochs): trials that still warm up say little; got 1, set it "
+            "to 6 or more",
+        ),
+        ({"scheduler": "hyperband"}, "scheduler must be a section"),
+        ({"sampler": "gp"}, "sampler must be 'tpe', 'random' or 'points', got 'gp'"),
+        ({"sampler": "points"}, "sampler: points needs points (--points FILE), got none"),
+        ({"budget": {"time": "soon"}}, "budget.time must be a valid number"),
+        ({"budget": {"time": "0m"}}, "budget.time must be greater than 0"),
+        (
+            {"arms": {"ce": {"loss.name": "ce", "loss.label_smoothing": {"uni": [0, 1]}}}},
+            "arms.ce.loss.label_smoothing: unknown distribution 'uni'",
+        ),
+        ({"params": {"optim.momentum": {"loguniform": [0.1, 0.9], "step": 0.1}}}, "takes no step"),
+        ({"params": {"optim.momentum": {"uniform": [0, 0.9], "step": 0.4}}}, "number of steps"),
+        ({"params": {"model.head_dim": {"int": [2, 9], "step": 0.5}}}, "step must be a whole num"),
+        (when("optim.nam", "sgd"), "params.optim.momentum: when: unknown key 'optim.nam'"),
+        (when("optim.name", "lars"), "when.optim.name must be one of its values (choice['sgd', "),
+        (when("loss.temperature", 0.1), "must be a parameter of single values"),
+        (when("optim.weight_decay", 0.1), "when.optim.weight_decay must be listed before"),
         ({"resources": {"cpu": 0}}, "resources.cpu must be greater than 0, got 0"),
         ({"name": "../x"}, "name must be letters, digits"),
         ({"name": ""}, "name must be letters, digits"),
@@ -113,7 +150,7 @@ def test_a_dumped_space_parses_to_the_same_space() -> None:
     [
         (3, 3, 27, (3, 9, 27)),
         (1, 3, 9, (1, 3, 9)),
-        (10, 3, 200, (10, 30, 90, 200)),
+        (20, 3, 200, (20, 60, 180, 200)),
         (9, 2, 9, (9,)),
     ],
 )
@@ -144,6 +181,38 @@ def test_a_parameter_is_drawn_where_any_drawn_switch_uses_it() -> None:
     assert set(fixed.arm_params("supcon")) == {"loss.temperature"}
 
 
+def test_without_a_scheduler_there_is_no_rung_but_the_end() -> None:
+    free = space(scheduler="none")
+    assert free.rungs == (9,)
+    assert parse_space(free.dump(), "x") == free
+
+
+def test_an_arm_may_draw_what_the_others_do_not() -> None:
+    smoothing = {"uniform": [0.0, 0.2]}
+    mine = space(
+        arms={"a": {"loss.name": "ce"}, "b": {"loss.name": "ce", "optim.momentum": smoothing}}
+    )
+    assert set(mine.arm_params("a")) == set()
+    assert mine.arm_params("b") == {"optim.momentum": Distribution.model_validate(smoothing)}
+    assert mine.arm_config("b").loss.name == "ce"
+    assert parse_space(yaml.safe_load(yaml.safe_dump(mine.dump())), "x") == mine
+
+
+def test_a_condition_on_a_setting_that_is_not_drawn_is_decided_at_once() -> None:
+    momentum = {"uniform": [0, 0.9], "when": {"optim.name": "sgd"}}
+    params = MINIMAL["params"] | {"optim.momentum": momentum}
+    assert "optim.momentum" in space(params=params).arm_params("ce")
+    base = {"run": {"epochs": 9}, "optim": {"name": "adamw"}}
+    assert "optim.momentum" not in space(params=params, base=base).arm_params("ce")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [(90, 90), ("90s", 90), ("2h", 7200), ("1h30m", 5400), ("10m5s", 605)]
+)
+def test_time_is_given_in_hours_minutes_or_seconds(text: Any, seconds: float) -> None:
+    assert space(budget={"time": text}).budget.time == seconds
+
+
 def test_a_trial_config_is_complete_and_carries_rungs_seed_and_threads() -> None:
     config = space(resources={"cpu": 2}).trial_config("supcon", {"loss.temperature": 0.2}, seed=7)
     assert config.loss.temperature == 0.2
@@ -161,8 +230,8 @@ def test_no_two_trials_share_a_seed() -> None:
 @pytest.mark.parametrize(
     ("change", "check"),
     [
-        ({"run.epochs": 12}, lambda s: s.config.run.epochs == 12),
-        ({"base.run.epochs": 12}, lambda s: s.config.run.epochs == 12),
+        ({"run.epochs": 10}, lambda s: s.config.run.epochs == 10),
+        ({"base.run.epochs": 10}, lambda s: s.config.run.epochs == 10),
         ({"budget.trials": 3}, lambda s: s.budget.trials == 3),
         ({"scheduler.asha.grace": 2}, lambda s: s.rungs[0] == 2),
         (
@@ -203,7 +272,13 @@ def test_a_set_flag_with_an_unknown_section_names_the_nearest(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "pair",
-    [{"uniform": [0.0, 1.0]}, {"int": [1, 5]}, {"pow2": [8, 64]}, {"choice": ["a", None, 3]}],
+    [
+        {"uniform": [0.0, 1.0]},
+        {"int": [1, 5]},
+        {"pow2": [8, 64]},
+        {"choice": ["a", None, 3]},
+        {"uniform": [0.0, 1.0], "step": 0.25, "when": {"optim.name": "sgd"}},
+    ],
 )
-def test_a_distribution_goes_back_to_its_yaml_form(pair: dict[str, list[Any]]) -> None:
+def test_a_distribution_goes_back_to_its_yaml_form(pair: dict[str, Any]) -> None:
     assert Distribution.model_validate(pair).as_pair() == pair

@@ -171,32 +171,46 @@ class RunningSearch:
 
 
 @contextmanager
+def own_home() -> Iterator[Path]:
+    """A folder for a search's results, and for all that it and Ray keep."""
+    home = Path(tempfile.mkdtemp(prefix="ss-", dir="/tmp"))  # short: Ray's sockets lie in it
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def start_search(
+    home: Path, space: dict[str, Any], *flags: str, environment: Mapping[str, str] | None = None
+) -> RunningSearch:
+    """Start `search/run.py` on a space."""
+    (home / "space.yaml").write_text(yaml.safe_dump(space))
+    own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(home))
+    command = [sys.executable, str(ROOT / "search" / "run.py"), "--space", "space.yaml"]
+    with (home / "output.txt").open("ab") as output:
+        started = time.time()
+        process = subprocess.Popen(
+            [*command, "--name", NAME, *flags],
+            env={**os.environ, **own, **(environment or {})},
+            cwd=home,
+            start_new_session=True,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    return RunningSearch(process, home, started)
+
+
+@contextmanager
 def running_search(
     space: dict[str, Any], *flags: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[RunningSearch]:
-    """Start `search/run.py` on a space; at the end nothing is left of it, whatever happened."""
-    home = Path(tempfile.mkdtemp(prefix="ss-", dir="/tmp"))  # short: Ray's sockets lie in it
-    own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(home))
-    try:
-        (home / "space.yaml").write_text(yaml.safe_dump(space))
-        command = [sys.executable, str(ROOT / "search" / "run.py"), "--space", "space.yaml"]
-        with (home / "output.txt").open("wb") as output:
-            started = time.time()
-            process = subprocess.Popen(
-                [*command, "--name", NAME, *flags],
-                env={**os.environ, **own, **(environment or {})},
-                cwd=home,
-                start_new_session=True,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        running = RunningSearch(process, home, started)
+    """A search in a home of its own; at the end nothing is left of it, whatever happened."""
+    with own_home() as home:
+        running = start_search(home, space, *flags, environment=environment)
         try:
             yield running
         finally:
             running.kill()
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 # Where the time went

@@ -1,0 +1,58 @@
+"""The time that a study may take, whatever it was used for; that in which it was down is free."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from search.events import Journal, Opened, Trial
+from search.space import Space
+
+MARGIN = 1.25  # trials do not all take equally long
+
+
+def active_seconds(journal: Journal) -> float:
+    """How long the processes that wrote a log ran, from the opening of each to its last event."""
+    total, opened, last = 0.0, 0.0, 0.0
+    for event in journal.events:
+        if isinstance(event, Opened):
+            total += last - opened
+            opened = event.time
+        last = event.time
+    return total + last - opened
+
+
+def confirm_seconds(space: Space, journal: Journal, slots: int) -> float:
+    """What confirming the winners of now will take, so many at once, by what they took."""
+    winners = [winner for arm in space.arms if (winner := journal.best(arm)) is not None]
+    if not winners:
+        return 0.0
+    rounds = math.ceil(space.confirm.seeds * len(winners) / slots)
+    # Its workers start as cold as those of the first trials did.
+    start = max(_start_seconds(trial) for trial in journal.trials.values())
+    return MARGIN * (start + rounds * max(_seconds(winner) for winner in winners))
+
+
+def _seconds(trial: Trial) -> float:
+    return trial.end.time - trial.ask.time if trial.end else 0.0
+
+
+def _start_seconds(trial: Trial) -> float:
+    first_step = trial.reports[0].first_step if trial.reports else None
+    return first_step - trial.ask.time if first_step is not None else 0.0
+
+
+class Clock:
+    """What is left of a study's time."""
+
+    def __init__(self, space: Space, journal: Journal) -> None:
+        """Starts now; what earlier processes took is in the log."""
+        self.limit = space.budget.time
+        self.before = active_seconds(journal)
+        self.started = time.monotonic()
+
+    def is_over(self, reserve: float = 0.0) -> bool:
+        """Whether no more than `reserve` seconds are left."""
+        if self.limit is None:
+            return False
+        return self.before + time.monotonic() - self.started + reserve >= self.limit
