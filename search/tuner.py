@@ -128,33 +128,10 @@ def run_trials(
         interrupt: Ctrl-C.
         is_time_up: whether the phase must end.
     """
-    study = journal.path.parent.resolve()
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
-    trainable = tune.with_resources(
-        tune.with_parameters(SupConTrial, data=data, study=study),
-        {"cpu": space.resources.cpu, "gpu": space.resources.gpu},
-    )
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=TrialSource(space, journal, phase, next_trial),
-            scheduler=LoggedAsha(space, journal),
-            num_samples=-1,
-            reuse_actors=True,
-            max_concurrent_trials=concurrency(space),
-            trial_name_creator=lambda trial: trial.config["name"],
-            trial_dirname_creator=lambda trial: trial.config["name"],
-        ),
-        run_config=tune.RunConfig(
-            name=phase,
-            storage_path=scratch,
-            verbose=0,
-            stop=StopAll(interrupt, lambda: is_time_up() or journal.broken is not None),
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=0, checkpoint_at_end=False
-            ),
-        ),
-    )
+    source = TrialSource(space, journal, phase, next_trial)
+    stop = StopAll(interrupt, lambda: is_time_up() or journal.broken is not None)
+    tuner = _tuner(space, journal, data, source, stop, scratch)
     ray_logger = logging.getLogger("ray.tune.execution.tune_controller")
     ray_logger.addFilter(is_worth_saying := lambda _: journal.broken is None)
     try:
@@ -167,6 +144,37 @@ def run_trials(
         shutil.rmtree(scratch, ignore_errors=True)
     if journal.broken is not None:
         raise journal.broken
+
+
+def _tuner(
+    space: Space, journal: Journal, data: Any, source: TrialSource, stop: StopAll, scratch: str
+) -> tune.Tuner:
+    study = journal.path.parent.resolve()
+    trainable = tune.with_resources(
+        tune.with_parameters(SupConTrial, data=data, study=study),
+        {"cpu": space.resources.cpu, "gpu": space.resources.gpu},
+    )
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=source,
+            scheduler=LoggedAsha(space, journal),
+            num_samples=-1,
+            reuse_actors=True,
+            max_concurrent_trials=concurrency(space),
+            trial_name_creator=lambda trial: trial.config["name"],
+            trial_dirname_creator=lambda trial: trial.config["name"],
+        ),
+        run_config=tune.RunConfig(
+            name=source.phase,
+            storage_path=scratch,
+            verbose=0,
+            stop=stop,
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0, checkpoint_at_end=False
+            ),
+        ),
+    )
 
 
 def remove_checkpoint(journal: Journal, event: Any) -> None:
