@@ -127,8 +127,10 @@ def describe(space: Space, data: Splits) -> list[str]:
     config: Config = space.config
     budget = space.budget
     limits = [
-        f"{budget.total_epochs} epochs" if budget.total_epochs else "",
-        f"{budget.trials} trials" if budget.trials else "",
+        f"{budget.total_epochs} epochs an arm" if budget.total_epochs else "",
+        f"{budget.trials} trials an arm" if budget.trials else "",
+        "the points alone" if space.sampler == "points" else "",
+        f"{budget.time / 60:g} minutes in all" if budget.time else "",
     ]
     lines = [
         f"data      {config.data.name}: {len(data.train)} train, {len(data.val)} val images of "
@@ -136,8 +138,8 @@ def describe(space: Space, data: Splits) -> list[str]:
         f"test is sealed",
         f"images    {describe_auto(config, data)}",
         f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",
-        f"budget    {', '.join(limit for limit in limits if limit)} for each of "
-        f"{' and '.join(space.arms)}; then {space.confirm.seeds} fresh seeds for each winner",
+        f"budget    {', '.join(limit for limit in limits if limit)}; arms {', '.join(space.arms)}; "
+        f"then {space.confirm.seeds} fresh seeds for each winner",
     ]
     for arm in space.arms:
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]

@@ -23,11 +23,14 @@ Phase = Literal["search", "confirm"]
 
 
 def seconds(text: Any) -> Any:
-    """`1h30m` -> 5400.0; numbers are seconds already, and what is neither stays as it is."""
-    if isinstance(text, str) and (found := re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(\d+s)?", text)):
-        hours, minutes, rest = (int((part or "0").rstrip("s")) for part in found.groups())
-        return 3600 * hours + 60 * minutes + rest
-    return text
+    """`1h30m` -> 5400; what is not text stays as it is."""
+    if not isinstance(text, str):
+        return text
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if not text or found is None:
+        raise ValueError(f"must be seconds, or a text such as 90m, 12h or 1h30m, got '{text}'")
+    hours, minutes, rest = (int(part or "0") for part in found.groups())
+    return 3600 * hours + 60 * minutes + rest
 
 
 Duration = Annotated[float, Field(gt=0), BeforeValidator(seconds)]
@@ -64,6 +67,8 @@ class Scheduler(Section):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "none":
+            raise ValueError(f"must be none, or a section such as {{asha: ...}}, got '{value}'")
         return {"asha": None} if value == "none" else value
 
 

@@ -106,10 +106,10 @@ def test_every_shipped_space_is_valid_and_opens_with_its_command(path: Path) -> 
             "(optim.warmup 0.3 of 20 epochs): trials that still warm up say little; got 1, set it "
             "to 6 or more",
         ),
-        ({"scheduler": "hyperband"}, "scheduler must be a section"),
+        ({"scheduler": "hyperband"}, "scheduler: must be none, or a section such as {asha"),
         ({"sampler": "gp"}, "sampler must be 'tpe', 'random' or 'points', got 'gp'"),
         ({"sampler": "points"}, "sampler: points needs points (--points FILE), got none"),
-        ({"budget": {"time": "soon"}}, "budget.time must be a valid number"),
+        ({"budget": {"time": "soon"}}, "budget.time: must be seconds, or a text such as 90m"),
         ({"budget": {"time": "0m"}}, "budget.time must be greater than 0"),
         (
             {"arms": {"ce": {"loss.name": "ce", "loss.label_smoothing": {"uni": [0, 1]}}}},
