@@ -29,17 +29,22 @@ def confirm_seconds(space: Space, journal: Journal, slots: int) -> float:
         return 0.0
     rounds = math.ceil(space.confirm.seeds * len(winners) / slots)
     # Its workers start as cold as those of the first trials did.
-    start = max(_start_seconds(trial) for trial in journal.trials.values())
+    start = max(_start_seconds(trial, journal) for trial in journal.trials.values())
     return MARGIN * (start + rounds * max(_seconds(winner) for winner in winners))
 
 
 def _seconds(trial: Trial) -> float:
-    return trial.end.time - trial.ask.time if trial.end else 0.0
+    last = trial.reports[-1]
+    return last.seconds + last.evaluation_seconds
 
 
-def _start_seconds(trial: Trial) -> float:
-    first_step = trial.reports[0].first_step if trial.reports else None
-    return first_step - trial.ask.time if first_step is not None else 0.0
+def _start_seconds(trial: Trial, journal: Journal) -> float:
+    """From when a trial could start, in the process that first got a report of it, to its start."""
+    step = trial.reports[0].first_step if trial.reports else None
+    if step is None:
+        return 0.0
+    opened = [e.time for e in journal.events if isinstance(e, Opened) and e.time <= step]
+    return step - max([trial.ask.time, *opened])
 
 
 class Clock:

@@ -59,7 +59,8 @@ def open_test(space: Space, journal: Journal, data: Splits) -> None:
     waiting = [
         trial
         for arm in space.arms
-        for trial in journal.of(arm, "confirm")
+        if (winner := journal.best(arm)) is not None
+        for trial in runs_of(winner, journal)
         if trial.outcome == "completed" and trial.tested is None
     ]
     if not waiting:

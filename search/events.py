@@ -239,6 +239,23 @@ class Journal:
         return first
 
     @property
+    def resumed(self) -> float:
+        """When the process that works on the study opened it, in seconds since 1970."""
+        return [event for event in self.events if isinstance(event, Opened)][-1].time
+
+    @property
+    def is_confirming(self) -> bool:
+        """Whether the search is over: winners were confirmed since its budget was last changed."""
+        budget, found = None, False
+        for event in self.events:
+            if isinstance(event, Opened):
+                found = found and event.space.get("budget") == budget
+                budget = event.space.get("budget")
+            elif isinstance(event, Ask):
+                found = found or event.phase == "confirm"
+        return found
+
+    @property
     def space(self) -> dict[str, Any]:
         """The space that the study goes by; extending it has changed the one it began with."""
         return [event for event in self.events if isinstance(event, Opened)][-1].space

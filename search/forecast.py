@@ -25,8 +25,9 @@ import torch
 from search.space import Space
 from supcon.config import Config
 from supcon.data import Splits
-from supcon.parsing import UserError
-from supcon.train import Run
+from supcon.optim import set_lr
+from supcon.parsing import UserError, one_line
+from supcon.train import Diverged, Run
 
 STEPS = 20
 CLASS_KEYS = ("model.backbone", "data.batch_size")  # what an epoch's time and memory depend on most
@@ -55,6 +56,14 @@ class Probed:
     """Bytes: on a GPU the most that was allocated there, else the most that the process had."""
     checkpoint: int
     """Bytes."""
+
+
+@dataclass(frozen=True)
+class Unable:
+    """A class of configs that cannot run here."""
+
+    params: dict[str, Any]
+    reason: str
 
 
 def expected(space: Space) -> Expected:
@@ -96,15 +105,23 @@ def classes(space: Space) -> Iterator[dict[str, Any]]:
         yield dict(combination)
 
 
-def probe(space: Space, data: Splits) -> list[Probed]:
+def probe(space: Space, data: Splits) -> list[Probed | Unable]:
     """Each class of configs in a process of its own, one after the other."""
     arm = next(iter(space.arms))
-    found = []
+    found: list[Probed | Unable] = []
     for params in classes(space):
         config = space.trial_config(arm, params, seed=0)
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, context) as pool:
-            found.append(pool.submit(_probe, config, data, params).result())
+            try:
+                found.append(pool.submit(_probe, config, data, params).result())
+            except (
+                RuntimeError,
+                MemoryError,
+                Diverged,
+                UserError,
+            ) as error:  # also if the process was killed
+                found.append(Unable(params, one_line(error)))
     return found
 
 
@@ -130,6 +147,7 @@ def _seconds_a_step(run: Run) -> float:
     batches = itertools.chain.from_iterable(run.loader(epoch) for epoch in itertools.count(1))
     for images, labels in itertools.islice(batches, STEPS):
         started = time.perf_counter()
+        set_lr(run.optimizer, 0, 0)  # without a warm-up, the full one could diverge
         run.step(images, labels)
         if run.device.type == "cuda":
             torch.cuda.synchronize()
@@ -139,7 +157,8 @@ def _seconds_a_step(run: Run) -> float:
 
 def describe_forecast(space: Space, data: Splits, slots: int) -> list[str]:
     """The forecast for a person."""
-    plan, probed, epochs = expected(space), probe(space, data), space.config.run.epochs
+    plan, all_probed, epochs = expected(space), probe(space, data), space.config.run.epochs
+    probed = [each for each in all_probed if isinstance(each, Probed)]
     confirm = space.confirm.seeds
     arms = len(space.arms)
     views = len(data.train) * space.config.augment.views
@@ -153,12 +172,9 @@ def describe_forecast(space: Space, data: Splits, slots: int) -> list[str]:
         "",
         f"{'class':44s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}",
     ]
-    for each in probed:
-        name = ", ".join(f"{key.split('.')[1]} {value}" for key, value in each.params.items())
-        lines.append(
-            f"{name or 'all trials':44s}{each.epoch_seconds:10.2f}"
-            f"{each.evaluation_seconds:15.2f}{each.memory / 1e6:12.0f}"
-        )
+    lines += [_row(each) for each in all_probed]
+    if not probed:
+        return [*lines, "", "no class can run here"]
     seconds = [_seconds(plan, each, arms, confirm, epochs) / slots for each in probed]
     middle = statistics.mean(seconds)
     until = datetime.fromtimestamp(time.time() + middle)
@@ -173,6 +189,14 @@ def describe_forecast(space: Space, data: Splits, slots: int) -> list[str]:
         f"disk      {disk / 1e6:.0f} MB at most: a checkpoint of each running trial, and the "
         f"models of the confirmation",
     ]
+
+
+def _row(each: Probed | Unable) -> str:
+    name = ", ".join(f"{key.split('.')[1]} {value}" for key, value in each.params.items())
+    if isinstance(each, Unable):
+        return f"{name or 'all trials':44s}  cannot run: {each.reason}"
+    numbers = f"{each.epoch_seconds:10.2f}{each.evaluation_seconds:15.2f}{each.memory / 1e6:12.0f}"
+    return f"{name or 'all trials':44s}{numbers}"
 
 
 def _clock(seconds: float) -> str:

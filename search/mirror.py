@@ -55,7 +55,7 @@ class Mirror:
             return
         try:
             self._write(self.storage, event)
-        except UNWRITABLE as error:
+        except Exception as error:  # somebody may have deleted a trial; the search goes on
             self._give_up(error)
 
     def _write(self, storage: RDBStorage, event: Any) -> None:

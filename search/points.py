@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,15 @@ def read_points(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _point(row: dict[str, str]) -> dict[str, Any]:
     drawn = {
-        key: parse_assignment(f"{key}={text}")[1]
+        key: _value(key, text)
         for key, text in row.items()
         if "." in key and "/" not in key and text != ""
     }
     return {**drawn, "seed": int(row["seed"])}
+
+
+def _value(key: str, text: str) -> Any:
+    for kind in (int, float):  # YAML would read 1e-05 as text
+        with suppress(ValueError):
+            return kind(text)
+    return parse_assignment(f"{key}={text}")[1]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from search.rules import conditions
 from search.space import Resources, Space
 from supcon.auto import describe as describe_auto
 from supcon.auto import settle
@@ -106,7 +107,8 @@ def load_checked_data(space: Space) -> Splits:
         check_batch_size(max(drawn.values) if drawn else fixed, len(data.train))
         keys = [key for key in params if key.startswith("model.") or key == "optim.name"]
         for changes in _each_value(params, keys) or [{}]:
-            config = space.trial_config(arm, changes, seed=0)
+            given = {k: v for key in changes for k, v in conditions(key, params).items()}
+            config = space.trial_config(arm, {**given, **changes}, seed=0)
             build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
     return data
 
@@ -115,7 +117,8 @@ def settle_space(space: Space, data: Splits) -> Space:
     """The space with what `auto` means written into its base, one meaning for all trials."""
     arm = next(iter(space.arms))
     drawn = space.arm_params(arm).get("model.backbone")
-    return space.with_base(settle(space.arm_config(arm), data, drawn.values if drawn else ()))
+    backbones, on_gpu = drawn.values if drawn else (), space.resources.gpu > 0
+    return space.with_base(settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
 
 
 def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:

@@ -274,7 +274,8 @@ def _row(trial: Trial) -> dict[str, Any]:
     )
     return {
         **dict(zip(TRIAL_COLUMNS, facts, strict=True)),
-        **trial.ask.params,
+        # Empty means not drawn.
+        **{key: "null" if value is None else value for key, value in trial.ask.params.items()},
         **(last.metrics if last else {}),
         **(trial.tested.metrics if trial.tested else {}),
         "detail": trial.end.detail if trial.end else "",

@@ -108,7 +108,7 @@ def _corners(params: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
     highest = {key: max(d.values) for key, d in params.items() if d.kind != "choice" and not d.when}
     yield highest
     for key, distribution in params.items():
-        given = _conditions(key, params)
+        given = conditions(key, params)
         for value in distribution.values:
             yield {**given, key: value}
             yield {**highest, **given, key: value}
@@ -117,12 +117,12 @@ def _corners(params: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
             yield {**given, key: low + (high - low) * 0.381966}  # no simple fraction: never whole
 
 
-def _conditions(key: str, params: Mapping[str, Distribution]) -> dict[str, Any]:
+def conditions(key: str, params: Mapping[str, Distribution]) -> dict[str, Any]:
     """What must hold for a parameter to be drawn, with what must hold for that."""
     given: dict[str, Any] = {}
     for parent, value in params[key].when.items():
         if parent in params:
-            given |= {**_conditions(parent, params), parent: value}
+            given |= {**conditions(parent, params), parent: value}
     return given
 
 

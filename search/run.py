@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -102,8 +103,7 @@ def run(options: argparse.Namespace) -> int:
         return conclude(journal, is_interrupted)
     except UserError:
         if len(journal.events) == 1:  # nothing has happened in this study: leave nothing behind
-            journal.path.unlink()
-            folder.rmdir()
+            shutil.rmtree(folder)
         raise
     finally:
         journal.close()
@@ -115,6 +115,11 @@ def forecast(space: Space, images: Images) -> int:
     from search.preflight import describe, room_here
 
     slots = min(room_here(space), space.resources.concurrency or room_here(space))
+    if slots < 1:
+        raise UserError(
+            "--dry-run: probes a trial on this machine, which has no room for one; run it on a "
+            "machine of the cluster, or set --cpus-per-trial and --gpus-per-trial"
+        )
     print(*describe(space, images.splits), sep="\n", flush=True)
     print(*describe_forecast(space, images.splits, slots), sep="\n")
     return 0
@@ -259,7 +264,6 @@ def execute(space: Space, journal: Journal, images: Images, address: str | None)
     from search.tuner import Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
 
     journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
-    journal.listeners += [Mirror(space, journal)]
     clock = Clock(space, journal)
     search, confirm = SearchPlan(space, journal, clock.is_over), ConfirmPlan(space, journal)
     if not (clock.is_over() or (search.is_over() and confirm.is_over())):
@@ -268,6 +272,7 @@ def execute(space: Space, journal: Journal, images: Images, address: str | None)
                 print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
             print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
             slots = concurrency(space)
+            journal.listeners += [Mirror(space, journal)]
 
             def is_search_over() -> bool:
                 return clock.is_over(confirm_seconds(space, journal, slots))
@@ -281,6 +286,8 @@ def execute(space: Space, journal: Journal, images: Images, address: str | None)
                     run_trials(space, journal, data, "confirm", confirm, interrupt, clock.is_over)
         if interrupt.requested:
             return True
+    else:
+        Mirror(space, journal)  # makes it anew if it is missing
     open_test(space, journal, images.splits)
     return False
 

@@ -147,13 +147,14 @@ class SearchPlan:
 
     def open_arms(self) -> list[str]:
         """The arms that may start another trial."""
-        if self.is_time_up():
+        if self.is_time_up() or self.journal.is_confirming:
             return []
         return [arm for arm in self.space.arms if self._may_start(arm)]
 
     def _may_start(self, arm: str) -> bool:
         budget = self.space.budget
-        ended = [trial for trial in self.journal.of(arm) if trial.end]
+        opened = self.journal.resumed  # what failed before may have been put right
+        ended = [t for t in self.journal.of(arm) if t.end is not None and t.end.time >= opened]
         if len(ended) >= GIVE_UP and all(t.outcome == "failed" for t in ended[-GIVE_UP:]):
             return False  # something is broken; more trials would only fail as well
         number = len(self.journal.of(arm))

@@ -52,6 +52,12 @@ class SupConTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """The next evaluated record as a result for Ray; `done` with an outcome when it is over."""
+        result = self._step()
+        if result["done"]:
+            self._free()  # Ray may keep this process idle, beside trials that need the memory
+        return result
+
+    def _step(self) -> dict[str, Any]:
         try:
             return self._report(self._next_evaluated())
         except Diverged as error:
@@ -91,7 +97,10 @@ class SupConTrial(tune.Trainable):
     def cleanup(self) -> None:
         """Close this trial's files and free its memory."""
         self.log.close()
-        del self.records
+        self._free()
+
+    def _free(self) -> None:
+        self.records = iter(())
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # a reused actor would sit on memory that its neighbours need

@@ -24,13 +24,17 @@ IMAGES = 64
 GAIN = 1.1  # bf16 must be so many times faster; it rounds, and that should buy something
 
 
-def settle(config: Config, data: Splits, backbones: Iterable[str] = ()) -> dict[str, str]:
+def settle(
+    config: Config, data: Splits, backbones: Iterable[str] = (), *, on_gpu: bool = False
+) -> dict[str, str]:
     """`data.pipeline` and `run.precision` as they are on this machine, where they are `auto`.
 
     Args:
         config: what a run, or all trials of a search, start from.
         data: its images, as `load_splits` gave them.
         backbones: those that a search draws; all get one precision. Default: the config's.
+        on_gpu: whether training gets a GPU, perhaps on another machine; its precision is a function
+            of that GPU and stays `auto`.
 
     Returns:
         Changes to the config, by dotted key.
@@ -39,7 +43,11 @@ def settle(config: Config, data: Splits, backbones: Iterable[str] = ()) -> dict[
     if config.data.pipeline == "auto":
         is_streamed = isinstance(data.train.images, ImageFiles)
         changes["data.pipeline"] = "streaming" if is_streamed else "resident"
-    if config.run.precision == "auto" and pick_device(config.run.device).type == "cpu":
+    if (
+        config.run.precision == "auto"
+        and not on_gpu
+        and pick_device(config.run.device).type == "cpu"
+    ):
         backbones = list(backbones) or [config.model.backbone]
         each = [override(config, {"model.backbone": name}) for name in backbones]
         changes["run.precision"] = _faster_on_cpu(each, data)

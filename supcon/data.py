@@ -113,7 +113,9 @@ def load_test(config: DataConfig) -> Split:
     """The sealed test images. A search calls this in one place only: `search/confirm.py`."""
     if config.name == "folder":
         test = _list_folder(config, "test")
-        return test.decoded() if _is_resident(config, [test]) else test
+        # Other copies of images may be in memory by now: what does not fit is read from its files.
+        fits = math.prod(test.images.shape) <= free_memory() // RESIDENT_SHARE
+        return test.decoded() if fits and config.pipeline != "streaming" else test
     return _load_named(config, "test")[0]
 
 
@@ -239,7 +241,8 @@ def _is_resident(config: DataConfig, splits: Sequence[Split]) -> bool:
         raise UserError(
             f"data.pipeline: resident keeps all images decoded, which takes "
             f"{needed / 2**30:.1f} GiB, more than half of the free memory "
-            f"({free / 2**30:.1f} GiB); choose streaming, or a smaller data.image_size"
+            f"({free / 2**30:.1f} GiB); free some of it, or choose streaming, or a smaller "
+            f"data.image_size"
         )
     return config.pipeline == "resident"
 

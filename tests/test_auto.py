@@ -73,6 +73,24 @@ def test_the_probe_times_both_precisions_and_leaves_the_network_alone(
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_the_precision_of_trials_on_gpus_is_theirs_to_find(
+    tiny: Config, digits: Splits, probed: list[str]
+) -> None:
+    assert auto.settle(tiny, digits, on_gpu=True) == {"data.pipeline": "resident"}
+    space = parse_space(
+        {
+            "name": "x",
+            "base": {"run": {"epochs": 20}},
+            "params": {"optim.momentum": {"uniform": [0.5, 0.9]}},
+            "budget": {"trials": 2},
+            "resources": {"gpu": 0.5},
+        },
+        "x",
+    )
+    assert settle_space(space, digits).config.run.precision == "auto"
+    assert probed == []
+
+
 def test_a_search_writes_what_it_found_into_its_space(
     tiny: Config, digits: Splits, probed: list[str]
 ) -> None:

@@ -26,10 +26,11 @@ def study(tmp_path: Path) -> tuple[Space, Journal]:
     """Ran for 400 seconds, was down for an hour, and ran for 300."""
     opened = {"study": "x", "space": TREE, "commit": "", "versions": {}}
     journal = Journal.create(tmp_path / "s" / "events.jsonl", Opened(**opened, time=1000))
-    for number, (arm, began, ended) in enumerate((("ce", 1010, 1130), ("supcon", 1200, 1400))):
+    for number, (arm, began, ended) in [(0, ("ce", 1010, 1130)), (0, ("supcon", 1200, 1400))]:
         key = {"arm": arm, "phase": "search", "number": number}
         journal.append(Ask(**key, params={}, seed=0, time=began))
-        report = {"epoch": 9, "metrics": {"val/probe_top1": 0.5}, "views": 1, "seconds": 1}
+        report: dict[str, Any] = {"epoch": 9, "metrics": {"val/probe_top1": 0.5}, "views": 1}
+        report |= {"seconds": ended - began - 10, "evaluation_seconds": 10}
         report["first_step"] = began + 7
         journal.append(Report(**key, **report, decision="done", time=ended))
         journal.append(End(**key, outcome="completed", time=ended))
@@ -61,3 +62,15 @@ def test_confirming_takes_a_cold_start_and_what_the_slower_winner_took(
     study: tuple[Space, Journal], slots: int, rounds: int
 ) -> None:
     assert confirm_seconds(*study, slots) == 1.25 * (7 + rounds * 200)
+
+
+def test_the_time_that_a_trial_waited_for_a_restart_is_not_its_start(
+    study: tuple[Space, Journal],
+) -> None:
+    space, journal = study
+    journal.append(Opened(study="x", space=TREE, commit="", versions={}, time=90000))
+    report: dict[str, Any] = {"epoch": 1, "metrics": {"val/probe_top1": 0.5}, "views": 1}
+    key: dict[str, Any] = {"arm": "ce", "phase": "search", "number": 1}
+    report |= {"seconds": 5, "first_step": 90003, "time": 90010, "decision": "continue"}
+    journal.append(Report(**key, **report))
+    assert confirm_seconds(space, journal, 8) == 1.25 * (7 + 200)

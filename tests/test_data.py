@@ -315,7 +315,9 @@ def test_images_beyond_the_free_memory_are_refused(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("supcon.data.free_memory", lambda: 1000)
-    with pytest.raises(UserError, match=r"^data\.pipeline: .* choose streaming, or a smaller data"):
+    with pytest.raises(
+        UserError, match=r"^data\.pipeline: .* free some of it, or choose streaming"
+    ):
         load_splits(folder(images, pipeline="resident"))
 
 

@@ -132,5 +132,16 @@ def test_a_study_that_cannot_be_written_is_said_once_and_stops_nothing(
     assert len(journal.of("ce")) == len(ENDS)
 
 
+def test_a_trial_that_somebody_deleted_stops_nothing(
+    study: tuple[Space, Journal], capsys: pytest.CaptureFixture[str]
+) -> None:
+    space, journal = study
+    journal.listeners.append(Mirror(space, journal))
+    url = f"sqlite:///{journal.path.parent / 'study.db'}"
+    optuna.delete_study(study_name="ce", storage=url)
+    run_trials(journal)
+    assert "study.db: is no longer written (" in capsys.readouterr().err
+
+
 def test_a_mirror_can_be_pickled_with_its_journal(study: tuple[Space, Journal]) -> None:
     assert pickle.loads(pickle.dumps(Mirror(*study))).storage is None

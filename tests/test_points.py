@@ -79,3 +79,13 @@ def test_a_setting_that_is_fixed_leaves_the_points_too(tmp_path: Path) -> None:
 def test_a_log_keeps_its_points() -> None:
     this = space(points={"ce": [{"seed": 3}]})
     assert parse_space(this.dump(), "x") == this
+
+
+def test_small_numbers_and_null_survive_a_trials_csv(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "arm,phase,number,seed,optim.weight_decay,optim.clip_norm,optim.momentum,model.head,val/x\n"
+        "ce,search,0,5,1e-05,null,,mlp,0.5\n"
+        "ce,confirm,0,6,1e-05,null,,mlp,0.5\n"
+    )
+    point = {"optim.weight_decay": 1e-5, "optim.clip_norm": None, "model.head": "mlp", "seed": 5}
+    assert read_points(tmp_path / "x.csv") == {"ce": [point]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from search.forecast import _row, probe
 from search.run import extended, main, parse_arguments, plan
 from search.space import is_plain_name, load_space
+from supcon.data import load_splits
 from supcon.parsing import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,3 +205,30 @@ def test_a_forecast_starts_nothing_and_says_what_it_will_cost(
     for words in ("rung, epochs", "each arm  2 trials, 3 epochs, 216 views", "time ", "disk "):
         assert words in said
     assert not (tmp_path / "results").exists()
+
+
+def test_a_forecast_needs_room_for_a_trial(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.preflight.check_address", lambda address: None)
+    flags = ["--dry-run", "--address", "auto", "--gpus-per-trial", "0.5"]
+    assert "which has no room for one" in refuse(capsys, *folder_space(tmp_path), *flags)
+
+
+def test_a_study_that_could_not_start_leaves_nothing_behind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(space: Any) -> int:
+        raise UserError("resources: too large for every node")
+
+    monkeypatch.setattr("search.tuner.concurrency", no_room)
+    monkeypatch.setattr("search.tuner.ray_session", lambda address: nullcontext(""))
+    assert "too large for every node" in refuse(capsys, *folder_space(tmp_path))
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_a_class_of_configs_that_cannot_run_is_a_line_of_the_forecast(tmp_path: Path) -> None:
+    space = load_space(Path(DIGITS), {"model.backbone": "resnt18"})
+    (line,) = {_row(each) for each in probe(space, load_splits(space.config.data))[:1]}
+    assert "batch_size 64" in line
+    assert "cannot run: model.backbone: timm has no model 'resnt18'" in line

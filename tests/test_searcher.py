@@ -265,6 +265,32 @@ def test_a_trial_that_has_no_valid_config_is_not_logged(tmp_path: Path) -> None:
     assert len(journal.events) == 1
 
 
+def test_an_arm_that_gave_up_tries_again_in_a_study_that_was_resumed(tmp_path: Path) -> None:
+    space, journal = study(tmp_path, arms={"ce": {"loss.name": "ce"}})
+    plan = SearchPlan(space, journal)
+    while (ask := plan()) is not None:
+        journal.append(ask)
+        finish(journal, ask, 0.5, "failed")
+    assert len(journal.of("ce")) == 3
+    journal.append(Opened(study="x", space=TREE, commit="", versions={}))
+    assert plan() is not None
+
+
+def test_a_search_ends_with_the_confirmation_unless_its_budget_grows(tmp_path: Path) -> None:
+    space, journal = study(tmp_path, budget={"time": 1000})
+    plan = SearchPlan(space, journal)
+    assert plan() is not None
+    journal.append(Ask(arm="ce", phase="confirm", number=0, params={}, seed=0))
+    assert plan() is None
+    tree = TREE | {"budget": {"time": 1000}}
+    journal.append(Opened(study="x", space=tree, commit="", versions={}))
+    assert plan() is None
+    journal.append(
+        Opened(study="x", space=tree | {"budget": {"time": 2000}}, commit="", versions={})
+    )
+    assert plan() is not None
+
+
 # Points
 
 
