@@ -71,11 +71,13 @@ def views_per_second(
     for process in processes:
         process.start()
     try:
-        return [results.get(timeout=600) for _ in processes]
+        rates = [results.get(timeout=600) for _ in processes]
+        for process in processes:
+            process.join()
+        return rates
     finally:
         for process in processes:
             process.terminate()
-            process.join()
 
 
 def _train(
