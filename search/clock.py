@@ -29,7 +29,8 @@ def confirm_seconds(space: Space, journal: Journal, slots: int) -> float:
         return 0.0
     rounds = math.ceil(space.confirm.seeds * len(winners) / slots)
     # Its workers start as cold as those of the first trials did.
-    start = max(_start_seconds(trial, journal) for trial in journal.trials.values())
+    opened = [event.time for event in journal.events if isinstance(event, Opened)]
+    start = max(_start_seconds(trial, opened) for trial in journal.trials.values())
     return MARGIN * (start + rounds * max(_seconds(winner) for winner in winners))
 
 
@@ -38,13 +39,12 @@ def _seconds(trial: Trial) -> float:
     return last.seconds + last.evaluation_seconds
 
 
-def _start_seconds(trial: Trial, journal: Journal) -> float:
+def _start_seconds(trial: Trial, opened: list[float]) -> float:
     """From when a trial could start, in the process that first got a report of it, to its start."""
     step = trial.reports[0].first_step if trial.reports else None
     if step is None:
         return 0.0
-    opened = [e.time for e in journal.events if isinstance(e, Opened) and e.time <= step]
-    return step - max([trial.ask.time, *opened])
+    return step - max([trial.ask.time, *(time for time in opened if time <= step)])
 
 
 class Clock:

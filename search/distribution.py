@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -70,6 +71,16 @@ class Distribution(Section):
     def is_continuous(self) -> bool:
         """Whether no single value is ever likely to be drawn twice."""
         return self.kind in ("uniform", "loguniform") and self.step is None
+
+    def is_drawn(self, drawn: Mapping[str, Any], params: Container[str]) -> bool:
+        """Whether its conditions hold in a trial that has drawn so much.
+
+        Args:
+            drawn: the trial's values of the parameters before this one.
+            params: all parameters of the arm; conditions on others were decided before the search.
+        """
+        conditions = ((key, value) for key, value in self.when.items() if key in params)
+        return all(key in drawn and drawn[key] == value for key, value in conditions)
 
     def can_be(self, value: Any) -> bool:
         """Whether `value` may be drawn."""

@@ -155,6 +155,9 @@ class Journal:
         self.listeners: list[Callable[[Event], None]] = []
         self.lock: BinaryIO | None = None
         self.broken: UserError | None = None
+        self.latest: Opened
+        self.is_confirming = False
+        """Whether the search is over: winners were confirmed since its budget was last changed."""
 
     @classmethod
     def create(cls, path: Path, opened: Opened) -> Journal:
@@ -241,24 +244,12 @@ class Journal:
     @property
     def resumed(self) -> float:
         """When the process that works on the study opened it, in seconds since 1970."""
-        return [event for event in self.events if isinstance(event, Opened)][-1].time
-
-    @property
-    def is_confirming(self) -> bool:
-        """Whether the search is over: winners were confirmed since its budget was last changed."""
-        budget, found = None, False
-        for event in self.events:
-            if isinstance(event, Opened):
-                found = found and event.space.get("budget") == budget
-                budget = event.space.get("budget")
-            elif isinstance(event, Ask):
-                found = found or event.phase == "confirm"
-        return found
+        return self.latest.time
 
     @property
     def space(self) -> dict[str, Any]:
         """The space that the study goes by; extending it has changed the one it began with."""
-        return [event for event in self.events if isinstance(event, Opened)][-1].space
+        return self.latest.space
 
     def append(self, event: Event) -> None:
         """Write the event to disk, then let everybody know.
@@ -339,8 +330,15 @@ class Journal:
     def _fold(self, event: Event) -> None:
         self.events.append(event)
         match event:
+            case Opened():
+                is_new = len(self.events) == 1 or event.space.get("budget") != self.space.get(
+                    "budget"
+                )
+                self.is_confirming = self.is_confirming and not is_new
+                self.latest = event
             case Ask():
                 self.trials[event.key] = Trial(event)
+                self.is_confirming = self.is_confirming or event.phase == "confirm"
             case Report():
                 self.trials[event.key].reports.append(event)
             case Retry():

@@ -98,8 +98,7 @@ def load_checked_data(space: Space) -> Splits:
     """
     data = load_splits(space.config.data)
     check_test(space.config.data)
-    data.train.check()
-    data.val.check()
+    data.check()
     for arm in space.arms:
         params = space.arm_params(arm)
         drawn = params.get("data.batch_size")

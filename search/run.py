@@ -114,7 +114,8 @@ def forecast(space: Space, images: Images) -> int:
     from search.forecast import describe_forecast
     from search.preflight import describe, room_here
 
-    slots = min(room_here(space), space.resources.concurrency or room_here(space))
+    room = room_here(space)
+    slots = min(room, space.resources.concurrency or room)
     if slots < 1:
         raise UserError(
             "--dry-run: probes a trial on this machine, which has no room for one; run it on a "
@@ -275,7 +276,8 @@ def execute(space: Space, journal: Journal, images: Images, address: str | None)
             journal.listeners += [Mirror(space, journal)]
 
             def is_search_over() -> bool:
-                return clock.is_over(confirm_seconds(space, journal, slots))
+                has_limit = clock.limit is not None  # else nobody needs to know what is reserved
+                return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
 
             search.is_time_up = is_search_over
             with images.shared() as data:

@@ -56,9 +56,7 @@ class Suggester:
         trial = self.asked[number] = self.study.ask()
         drawn: dict[str, Any] = {}
         for key, distribution in self.params.items():
-            # The condition on a parameter that is not drawn was looked at by `arm_params`.
-            conditions = [(k, v) for k, v in distribution.when.items() if k in self.params]
-            if all(k in drawn and drawn[k] == v for k, v in conditions):
+            if distribution.is_drawn(drawn, self.params):
                 drawn[key] = decode(distribution, suggest(trial, key, distribution))
         return drawn
 

@@ -195,8 +195,7 @@ class Space(Section):
         params, drawn = self.arm_params(arm), dict[str, Any]()
         flat = flatten(self.arm_config(arm))
         for key, distribution in params.items():
-            conditions = [(k, v) for k, v in distribution.when.items() if k in params]
-            if not all(k in drawn and drawn[k] == v for k, v in conditions):
+            if not distribution.is_drawn(drawn, params):
                 continue
             drawn[key] = given.pop(key, flat[key])
             if not distribution.can_be(drawn[key]):

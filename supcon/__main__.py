@@ -102,8 +102,7 @@ def run_training(options: argparse.Namespace) -> int:
 
     config = _as_before(config, out) if options.resume else config
     data = load_splits(config.data)
-    data.train.check()
-    data.val.check()
+    data.check()
     config = override(config, settle(config, data), "auto")
     encoder = network_for(config, data).encoder
     print(

@@ -71,6 +71,11 @@ class Splits:
     val: Split
     classes: tuple[str, ...]
 
+    def check(self) -> None:
+        """Raise a UserError if an image that was not decoded yet cannot be."""
+        self.train.check()
+        self.val.check()
+
     def fingerprint(self) -> str:
         """Equal for equal images, labels and class names, in the same order.
 
