@@ -7,11 +7,13 @@ seeds, g_i image i's difference of seed means and e an arm's mean within-image v
     Var(D) = s2_A / n_A + s2_B / n_B + max(0, Var_i(g_i) - (e_A / n_A + e_B / n_B)) / N
 
 A t-distribution with Satterthwaite's degrees of freedom gives interval and p-value.
+`results/calibration.md` shows how often it errs. Accuracies and differences are fractions of 1.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,10 @@ import numpy.typing as npt
 from scipy import stats
 
 MIN_SEEDS = 3
+MIN_SEARCHES = 3
+ROUNDING = 1e-16  # a variance below it is float error: one image of a million gives 1e-12
+
+Correct = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,31 +35,188 @@ class Difference:
     ci95: tuple[float, float]
     p_value: float
     n_seeds: int
-    """Of the arm that has fewer."""
+    """Of the arm that has fewer; of `methods`, the number of searches."""
+    standard_error: float
+    detectable: float
+    """The smallest true difference that is found 4 times in 5, at the standard error found here."""
 
 
-def compare(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> Difference:
+def compare(a: Correct, b: Correct) -> Difference:
     """Difference of two configurations, each trained on several seeds.
 
     Args:
         a: (n_A, N) which test images each seed of A classifies correctly, n_A >= 3.
-        b: (n_B, N) likewise for B, on the same images in the same order.
+        b: (n_B, N) likewise for B, on the same images in the same order, N >= 2.
+
+    Returns:
+        The difference. Without any variance, that is, if all seeds of an arm are right on the same
+        images and the arms differ on none or on all of them, the interval is a point and the
+        p-value 1 or 0.
     """
-    if min(len(a), len(b)) < MIN_SEEDS or a.shape[1] != b.shape[1]:
-        raise ValueError(f"at least {MIN_SEEDS} seeds on the same images, got {a.shape}, {b.shape}")
-    d = float(a.mean() - b.mean())
-    seed_terms = [(arm.mean(1).var(ddof=1) / len(arm), len(arm) - 1) for arm in (a, b)]
+    noise = _noise(a, b, MIN_SEEDS)
+    # From counts, so that equal accuracies differ by 0 and not by a rounding error.
+    d = int(a.sum()) / a.size - int(b.sum()) / b.size
+    terms = noise.terms(noise.over_seeds, (len(a), len(b)), a.shape[1])
+    if sum(v for v, _ in terms) < ROUNDING:
+        # By chance no seed of an arm scores better than another, though they are right on different
+        # images. Certainty would be wrong: 1 more false alarm in 400 studies of 3 seeds, 100 images
+        # and 99 % accuracy.
+        terms = noise.terms(noise.of_draws(a.shape[1]), (len(a), len(b)), a.shape[1])
+    return _estimate(d, terms, min(len(a), len(b)))
+
+
+def planned(a: Correct, b: Correct, n_seeds: int, n_images: int) -> float:
+    """The smallest difference that a study will probably be able to show, before it is run.
+
+    Args:
+        a: (n_A, M) which validation images each seed of one configuration classifies correctly,
+            n_A >= 2.
+        b: (n_B, M) likewise for another configuration, on the same images.
+        n_seeds: seeds an arm that the study will have, >= 3.
+        n_images: its test images, >= 2.
+    """
+    if n_seeds < MIN_SEEDS or n_images < 2:
+        raise ValueError(
+            f"a study needs {MIN_SEEDS} seeds and 2 images, got {n_seeds} and {n_images}"
+        )
+    noise = _noise(a, b, 2)
+    # What accuracy varies by on M images is what the seeds differ by and what images are drawn by.
+    s2 = [
+        max(0.0, over_seeds - now) + then
+        for over_seeds, now, then in zip(
+            noise.over_seeds, noise.of_draws(a.shape[1]), noise.of_draws(n_images), strict=True
+        )
+    ]
+    return _estimate(0.0, noise.terms(s2, (n_seeds, n_seeds), n_images), n_seeds).detectable
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """What two configurations' results vary by."""
+
+    over_seeds: list[float]
+    """s2 of each arm, on the images at hand."""
+    within_image: list[float]
+    """e of each arm."""
+    over_images: float
+    """Var_i(g_i) without what the seeds contribute to it."""
+
+    def of_draws(self, n_images: int) -> list[float]:
+        """The part of s2 that is there because a seed's result on an image is a draw."""
+        return [e / n_images for e in self.within_image]
+
+    def terms(
+        self, s2: list[float], n_seeds: tuple[int, int], n_images: int
+    ) -> list[tuple[float, int]]:
+        """The terms of Var(D), each with its degrees of freedom."""
+        seeds = [(v / n, n - 1) for v, n in zip(s2, n_seeds, strict=True)]
+        return [*seeds, (self.over_images / n_images, n_images - 1)]
+
+
+def _noise(a: Correct, b: Correct, min_seeds: int) -> _Noise:
     n_images = a.shape[1]
-    within = sum(arm.var(axis=0, ddof=1).mean() / len(arm) for arm in (a, b))
-    between = (a.mean(0) - b.mean(0)).var(ddof=1)
-    terms = [*seed_terms, (max(0.0, between - within) / n_images, n_images - 1)]
-    variance = float(sum(v for v, _ in terms))
-    if variance == 0:  # every seed of an arm scores the same, on the same images
-        return Difference(d, (d, d), 1.0 if d == 0 else 0.0, min(len(a), len(b)))
+    if min(len(a), len(b)) < min_seeds or n_images != b.shape[1] or n_images < 2:
+        raise ValueError(
+            f"at least {min_seeds} seeds on the same 2 or more images, got {a.shape}, {b.shape}"
+        )
+    over_seeds = [float(arm.sum(1).var(ddof=1)) / n_images**2 for arm in (a, b)]
+    within = [float(arm.var(axis=0, ddof=1).mean()) for arm in (a, b)]
+    of_g = float((a.mean(0) - b.mean(0)).var(ddof=1))
+    return _Noise(over_seeds, within, max(0.0, of_g - within[0] / len(a) - within[1] / len(b)))
+
+
+def _estimate(d: float, terms: list[tuple[float, int]], n: int) -> Difference:
+    """Satterthwaite's t from a difference and the terms of its variance."""
+    variance = sum(v for v, _ in terms)
+    if variance < ROUNDING:
+        return Difference(d, (d, d), 1.0 if d == 0 else 0.0, n, 0.0, 0.0)
     freedom = variance**2 / sum(v**2 / df for v, df in terms)
-    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
-    p = 2 * float(stats.t.sf(abs(d) / math.sqrt(variance), freedom))
-    return Difference(d, (d - half, d + half), p, min(len(a), len(b)))
+    error = math.sqrt(variance)
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(d) / error, freedom))
+    detectable = half + float(stats.t.ppf(0.8, freedom)) * error
+    return Difference(d, (d - half, d + half), p, n, error, detectable)
+
+
+def methods(differences: Sequence[float]) -> Difference:
+    """Difference of two methods: a t-test over independent searches, each with its winners.
+
+    Args:
+        differences: A minus B of each search, >= 3 of them, of other study seeds and splits.
+
+    Returns:
+        The mean difference. If all searches found the same, nothing says how much another would
+        differ: the interval is a point and the p-value 1 (all found 0) or 0.
+    """
+    if len(differences) < MIN_SEARCHES:
+        raise ValueError(f"at least {MIN_SEARCHES} searches of both arms, got {len(differences)}")
+    mean, variance = _mean_and_variance(differences)
+    n = len(differences)
+    return _estimate(mean, [(variance / n, n - 1)], n)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of a mean, by Student's t; None below 2 values, a point if all are equal."""
+    if len(values) < 2:
+        return None
+    mean, variance = _mean_and_variance(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * math.sqrt(variance / len(values))
+    return mean - half, mean + half
+
+
+def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
+    if not values or not np.isfinite(values).all():
+        raise ValueError(f"finite numbers are needed, got {list(values)}")
+    # min and max: the mean of equal floats need not be equal to them.
+    low, high = min(values), max(values)
+    return (low, 0.0) if low == high else (float(np.mean(values)), float(np.var(values, ddof=1)))
+
+
+@dataclass(frozen=True)
+class Curse:
+    """What a search's best score loses when it is trained again on fresh seeds."""
+
+    searched: float
+    confirmed: float
+    """Mean over the fresh seeds."""
+    drop: float
+    """Searched minus confirmed."""
+    ci95: tuple[float, float] | None
+    """Of the drop, from the spread of the fresh seeds; None with a single one."""
+
+
+def winners_curse(searched: float, confirmed: Sequence[float]) -> Curse:
+    """How much of a search's best score was luck.
+
+    Args:
+        searched: the score that won the search.
+        confirmed: the same score of the same configuration, on >= 1 fresh seeds.
+    """
+    mean, _ = _mean_and_variance(confirmed)
+    interval = mean_interval(confirmed)
+    ci95 = interval and (searched - interval[1], searched - interval[0])
+    return Curse(searched, mean, searched - mean, ci95)
+
+
+def budget_problem(views: Mapping[str, int], full_trial: int) -> tuple[str | None, str | None]:
+    """Whether the arms were searched alike, as (why there is no verdict, what to keep in mind).
+
+    Args:
+        views: what each arm's search has trained on, in augmented views of images.
+        full_trial: views of a trial that is trained to the end; of the arm that has more.
+    """
+    less, more = min(views, key=views.__getitem__), max(views, key=views.__getitem__)
+    figures = (
+        f"the search of {less} trained on {views[less]:,} views, that of {more} on {views[more]:,}"
+    )
+    way_out = "continue with --extend and a larger budget, or search again with equal budgets"
+    if 2 * views[less] < views[more]:
+        return f"{figures}, more than twice as many; {way_out}", None
+    if views[more] - views[less] > full_trial:
+        return None, (
+            f"{figures}, which differ by more than a full trial ({full_trial:,} views); {way_out}"
+        )
+    return None, None
 
 
 def sentence(name_a: str, name_b: str, probes: Difference, against_head: Difference | None) -> str:
@@ -66,19 +229,69 @@ def sentence(name_a: str, name_b: str, probes: Difference, against_head: Differe
         against_head: A's linear probe minus B's own head, where B has one; A wins only if it beats
             both.
     """
-    low, high = (100 * bound for bound in probes.ci95)
-    figures = (
-        f"{100 * probes.difference:+.2f} points of test accuracy, 95 % interval "
-        f"{low:+.2f} to {high:+.2f}, {probes.n_seeds} seeds each"
-    )
-    scope = "These two configurations on this split:"
-    if low > 0 and (against_head is None or against_head.ci95[0] > 0):
-        return f"{scope} {name_a} beats {name_b} ({figures})."
-    if low > 0:
+    found = _finding(name_a, name_b, probes, against_head, f"{probes.n_seeds} seeds each")
+    return f"These two configurations on this split: {found}."
+
+
+def methods_sentence(
+    name_a: str,
+    name_b: str,
+    probes: Sequence[float],
+    against_head: Sequence[float] | None,
+    *,
+    same_test_images: bool,
+) -> str:
+    """One plain sentence about the methods, from independent searches.
+
+    Args:
+        name_a: arm A.
+        name_b: arm B.
+        probes: A's linear probe minus B's, of each search.
+        against_head: A's linear probe minus B's own head, of each search, where B has one.
+        same_test_images: all searches were scored on the same test images.
+    """
+    scope, n = "The methods, searched like this on this data set", len(probes)
+    if n < MIN_SEARCHES:
         return (
-            f"{scope} {name_a}'s probe beats {name_b}'s probe ({figures}), but not {name_b}'s "
-            f"head; no difference shown."
+            f"{scope}: no statement is possible, since how much one search differs from the next "
+            f"takes {MIN_SEARCHES} independent searches of both arms to see, and there are {n}."
         )
-    if high < 0:
-        return f"{scope} {name_b} beats {name_a} ({figures} for {name_a} minus {name_b})."
-    return f"{scope} no difference shown ({figures} for {name_a} minus {name_b})."
+    evidence = f"{n} searches" + (
+        ", all scored on the same test images, so that the interval leaves out the chance of these"
+        if same_test_images
+        else ""
+    )
+    head = None if against_head is None else methods(against_head)
+    return f"{scope}: {_finding(name_a, name_b, methods(probes), head, evidence)}."
+
+
+def _finding(
+    name_a: str, name_b: str, probes: Difference, head: Difference | None, evidence: str
+) -> str:
+    figures = f"{_points(probes, ' points of test accuracy, 95 % interval')}"
+    against_head = "" if head is None else f"; against {name_b}'s head {_points(head)}"
+    if probes.ci95[0] > 0 and (head is None or head.ci95[0] > 0):
+        return f"{name_a} beats {name_b} ({figures}, {evidence}{against_head})"
+    if probes.ci95[0] > 0 and head is not None:
+        but = (
+            f"{name_b}'s head beats {name_a}'s probe ({_points(head)})"
+            if head.ci95[1] < 0
+            else f"no difference shown against {name_b}'s head ({_points(head)}{_shows(head)})"
+        )
+        return f"{name_a}'s probe beats {name_b}'s probe ({figures}, {evidence}), but {but}"
+    figures = f"{figures} for {name_a} minus {name_b}, {evidence}{against_head}"
+    if probes.ci95[1] < 0:
+        return f"{name_b} beats {name_a} ({figures})"
+    return f"no difference shown ({figures}{_shows(probes)})"
+
+
+def _points(d: Difference, unit: str = " points,") -> str:
+    low, high = (100 * bound for bound in d.ci95)
+    return f"{100 * d.difference:+.2f}{unit} {low:+.2f} to {high:+.2f}"
+
+
+def _shows(d: Difference) -> str:
+    if d.detectable == 0:  # no variance, from which nothing can be said
+        return ""
+    smallest = f"{100 * d.detectable:.2f} points"
+    return f"; the smallest difference that this comparison shows 4 times in 5 is {smallest}"

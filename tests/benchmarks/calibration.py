@@ -1,0 +1,164 @@
+"""How often the verdict errs: simulated studies whose truth is known.
+
+    python -m tests.benchmarks.calibration                   # a minute on 1 CPU core
+    python -m tests.benchmarks.calibration --studies 4000    # the table of results/calibration.md
+
+A run is right on an image if `level + HARDNESS * image + shift * seed + draw > 0`, with image, seed
+and draw standard normal: images differ in difficulty, a seed shifts all of them, and each run
+draws each image anew. A configuration's accuracy over the population of images and seeds is then
+known exactly. Test images are fresh in each study. The table is Markdown, the last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+from scipy import stats
+
+from search.verdict import Difference, compare, sentence
+
+HARDNESS = 2.0
+"""Standard deviation of an image's difficulty, where that of a draw is 1."""
+ALIKE = 0.8
+"""Correlation of the images' difficulties between two configurations that differ."""
+NOISES = {"seeds": 3.0, "images": 0.1}
+"""Standard deviation of accuracy over seeds, as a multiple of sqrt(p (1 - p) / N)."""
+
+Correct = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of study."""
+
+    n_seeds: int
+    n_images: int
+    noise: str
+    accuracy: float
+
+    @property
+    def shift(self) -> float:
+        """Standard deviation of a seed's shift; by the slope of accuracy in the level."""
+        normal, spread = stats.norm, math.hypot(1, HARDNESS)
+        binomial = math.sqrt(self.accuracy * (1 - self.accuracy) / self.n_images)
+        slope = float(normal.pdf(normal.ppf(self.accuracy))) / spread
+        return NOISES[self.noise] * binomial / slope
+
+    def level(self, accuracy: float) -> float:
+        """The level that has this accuracy over all images and seeds."""
+        return float(stats.norm.ppf(accuracy)) * math.hypot(1, HARDNESS, self.shift)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What studies of a cell showed; shares of studies, and accuracy as a fraction of 1."""
+
+    cell: Cell
+    false_alarms: float
+    """Both arms are the same configuration."""
+    detectable: float
+    """Median of the smallest detectable differences that these studies state."""
+    power: float | None
+    """Arms that truly differ by that; None if no two accuracies do."""
+    different: float
+    """Alarms where the arms differ image by image, but not in accuracy over all images."""
+    different_welch: float
+    """In the same studies, Welch's t-test of the seeds' accuracies alone."""
+
+
+def main() -> None:
+    """Run, print a table and a line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.calibration")
+    parser.add_argument("--studies", type=int, default=1000, help="of each setting")
+    parser.add_argument("--accuracy", type=float, default=0.9, help="of all configurations")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    command = f"python -m tests.benchmarks.calibration --studies {options.studies}"
+    print(f"{command} --accuracy {options.accuracy} --seed {options.seed}")
+    print(f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}")
+    print("\n| n | N | noise | false alarms | smallest difference | power | different | Welch |")
+    print("|" + "---|" * 8)
+    rows = []
+    for number, (n_seeds, n_images, noise) in enumerate(
+        (n, images, noise) for n in (3, 5) for images in (360, 5000) for noise in NOISES
+    ):
+        cell = Cell(n_seeds, n_images, noise, options.accuracy)
+        row = simulate(cell, options.studies, np.random.default_rng([options.seed, number]))
+        print(markdown(row, options.studies), flush=True)
+        rows.append(row)
+    print("\n" + json.dumps([asdict(row) for row in rows]))
+
+
+def simulate(cell: Cell, studies: int, rng: np.random.Generator) -> Row:
+    """So many studies of each of three kinds: the same arms, a true difference, different arms."""
+    p = cell.accuracy
+    same = [compare(*draw(cell, rng)) for _ in range(studies)]
+    detectable = float(np.median([d.detectable for d in same]))
+    power = None
+    if p + detectable / 2 < 1:
+        accuracies = p + detectable / 2, p - detectable / 2
+        power = _share([alarms(compare(*draw(cell, rng, accuracies))) for _ in range(studies)])
+    ours, welch = [], []
+    for _ in range(studies):
+        a, b = draw(cell, rng, alike=ALIKE)
+        ours.append(alarms(compare(a, b)))
+        with np.errstate(invalid="ignore", divide="ignore"):  # all seeds score the same: no alarm
+            welch.append(bool(stats.ttest_ind(a.mean(1), b.mean(1), equal_var=False).pvalue < 0.05))
+    false_alarms = _share([alarms(d) for d in same])
+    return Row(cell, false_alarms, detectable, power, _share(ours), _share(welch))
+
+
+def alarms(difference: Difference) -> bool:
+    """Whether the sentence claims a difference."""
+    return "beats" in sentence("A", "B", difference, None)
+
+
+def draw(
+    cell: Cell,
+    rng: np.random.Generator,
+    accuracies: tuple[float, float] | None = None,
+    alike: float = 1.0,
+) -> tuple[Correct, Correct]:
+    """One study: which of its fresh test images each seed of each arm classifies correctly."""
+    shape = cell.n_seeds, cell.n_images
+    shared = rng.standard_normal(cell.n_images, np.float32)
+    arms = []
+    for accuracy in accuracies or (cell.accuracy, cell.accuracy):
+        own = rng.standard_normal(cell.n_images, np.float32)
+        images = HARDNESS * (math.sqrt(alike) * shared + math.sqrt(1 - alike) * own)
+        seeds = cell.level(accuracy) + cell.shift * rng.standard_normal((cell.n_seeds, 1))
+        arms.append(rng.standard_normal(shape, np.float32) > -images - seeds.astype(np.float32))
+    return arms[0], arms[1]
+
+
+def _share(found: list[bool]) -> float:
+    return sum(found) / len(found)
+
+
+def markdown(row: Row, studies: int) -> str:
+    """A line of the table; shares in %, with the 95 % interval that so many studies leave."""
+    power = "-" if row.power is None else _percent(row.power, studies)
+    alarm, ours, welch = (
+        _percent(share, studies)
+        for share in (row.false_alarms, row.different, row.different_welch)
+    )
+    cell, points = row.cell, f"{100 * row.detectable:.2f}"
+    columns = [cell.n_seeds, cell.n_images, cell.noise, alarm, points, power, ours, welch]
+    return "| " + " | ".join(map(str, columns)) + " |"
+
+
+def _percent(share: float, studies: int) -> str:
+    test = stats.binomtest(round(share * studies), studies)
+    low, high = (100 * bound for bound in test.proportion_ci(method="wilson"))
+    return f"{100 * share:.1f} ({low:.1f} to {high:.1f})"
+
+
+if __name__ == "__main__":
+    main()
