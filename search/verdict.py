@@ -60,8 +60,8 @@ def compare(a: Correct, b: Correct) -> Difference:
     terms = noise.terms(noise.over_seeds, (len(a), len(b)), a.shape[1])
     if sum(v for v, _ in terms) < ROUNDING:
         # By chance no seed of an arm scores better than another, though they are right on different
-        # images. Certainty would be wrong: about 1 more false alarm in 400 studies of 3 seeds, 100
-        # images and 99 % accuracy.
+        # images. To be certain then would be wrong: 1.3 instead of 0.9 % false alarms, of 10,000
+        # simulated studies with 3 seeds, 100 images and 99 % accuracy.
         terms = noise.terms(noise.of_draws(a.shape[1]), (len(a), len(b)), a.shape[1])
     return _estimate(d, terms, min(len(a), len(b)))
 

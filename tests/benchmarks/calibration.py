@@ -1,6 +1,6 @@
 """How often the verdict errs: simulated studies whose truth is known.
 
-    python -m tests.benchmarks.calibration                   # a minute on 1 CPU core
+    python -m tests.benchmarks.calibration                   # half a minute on 1 CPU core
     python -m tests.benchmarks.calibration --studies 4000    # the table of results/calibration.md
 
 A run is right on an image if `level + HARDNESS * image + shift * seed + draw > 0`, with image, seed
