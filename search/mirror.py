@@ -24,8 +24,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.distribution import Distribution
 from search.events import Ask, End, Journal, Report, Trial
-from search.searcher import STATE
 from search.space import Space
+from search.suggester import STATE
 from supcon.config import SELECTION_METRIC
 from supcon.parsing import one_line
 

@@ -66,10 +66,12 @@ class LoggedAsha(FIFOScheduler):
             self.journal.end(key, outcome, result.get("epoch", 0), detail)
 
     def _decide(self, key: TrialId, result: dict[str, Any]) -> Decision:
-        arm, phase, _ = key
+        arm, phase, number = key
         epoch, value = result["epoch"], dict(result["metrics"])[SELECTION_METRIC]
         asha = self.space.scheduler.asha
         if phase != "search" or asha is None or epoch not in self.space.rungs:
+            return "continue"
+        if asha.is_sentinel(number) and math.isfinite(value):
             return "continue"
         others = [
             r.metrics[SELECTION_METRIC]

@@ -1,8 +1,4 @@
-"""What to try next: Optuna's TPE over an arm's log, and the source of trials that Ray draws from.
-
-Suggestion n of an arm is a function of (study seed, arm, n, the arm's events before it): the
-sampler is seeded anew for each suggestion, and its history is nothing but the log.
-"""
+"""The order of the search's trials, and the source that Ray draws trials from."""
 
 from __future__ import annotations
 
@@ -10,104 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import optuna
-from optuna.trial import BaseTrial, TrialState
 from ray.tune.search import Searcher
 
-from search.distribution import Distribution
-from search.events import Ask, End, Journal, Report, TrialId
+from search.events import Ask, Journal, TrialId
 from search.space import Phase, Space
-from supcon.config import SELECTION_METRIC
-from supcon.seeds import derive_seed
-
-STATE = {  # FAIL would teach the sampler nothing, so trials that cannot run count as pruned
-    "completed": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "infeasible": TrialState.PRUNED,
-    "diverged": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
+from search.suggester import Suggester
 
 MAX_RESTARTS = 2  # of a trial whose worker process died
 GIVE_UP = 3  # failed trials in a row after which an arm starts no more
-
-
-class Suggester:
-    """Draws the params of one arm's next trial."""
-
-    def __init__(self, space: Space, arm: str, journal: Journal) -> None:
-        self.space, self.arm, self.journal = space, arm, journal
-        self.params = space.arm_params(arm)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(direction="maximize")
-        self.asked: dict[int, optuna.Trial] = {}
-        self.n_seen = 0
-
-    def suggest(self, number: int) -> dict[str, Any]:
-        """Params of trial `number`, given all that the log says so far."""
-        self._catch_up()
-        seed = derive_seed(self.space.seed, self.arm, "sampler", number)
-        samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-        self.study.sampler = samplers[self.space.sampler](seed=seed)
-        return self._ask(number)
-
-    def _ask(self, number: int) -> dict[str, Any]:
-        """Ask Optuna for the parameters of a trial, one after the other."""
-        trial = self.asked[number] = self.study.ask()
-        drawn: dict[str, Any] = {}
-        for key, distribution in self.params.items():
-            if distribution.is_drawn(drawn, self.params):
-                drawn[key] = decode(distribution, suggest(trial, key, distribution))
-        return drawn
-
-    def _catch_up(self) -> None:
-        """Tell Optuna the events since the last suggestion (after a restart: all of them)."""
-        events = self.journal.events
-        for event in events[self.n_seen :]:
-            if getattr(event, "arm", None) == self.arm and getattr(event, "phase", "") == "search":
-                self._tell(event)
-        self.n_seen = len(events)
-
-    def _tell(self, event: Any) -> None:
-        match event:
-            case Ask() if event.number not in self.asked:
-                self.study.enqueue_trial(
-                    {key: encode(self.params[key], value) for key, value in event.params.items()}
-                )
-                self._ask(event.number)
-            case Report():
-                self.asked[event.number].report(event.metrics[SELECTION_METRIC], event.epoch)
-            case End():
-                state = STATE[event.outcome]
-                trial = self.journal.trials[event.key]
-                if trial.ask.of is not None:
-                    state = TrialState.FAIL  # another seed of known params is no new evidence
-                value = trial.score if state == TrialState.COMPLETE else None
-                self.study.tell(self.asked[event.number], value, state)
-
-
-def suggest(trial: BaseTrial, key: str, distribution: Distribution) -> Any:
-    """Optuna's value; powers of two are their exponents, which are ordered and evenly spaced."""
-    kind, values, step = distribution.kind, distribution.values, distribution.step
-    match kind:
-        case "uniform" | "loguniform":
-            return trial.suggest_float(key, *values, log=kind == "loguniform", step=step)
-        case "int" | "logint":
-            return trial.suggest_int(key, *values, log=kind == "logint", step=int(step or 1))
-        case "pow2":
-            return trial.suggest_int(key, *(encode(distribution, value) for value in values))
-        case "choice":
-            return trial.suggest_categorical(key, values)
-
-
-def encode(distribution: Distribution, value: Any) -> Any:
-    """A config's value as Optuna sees it."""
-    return value.bit_length() - 1 if distribution.kind == "pow2" else value
-
-
-def decode(distribution: Distribution, value: Any) -> Any:
-    """The reverse of `encode`."""
-    return 1 << value if distribution.kind == "pow2" else value
 
 
 class SearchPlan:

@@ -10,7 +10,7 @@ import pytest
 
 from search.events import Ask, Journal, Opened
 from search.scheduler import LoggedAsha, passes
-from search.space import parse_space
+from search.space import Asha, parse_space
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ def test_a_trial_passes_a_rung_if_it_is_among_the_best_third(
     assert passes(value, others, reduction=3) is expected
 
 
-def study(path: Path) -> LoggedAsha:
+def study(path: Path, sentinels: float = 0) -> LoggedAsha:
     tree = {
         "name": "x", "base": {"run": {"epochs": 9}}, "budget": {"trials": 9},
         "params": {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
-        "scheduler": {"asha": {"grace": 3, "reduction": 3}},
+        "scheduler": {"asha": {"grace": 3, "reduction": 3, "sentinels": sentinels}},
     }  # fmt: skip
     opened = Opened(study="x", space=tree, commit="", versions={})
     journal = Journal.create(path / "s" / "events.jsonl", opened)
@@ -117,3 +117,29 @@ def test_every_way_to_be_done_is_one_outcome(tmp_path: Path, outcome: str) -> No
     assert len(ended.reports) == (outcome == "completed")
     assert ended.end is not None
     assert ended.end.detail == "why"
+
+
+def test_sentinels_train_to_the_end_whatever_the_rungs_say(tmp_path: Path) -> None:
+    asha = study(tmp_path, sentinels=0.1)
+    assert asha.on_trial_result(None, trial(0), result(3, 0.9)) == "CONTINUE"
+    assert asha.on_trial_result(None, trial(1), result(3, 0.1)) == "CONTINUE"
+    assert asha.on_trial_result(None, trial(2), result(3, 0.8)) == "STOP"
+
+
+@pytest.mark.parametrize(
+    ("share", "trials", "expected"),
+    [
+        (0.1, 5, 2),
+        (0.1, 20, 2),
+        (0.1, 30, 3),
+        (0.1, 100, 10),
+        (0.3, 10, 3),
+        (0.5, 9, 4),
+        (0, 50, 0),
+    ],
+)
+def test_sentinels_are_the_share_asked_for_and_at_least_two(
+    share: float, trials: int, expected: int
+) -> None:
+    asha = Asha(sentinels=share)
+    assert sum(asha.is_sentinel(number) for number in range(trials)) == expected

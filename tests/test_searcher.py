@@ -13,8 +13,9 @@ from search.distribution import Distribution
 from search.events import Ask, End, Journal, Opened, Outcome, Report
 from search.points import read_points
 from search.report import trials_csv
-from search.searcher import SearchPlan, Suggester, TrialSource, decode, encode, suggest
+from search.searcher import SearchPlan, TrialSource
 from search.space import Space, parse_space
+from search.suggester import Suggester, decode, encode, suggest
 from supcon.parsing import UserError
 
 TREE: dict[str, Any] = {
