@@ -1,4 +1,4 @@
-# make demo    a whole search on the bundled digits, a minute on 2 CPU cores
+# make demo    a whole search on the bundled digits, three minutes on 2 CPU cores
 # make test    all tests;  make fast: those that take seconds
 # make check   ruff and mypy
 PYTHON ?= python3

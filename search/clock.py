@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from search.confirm import ConfirmPlan
 from search.events import Journal, Opened, Trial
 from search.space import Space
 
@@ -23,15 +24,16 @@ def active_seconds(journal: Journal) -> float:
 
 
 def confirm_seconds(space: Space, journal: Journal, slots: int) -> float:
-    """What confirming the winners of now will take, so many at once, by what they took."""
-    winners = [winner for arm in space.arms if (winner := journal.best(arm)) is not None]
-    if not winners:
+    """What all runs after the search will take, so many at once, by what the best took."""
+    best = [trial for arm in space.arms for trial in journal.top(arm, space.confirm.top)]
+    if not best:
         return 0.0
-    rounds = math.ceil(space.confirm.seeds * len(winners) / slots)
+    picks, later = ConfirmPlan(space, journal).runs_left()
+    rounds = math.ceil(picks / slots) + math.ceil(later / slots)
     # Its workers start as cold as those of the first trials did.
     opened = [event.time for event in journal.events if isinstance(event, Opened)]
     start = max(_start_seconds(trial, opened) for trial in journal.trials.values())
-    return MARGIN * (start + rounds * max(_seconds(winner) for winner in winners))
+    return MARGIN * (start + rounds * max(map(_seconds, best)))
 
 
 def _seconds(trial: Trial) -> float:

@@ -1,103 +1,192 @@
-"""The winners again, on fresh seeds; then, and only here, the sealed test images.
+"""What is trained after the search, on fresh seeds, and which configuration wins an arm.
 
-Each arm's winner is trained anew on seeds that no search trial had, by the same trainable. The test
-split is opened in this process, once for each of these runs, after all of them have ended.
+The best scores of a search are the luckiest of many. So the best few configurations of an arm are
+trained again, on seeds that no search trial had, and the best mean picks the winner; then the
+winner is trained on further seeds that did not pick it, and only these speak for it. References,
+the published settings of each loss and cross entropy of one view, are trained on as many.
 """
 
 from __future__ import annotations
 
-import base64
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from search.events import Ask, Journal, Trial
+from search.published import one_view, published
+from search.space import FINAL, Phase, Space
 
-from search.events import Ask, Journal, Trial, Unsealed
-from search.space import Space
-from supcon.data import Splits, load_test
-from supcon.device import pick_device
-from supcon.scoring import accuracies
-from supcon.trained import load_trained, predict
+AFTER_SEARCH: tuple[Phase, ...] = ("pick", *FINAL)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A configuration that is trained on several fresh seeds."""
+
+    arm: str
+    phase: Phase
+    params: dict[str, Any]
+    seeds: int
+    """How many it is to have."""
+    of: int | None = None
+    """The number of the search trial that it stems from."""
+
+    def runs(self, journal: Journal) -> list[Trial]:
+        """Its runs so far."""
+        return [run for run in journal.of(self.arm, self.phase) if run.ask.of == self.of]
+
+    def label(self, space: Space) -> str:
+        """For people."""
+        match self.phase:
+            case "one_view":
+                views = space.config.augment.views
+                return f"{self.arm} winner, 1 view, {views} times the epochs"
+            case "published":
+                return f"{self.arm}, published settings"
+        return f"{self.arm} winner"
+
+
+def winner(space: Space, journal: Journal, arm: str) -> Trial | None:
+    """The arm's winner, a search trial; None while that is open.
+
+    The best mean score over the fresh seeds of those candidates whose runs were all trained to the
+    end; if there is none such, the best of the search. Ties go to the better one of the search.
+    """
+    candidates = journal.top(arm, space.confirm.top)
+    rows = _picks(space, journal, arm)
+    picks = [(c, row.runs(journal)) for c, row in zip(candidates, rows, strict=False)]
+    if any(len(runs) < space.confirm.pick_seeds or not _ended(runs) for _, runs in picks):
+        return None
+    whole = [(c, runs) for c, runs in picks if all(run.outcome == "completed" for run in runs)]
+    if whole:
+        return max(whole, key=lambda pick: statistics.mean(run.score for run in pick[1]))[0]
+    return candidates[0] if candidates else None
+
+
+def leader(space: Space, journal: Journal, arm: str) -> Trial | None:
+    """The winner or, while that is open, the best of the search."""
+    return winner(space, journal, arm) or journal.best(arm)
+
+
+def final_rows(space: Space, journal: Journal) -> list[Row]:
+    """Rows of the report that are known by now: winners, then references."""
+    return [*_winner_rows(space, journal), *_reference_rows(space, journal)]
+
+
+def published_rows(space: Space) -> list[Row]:
+    """The published settings of each loss."""
+    rows, losses = [], set()
+    for arm in space.arms:
+        loss = space.arm_config(arm).loss.name
+        if loss not in losses:  # the same configuration in two arms needs one reference
+            rows.append(Row(arm, "published", published(space, arm), space.confirm.seeds))
+        losses.add(loss)
+    return rows
+
+
+def _winner_rows(space: Space, journal: Journal) -> Iterator[Row]:
+    for arm in space.arms:
+        if (won := winner(space, journal, arm)) is not None:
+            yield Row(arm, "confirm", won.ask.params, space.confirm.seeds, won.ask.number)
+
+
+def _reference_rows(space: Space, journal: Journal) -> Iterator[Row]:
+    if not space.confirm.references:
+        return
+    yield from published_rows(space)
+    for row in _winner_rows(space, journal):
+        config = space.arm_config(row.arm)
+        if not config.loss.is_contrastive and config.augment.views > 1:
+            params = one_view(space, row.arm, row.params)
+            yield Row(row.arm, "one_view", params, row.seeds, row.of)
+            return  # of one arm: others that train cross entropy need no second one
+
+
+def _picks(space: Space, journal: Journal, arm: str) -> list[Row]:
+    """The candidates' rows; a single candidate needs none."""
+    candidates = journal.top(arm, space.confirm.top)
+    seeds = space.confirm.pick_seeds
+    rows = [Row(arm, "pick", c.ask.params, seeds, c.ask.number) for c in candidates]
+    return rows if len(rows) > 1 else []
+
+
+def _ended(runs: list[Trial]) -> bool:
+    return all(run.end is not None for run in runs)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Runs after the search, of all arms together; each as long as a trial, or as many views."""
+
+    pick: int
+    confirm: int
+    reference: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.pick + self.confirm + self.reference
+
+
+def planned_runs(space: Space, candidates: int) -> Planned:
+    """What the space asks for, if so many configurations of each arm train to the end."""
+    confirm, arms = space.confirm, len(space.arms)
+    top = min(confirm.top, candidates)
+    references = 0
+    if confirm.references:
+        ce = [arm for arm in space.arms if not space.arm_config(arm).loss.is_contrastive]
+        has_one_view = bool(ce) and space.config.augment.views > 1
+        references = confirm.seeds * (len(published_rows(space)) + has_one_view)
+    picks = arms * top * confirm.pick_seeds if top > 1 else 0
+    return Planned(picks, arms * confirm.seeds, references)
 
 
 class ConfirmPlan:
-    """The confirmation runs, arm by arm in turn."""
+    """The order of the runs after the search: picking, then the winners, then the references."""
 
     def __init__(self, space: Space, journal: Journal) -> None:
         self.space, self.journal = space, journal
 
     def __call__(self) -> Ask | None:
-        """The next run, or None when each winner has its seeds."""
-        for number in range(self.space.confirm.seeds):
-            for arm in self.space.arms:
-                winner = self.journal.best(arm)
-                if winner is not None and len(runs_of(winner, self.journal)) == number:
-                    fresh = len(self.journal.of(arm, "confirm"))  # a study that was extended has
-                    return Ask(  # confirmed other winners before
-                        arm=arm,
-                        phase="confirm",
-                        number=fresh,
-                        params=winner.ask.params,
-                        seed=self.space.trial_seed(arm, "confirm", fresh),
-                        of=winner.ask.number,
-                    )
-        return None
+        """The next run, or None if there is none by now."""
+        return next_run(self.space, self.journal, self.rows())
+
+    def rows(self) -> list[Row]:
+        """All rows that are known by now."""
+        if not any(self.journal.best(arm) for arm in self.space.arms):
+            return []
+        picks = [row for arm in self.space.arms for row in _picks(self.space, self.journal, arm)]
+        return [*picks, *final_rows(self.space, self.journal)]
 
     def is_over(self) -> bool:
         """Whether nothing is left to start or to finish."""
-        return self() is None and not self.journal.unfinished("confirm")
+        return self() is None and not self.journal.unfinished(*AFTER_SEARCH)
+
+    def runs_left(self) -> tuple[int, int]:
+        """Runs still to be trained: those that pick, and those that follow."""
+        found = [self.journal.top(arm, self.space.confirm.top) for arm in self.space.arms]
+        planned = planned_runs(self.space, max(map(len, found)))
+        done = [(row.phase, len(row.runs(self.journal))) for row in self.rows()]
+        picked = sum(n for phase, n in done if phase == "pick")
+        later = sum(n for phase, n in done if phase != "pick")
+        return planned.pick - picked, planned.total - planned.pick - later
 
 
-def runs_of(winner: Trial, journal: Journal) -> list[Trial]:
-    """The confirmation runs of a search trial."""
-    runs = journal.of(winner.ask.arm, "confirm")
-    return [run for run in runs if run.ask.of == winner.ask.number]
-
-
-def open_test(space: Space, journal: Journal, data: Splits) -> None:
-    """Score every confirmed run that was not tested yet on the test images, and log it."""
-    waiting = [
-        trial
-        for arm in space.arms
-        if (winner := journal.best(arm)) is not None
-        for trial in runs_of(winner, journal)
-        if trial.outcome == "completed" and trial.tested is None
-    ]
+def next_run(space: Space, journal: Journal, rows: list[Row]) -> Ask | None:
+    """The next run of the rows: those of a phase in turn, so that all have about as many."""
+    order = {phase: i for i, phase in enumerate(AFTER_SEARCH)}
+    waiting = [(order[row.phase], len(row.runs(journal)), i) for i, row in enumerate(rows)]
+    waiting = [(phase, n, i) for phase, n, i in waiting if n < rows[i].seeds]
     if not waiting:
-        return
-    test = load_test(space.config.data)
-    for trial in waiting:
-        model = journal.path.parent / "trials" / trial.name / "model.pt"
-        device = pick_device(space.arm_config(trial.ask.arm).run.device)
-        trained, config = load_trained(model, device)
-        predictions = predict(trained, config, data.train, test.images)
-        truth = torch.tensor(test.labels)
-        ask = trial.ask
-        journal.append(
-            Unsealed(
-                arm=ask.arm,
-                phase=ask.phase,
-                number=ask.number,
-                metrics=accuracies(predictions, truth, "test"),
-                n_images=len(test),
-                correct={name: pack(p == truth) for name, p in predictions.items()},
-            )
-        )
-
-
-def pack(correct: Tensor) -> str:
-    """(N,) bool -> text; `unpack` is the reverse."""
-    return base64.b64encode(np.packbits(correct.numpy()).tobytes()).decode()
-
-
-def unpack(text: str, n: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """The first `n` bits of what `pack` made."""
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=n)
-    return bits.astype(bool)
-
-
-def confirmed(journal: Journal, arm: str) -> list[Trial]:
-    """The confirmation runs of the arm's winner that were tested."""
-    winner = journal.best(arm)
-    runs = runs_of(winner, journal) if winner is not None else []
-    return [run for run in runs if run.tested is not None]
+        return None
+    row = rows[min(waiting)[2]]
+    number = len(journal.of(row.arm, row.phase))  # a study that was extended had other rows before
+    return Ask(
+        arm=row.arm,
+        phase=row.phase,
+        number=number,
+        params=row.params,
+        seed=space.trial_seed(row.arm, row.phase, number),
+        of=row.of,
+    )

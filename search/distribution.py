@@ -72,6 +72,11 @@ class Distribution(Section):
         """Whether no single value is ever likely to be drawn twice."""
         return self.kind in ("uniform", "loguniform") and self.step is None
 
+    @property
+    def is_log(self) -> bool:
+        """Whether it is even in the logarithm."""
+        return self.kind in ("loguniform", "logint", "pow2")
+
     def is_drawn(self, drawn: Mapping[str, Any], params: Container[str]) -> bool:
         """Whether its conditions hold in a trial that has drawn so much.
 
@@ -81,6 +86,11 @@ class Distribution(Section):
         """
         conditions = ((key, value) for key, value in self.when.items() if key in params)
         return all(key in drawn and drawn[key] == value for key, value in conditions)
+
+    def position(self, value: float) -> float:
+        """Where a number lies between low (0) and high (1), in the distribution's own scale."""
+        low, high, x = (math.log(v) if self.is_log else v for v in (*self.values, value))
+        return (x - low) / (high - low)
 
     def can_be(self, value: Any) -> bool:
         """Whether `value` may be drawn."""

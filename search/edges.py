@@ -80,11 +80,11 @@ def wider(space: Space, journal: Journal) -> Space | None:
     return new.model_copy(update={"name": f"{space.name}-wider"}) if is_wider else None
 
 
-def wider_yaml(space: Space) -> str:
-    """A widened space as a file that `load_space` reads."""
+def wider_yaml(space: Space, file: str) -> str:
+    """A widened space as the text of a file that `load_space` reads."""
     head = (
         f"# An earlier search's space, wider where its best trials lay at a bound: "
-        f"python search/run.py --space {space.name}.yaml\n"
+        f"python search/run.py --space {file}\n"
     )
     return head + yaml.safe_dump(space.dump(), sort_keys=False)
 

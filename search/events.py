@@ -40,6 +40,11 @@ class Opened(_Event):
     """As `search.space.parse_space` reads it."""
     commit: str
     versions: dict[str, str]
+    command: str = ""
+    """As it was typed."""
+    machine: str = ""
+    data_hash: str = ""
+    """Of train and val."""
 
 
 class _TrialEvent(_Event):
@@ -61,8 +66,8 @@ class Ask(_TrialEvent):
     """Dotted config key -> drawn value."""
     seed: int
     of: int | None = None
-    """For confirm: the number of the search trial whose params these are. For search: that of the
-    first trial with the same params, if it was not the first; it is another seed of them."""
+    """After the search: the number of the search trial that the params stem from. For search: that
+    of the first trial with the same params, if it was not the first; it is another seed of them."""
 
 
 class Report(_TrialEvent):
@@ -97,8 +102,24 @@ class End(_TrialEvent):
     detail: str = ""
 
 
-class Unsealed(_TrialEvent):
-    """The sealed test images were opened for a confirmed trial."""
+class Unsealed(_Event):
+    """The sealed test images are opened, for the runs of one row."""
+
+    event: Literal["unsealed"] = "unsealed"
+    arm: str
+    phase: Phase
+    numbers: list[int]
+    """Of the runs that are tested."""
+    commit: str
+    data_hash: str
+    """Of the test images."""
+    classes: list[str]
+    labels: str
+    """Of the test images, as `search.sealed.unpack_labels` reads them."""
+
+
+class Scored(_TrialEvent):
+    """A run was scored on the test images."""
 
     event: Literal["tested"] = "tested"
     metrics: dict[str, float]
@@ -107,7 +128,20 @@ class Unsealed(_TrialEvent):
     """Classifier -> which images it got right: bits packed in image order, base64."""
 
 
-Event = Opened | Ask | Report | Retry | End | Unsealed
+class Pictured(_TrialEvent):
+    """The val images of a confirmed run in the plane, by t-SNE."""
+
+    event: Literal["pictured"] = "pictured"
+    classes: list[str]
+    labels: list[int]
+    """(N,) of the images, at most 1,000."""
+    encoder: list[tuple[float, float]]
+    """(N, 2)."""
+    projection: list[tuple[float, float]] | None
+    """(N, 2) after the projection head, where there is one."""
+
+
+Event = Opened | Ask | Report | Retry | End | Unsealed | Scored | Pictured
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
@@ -119,7 +153,7 @@ class Trial:
     reports: list[Report] = field(default_factory=list)
     retry: Retry | None = None
     end: End | None = None
-    tested: Unsealed | None = None
+    tested: Scored | None = None
 
     @property
     def name(self) -> str:
@@ -156,6 +190,9 @@ class Journal:
         self.lock: BinaryIO | None = None
         self.broken: UserError | None = None
         self.latest: Opened
+        self.openings: list[Unsealed] = []
+        """Of the test images: the ledger."""
+        self.pictures: list[Pictured] = []
         self.is_confirming = False
         """Whether the search is over: winners were confirmed since its budget was last changed."""
 
@@ -303,25 +340,26 @@ class Journal:
         chosen = [t for t in self.trials.values() if (t.ask.arm, t.ask.phase) == (arm, phase)]
         return sorted(chosen, key=lambda trial: trial.ask.number)
 
-    def best(self, arm: str) -> Trial | None:
-        """The arm's winner: the best score at full length; ties go to the earlier trial.
+    def top(self, arm: str, k: int) -> list[Trial]:
+        """The arm's best k configurations by score at full length, the earlier one first in a tie.
 
         The score of params that were trained on several seeds is the mean over them.
         """
-        scores: dict[int, list[float]] = {}
+        seeds: dict[int, list[Trial]] = {}
         for trial in self.of(arm):
             if trial.outcome == "completed" and trial.reports:
                 first = trial.ask.number if trial.ask.of is None else trial.ask.of
-                scores.setdefault(first, []).append(trial.score)
-        if not scores:
-            return None
-        first = max(scores, key=lambda n: (statistics.mean(scores[n]), -n))
-        seeds = [t for t in self.of(arm) if first in (t.ask.number, t.ask.of)]
-        return next(trial for trial in seeds if trial.outcome == "completed")
+                seeds.setdefault(first, []).append(trial)
+        ranked = sorted(seeds, key=lambda n: (-statistics.mean(t.score for t in seeds[n]), n))
+        return [seeds[first][0] for first in ranked[:k]]
 
-    def unfinished(self, phase: Phase) -> list[Trial]:
-        """Trials of a phase that were started and have not ended."""
-        return [t for t in self.trials.values() if t.end is None and t.ask.phase == phase]
+    def best(self, arm: str) -> Trial | None:
+        """The arm's best configuration of the search."""
+        return next(iter(self.top(arm, 1)), None)
+
+    def unfinished(self, *phases: Phase) -> list[Trial]:
+        """Trials of these phases that were started and have not ended."""
+        return [t for t in self.trials.values() if t.end is None and t.ask.phase in phases]
 
     def epochs_spent(self, arm: str) -> int:
         """Epochs that an arm's search trials have trained, as far as known."""
@@ -338,7 +376,8 @@ class Journal:
                 self.latest = event
             case Ask():
                 self.trials[event.key] = Trial(event)
-                self.is_confirming = self.is_confirming or event.phase == "confirm"
+                # The published settings are trained before the search for --noise-floor.
+                self.is_confirming |= event.phase not in ("search", "published")
             case Report():
                 self.trials[event.key].reports.append(event)
             case Retry():
@@ -346,4 +385,8 @@ class Journal:
             case End():
                 self.trials[event.key].end = event
             case Unsealed():
+                self.openings.append(event)
+            case Scored():
                 self.trials[event.key].tested = event
+            case Pictured():
+                self.pictures.append(event)

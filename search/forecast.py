@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from search.confirm import planned_runs
 from search.space import Space
 from supcon.config import Config
 from supcon.data import Splits
@@ -159,26 +160,27 @@ def describe_forecast(space: Space, data: Splits, slots: int) -> list[str]:
     """The forecast for a person."""
     plan, all_probed, epochs = expected(space), probe(space, data), space.config.run.epochs
     probed = [each for each in all_probed if isinstance(each, Probed)]
-    confirm = space.confirm.seeds
-    arms = len(space.arms)
+    runs, arms = planned_runs(space, plan.reach[-1]), len(space.arms)
     views = len(data.train) * space.config.augment.views
     lines = ["", f"{'rung, epochs':>14s}{'trials an arm':>15s}"]
     lines += [f"{r:14d}{n:15d}" for r, n in zip(space.rungs, plan.reach, strict=True)]
     lines += [
         "",
         f"each arm  {plan.trials} trials, {plan.epochs} epochs, {plan.epochs * views:,} views to "
-        f"search; {confirm} trials, {confirm * epochs} epochs, {confirm * epochs * views:,} views "
-        f"to confirm its winner",
+        f"search",
+        f"then      {runs.total} runs on fresh seeds, each of {epochs * views:,} views: "
+        f"{runs.pick} to pick winners, {runs.confirm} to confirm them, {runs.reference} of "
+        f"references",
         "",
         f"{'class':44s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}",
     ]
     lines += [_row(each) for each in all_probed]
     if not probed:
         return [*lines, "", "no class can run here"]
-    seconds = [_seconds(plan, each, arms, confirm, epochs) / slots for each in probed]
+    seconds = [_seconds(plan, each, arms, runs.total, epochs) / slots for each in probed]
     middle = statistics.mean(seconds)
     until = datetime.fromtimestamp(time.time() + middle)
-    disk = max(each.checkpoint for each in probed) * (slots + confirm * arms)
+    disk = max(each.checkpoint for each in probed) * (slots + runs.total)
     return [
         *lines,
         "",
@@ -205,8 +207,8 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}"
 
 
-def _seconds(plan: Expected, each: Probed, arms: int, confirm: int, epochs: int) -> float:
+def _seconds(plan: Expected, each: Probed, arms: int, runs: int, epochs: int) -> float:
     """Of one trial at a time, all of one class."""
-    training = (plan.epochs + confirm * epochs) * each.epoch_seconds
-    evaluation = (plan.evaluations + 3 * confirm) * each.evaluation_seconds
-    return arms * (training + evaluation)
+    training = (arms * plan.epochs + runs * epochs) * each.epoch_seconds
+    evaluation = (arms * plan.evaluations + 3 * runs) * each.evaluation_seconds
+    return training + evaluation

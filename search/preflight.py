@@ -141,7 +141,8 @@ def describe(space: Space, data: Splits) -> list[str]:
         f"images    {describe_auto(config, data)}",
         f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",
         f"budget    {', '.join(limit for limit in limits if limit)}; arms {', '.join(space.arms)}; "
-        f"then {space.confirm.seeds} fresh seeds for each winner",
+        f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "
+        f"{space.confirm.top}",
     ]
     for arm in space.arms:
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]

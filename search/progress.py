@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.events import Ask, End, Journal, Report, Retry, Unsealed
+from search.events import Ask, End, Journal, Report, Retry, Scored, Unsealed
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 
@@ -29,6 +29,8 @@ class Progress:
             case End():
                 self._say(event.key, event.outcome, self._ending(event))
             case Unsealed():
+                print(f"          test images opened for {event.arm} {event.phase}", flush=True)
+            case Scored():
                 scores = "  ".join(f"{name} {value:.2%}" for name, value in event.metrics.items())
                 self._say(event.key, "tested", scores)
 
@@ -38,7 +40,8 @@ class Progress:
         print(f"{clock}  {self.journal.trials[key].name:18s} {what:10s} {text}", flush=True)
 
     def _score(self, report: Report) -> str:
-        epochs = self.space.config.run.epochs
+        params = self.journal.trials[report.key].ask.params
+        epochs = params.get("run.epochs", self.space.config.run.epochs)
         return f"epoch {report.epoch:>3d}/{epochs}  probe {report.metrics[SELECTION_METRIC]:.2%}"
 
     def _ending(self, end: End) -> str:
@@ -63,4 +66,5 @@ def show_params(params: dict[str, Any]) -> str:
     return "  ".join(
         f"{key.split('.')[1]}={f'{value:.3g}' if isinstance(value, float) else value}"
         for key, value in params.items()
+        if key != "run.eval_at"
     )

@@ -7,12 +7,10 @@ Exit codes: 0 done, 1 no arm has a result, 2 the input is wrong, 130 interrupted
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import re
+import shlex
 import shutil
-import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +23,14 @@ from search.space import Space, is_plain_name, load_space, parse_space
 from supcon.parsing import UserError, parse_assignment, show_error
 
 if TYPE_CHECKING:
-    from search.events import Journal, Opened
     from search.images import Images
-
-PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and run the study."""
     options = parse_arguments(arguments)
     try:
-        return run(options)
+        return run(options) if options.repeat is None else repeat(options)
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2
@@ -76,9 +71,22 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--resume", action="store_true", help="continue a study that was interrupted or killed")
     add("--extend", action="store_true", help="continue a study with a larger budget")
     add("--dry-run", action="store_true", help="say what it will cost, and start nothing")
+    add(
+        "--noise-floor",
+        action="store_true",
+        help="first train the published settings on several seeds, and say what can be shown",
+    )
+    add(
+        "--repeat",
+        type=int,
+        metavar="R",
+        help="R independent searches, of other seeds and splits; then a sentence on the methods",
+    )
     add("--address", metavar="HOST:PORT", help="an existing Ray cluster (default: a local one)")
     add("--debug", action="store_true", help="show the stack trace of an error")
     options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options.command = shlex.join(["python", "search/run.py", *given])
     options.resume = options.resume or options.extend
     return options
 
@@ -89,17 +97,24 @@ def run(options: argparse.Namespace) -> int:
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
     from search.images import Images
+    from search.noise import check_noise_floor
     from search.preflight import check_all, describe, settle_space
 
+    if options.noise_floor:
+        check_noise_floor(space)
     images = Images(check_all(space, options.address))
     if not options.resume:
         space = settle_space(space, images.splits)
     if options.dry_run:
         return forecast(space, images)
-    journal = reopen(folder, space) if options.resume else create(folder, space)
+
+    from search.study import conclude, create, execute, reopen  # with ray
+
+    start = reopen if options.resume else create
+    journal = start(folder, space, images, options.command)
     print(f"study     {folder}", *describe(space, images.splits), sep="\n", flush=True)
     try:
-        is_interrupted = execute(space, journal, images, options.address)
+        is_interrupted = execute(space, journal, images, options.address, options.noise_floor)
         return conclude(journal, is_interrupted)
     except UserError:
         if len(journal.events) == 1:  # nothing has happened in this study: leave nothing behind
@@ -107,6 +122,39 @@ def run(options: argparse.Namespace) -> int:
         raise
     finally:
         journal.close()
+
+
+def repeat(options: argparse.Namespace) -> int:
+    """Independent searches, each a study of its own in the folder of their common name."""
+    from search.repeats import begin_repeats, conclude_repeats, repeat_changes
+
+    if options.repeat < 2:
+        raise UserError(f"--repeat must be at least 2 searches, got {options.repeat}")
+    if options.dry_run or options.extend:
+        raise UserError("--repeat: does not go with --dry-run or --extend; run them without it")
+    check_name(options.name)
+    given = changes(options)
+    space = load_space(options.space, {} if options.resume else given)
+    folder = options.results / (options.name or space.name)
+    if options.resume:
+        check_unchanged(given)
+    file = begin_repeats(folder, space, to_resume=options.resume)
+    codes = []
+    for number in range(options.repeat):
+        own = argparse.Namespace(**vars(options))
+        for flag in ("trials", "time", "epochs", "cpus_per_trial", "gpus_per_trial", "points"):
+            setattr(own, flag, None)  # they are in the file
+        own.space, own.results, own.name = file, folder, f"repeat-{number + 1}"
+        own.resume = (folder / own.name).exists()
+        own.seed, own.changes = None, []
+        if not own.resume:
+            own.seed, own.changes = repeat_changes(load_space(file, {}), number)
+        print(f"search    {number + 1} of {options.repeat}", flush=True)
+        codes.append(run(own))
+        if codes[-1] == 130:
+            return 130
+    print(conclude_repeats(folder))
+    return max(codes)
 
 
 def forecast(space: Space, images: Images) -> int:
@@ -124,32 +172,6 @@ def forecast(space: Space, images: Images) -> int:
     print(*describe(space, images.splits), sep="\n", flush=True)
     print(*describe_forecast(space, images.splits, slots), sep="\n")
     return 0
-
-
-def create(folder: Path, space: Space) -> Journal:
-    """The log of a new study."""
-    from search.events import Journal
-
-    try:
-        return Journal.create(folder / "events.jsonl", opening(folder, space))
-    except OSError as error:
-        raise UserError(f"--results {folder.parent}: cannot be written ({error})") from error
-
-
-def reopen(folder: Path, space: Space) -> Journal:
-    """The log of a study that goes on; that, and with which code, is logged."""
-    from search.events import Journal
-
-    journal = Journal.open(folder / "events.jsonl", to_write=True)
-    journal.append(opening(folder, space))
-    return journal
-
-
-def opening(folder: Path, space: Space) -> Opened:
-    """The event that a study was created or resumed."""
-    from search.events import Opened
-
-    return Opened(study=folder.name, space=space.dump(), commit=commit(), versions=versions())
 
 
 def plan(options: argparse.Namespace) -> tuple[Path, Space]:
@@ -173,14 +195,9 @@ def resume(options: argparse.Namespace) -> tuple[Path, Space]:
     """The folder of a study that exists, and the space that its log recorded."""
     from search.events import Journal
 
-    given = {k: v for k, v in changes(options).items() if k != "resources.concurrency"}
+    given = changes(options)
     budget = {k: v for k, v in given.items() if k.startswith("budget.") and options.extend}
-    if given.keys() - budget.keys():
-        raise UserError(
-            f"--resume: a study goes on with the space it was started with, but "
-            f"{', '.join(given.keys() - budget.keys())} was given; leave it out, or start another "
-            f"study (a larger budget: --extend)"
-        )
+    check_unchanged({k: v for k, v in given.items() if k not in budget})
     check_name(options.name)
     wanted = load_space(options.space, {}).name
     folder = options.results / (options.name or newest_study(options.results, wanted))
@@ -193,6 +210,17 @@ def resume(options: argparse.Namespace) -> tuple[Path, Space]:
         more = {"resources": space.resources.model_dump() | {"concurrency": options.concurrency}}
         space = parse_space(space.dump() | more, "--concurrency")
     return folder, space
+
+
+def check_unchanged(given: dict[str, Any]) -> None:
+    """Raise a UserError if something is to change in a study that goes on."""
+    keys = given.keys() - {"resources.concurrency"}
+    if keys:
+        raise UserError(
+            f"--resume: a study goes on with the space it was started with, but "
+            f"{', '.join(sorted(keys))} was given; leave it out, or start another study (a larger "
+            f"budget: --extend)"
+        )
 
 
 def extended(space: Space, changes: dict[str, Any]) -> Space:
@@ -253,96 +281,6 @@ def changes(options: argparse.Namespace) -> dict[str, Any]:
         given = {"budget.total_epochs": None, "budget.trials": None} | given
         given |= {"points": points, "sampler": "points"}
     return given | dict(parse_assignment(text) for text in options.changes)
-
-
-def execute(space: Space, journal: Journal, images: Images, address: str | None) -> bool:
-    """Search, confirm and test; whether it was interrupted."""
-    from search.clock import Clock, confirm_seconds
-    from search.confirm import ConfirmPlan, open_test
-    from search.mirror import Mirror
-    from search.progress import Progress
-    from search.searcher import SearchPlan
-    from search.tuner import Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
-
-    journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
-    clock = Clock(space, journal)
-    search, confirm = SearchPlan(space, journal, clock.is_over), ConfirmPlan(space, journal)
-    if not (clock.is_over() or (search.is_over() and confirm.is_over())):
-        with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
-            if dashboard:
-                print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
-            print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
-            slots = concurrency(space)
-            journal.listeners += [Mirror(space, journal)]
-
-            def is_search_over() -> bool:
-                has_limit = clock.limit is not None  # else nobody needs to know what is reserved
-                return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
-
-            search.is_time_up = is_search_over
-            with images.shared() as data:
-                run_trials(space, journal, data, "search", search, interrupt, is_search_over)
-                if not interrupt.requested:
-                    if is_search_over():
-                        end_for_time(journal)
-                    run_trials(space, journal, data, "confirm", confirm, interrupt, clock.is_over)
-        if interrupt.requested:
-            return True
-    else:
-        Mirror(space, journal)  # makes it anew if it is missing
-    open_test(space, journal, images.splits)
-    return False
-
-
-def end_for_time(journal: Journal) -> None:
-    """End the search trials that still ran when the time of the search was up."""
-    for trial in journal.unfinished("search"):
-        journal.end(trial.ask.key, "stopped", detail="the time was up")
-
-
-def conclude(journal: Journal, is_interrupted: bool) -> int:
-    """Write the report, and say what is there."""
-    from search.report import aligned, table, write_report
-
-    folder = journal.path.parent
-    summary = write_report(journal)
-    print("", aligned(table(summary)), "", summary["verdict"]["text"], "", sep="\n")
-    print(f"wrote     {folder}/report.md, curves.svg, summary.json, trials.csv, events.jsonl")
-    winners = [arm for arm, facts in summary["arms"].items() if facts["best"]]
-    for arm in winners:
-        print(f"retrain   python -m supcon train {folder}/best/{arm}.yaml")
-    if is_interrupted:
-        print(
-            f"interrupted; go on with the same --space and --name {folder.name} --resume",
-            file=sys.stderr,
-        )
-        return 130
-    if not winners:
-        print("no trial was trained to the end; trials.csv says why", file=sys.stderr)
-        return 1
-    return 0
-
-
-def commit() -> str:
-    """The commit of this checkout, `-dirty` with local changes; `unknown` outside git."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that numbers depend on."""
-    return {"python": ".".join(map(str, sys.version_info[:3]))} | {
-        package: importlib.metadata.version(package) for package in PACKAGES
-    }
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -73,12 +73,16 @@ class TrialSource(Searcher):
     """Hands trials to Ray: first those that an earlier run left unfinished, then new ones."""
 
     def __init__(
-        self, space: Space, journal: Journal, phase: Phase, next_trial: Callable[[], Ask | None]
+        self,
+        space: Space,
+        journal: Journal,
+        phases: Sequence[Phase],
+        next_trial: Callable[[], Ask | None],
     ) -> None:
         super().__init__()
-        self.space, self.journal, self.phase, self.next_trial = space, journal, phase, next_trial
+        self.space, self.journal, self.phases, self.next_trial = space, journal, phases, next_trial
         # Those that ran out of memory wait until the others have ended.
-        self.unfinished = [t.ask for t in journal.unfinished(phase) if t.retry is None]
+        self.unfinished = [t.ask for t in journal.unfinished(*phases) if t.retry is None]
         self.handed_out: dict[str, Ask] = {}
         self.deaths: Counter[TrialId] = Counter()
         self.alone: TrialId | None = None
@@ -103,7 +107,7 @@ class TrialSource(Searcher):
     def _next(self) -> Ask | str | None:
         """Trials that run out of memory are run once more, each while no other one runs."""
         waiting = {ask.key for ask in self.unfinished}
-        running = [t for t in self.journal.unfinished(self.phase) if t.ask.key not in waiting]
+        running = [t for t in self.journal.unfinished(*self.phases) if t.ask.key not in waiting]
         if self.alone is not None and self.journal.trials[self.alone].end is None:
             return self.unfinished.pop(0) if self.alone in waiting else None
         retries = [trial.ask for trial in running if trial.retry and trial.ask.key != self.alone]

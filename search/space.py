@@ -20,7 +20,10 @@ from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, nearest, parse, read_yaml
 from supcon.seeds import derive_seed
 
-Phase = Literal["search", "confirm"]
+Phase = Literal["search", "pick", "confirm", "published", "one_view"]
+"""What a trial is for: the search; picking the winner; speaking for it; the reference rows."""
+FINAL: tuple[Phase, ...] = ("confirm", "published", "one_view")
+"""Phases whose models are kept, to be tested."""
 
 
 def seconds(text: Any) -> Any:
@@ -87,10 +90,17 @@ class Scheduler(Section):
 
 
 class Confirm(Section):
-    """Training the winners again, on seeds that did not pick them."""
+    """Training the best configurations again, on seeds that the search did not have."""
 
-    seeds: int = Field(3, ge=1)
-    """Fresh seeds for each arm's winner."""
+    top: int = Field(3, ge=1)
+    """Configurations of each arm that are trained again, of which one becomes its winner."""
+    pick_seeds: int = Field(2, ge=1)
+    """Fresh seeds of each of them; with `top: 1` there is nothing to pick, and none."""
+    seeds: int = Field(5, ge=1)
+    """Further seeds of each winner, which did not pick it, and of each reference row."""
+    references: bool = True
+    """Also train the published settings of each loss, and the winner of cross entropy on one view
+    of an image for as many views."""
 
 
 class Resources(Section):

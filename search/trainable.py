@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from search.space import FINAL
 from supcon.config import Config
 from supcon.data import Splits
 from supcon.parsing import one_line
@@ -78,7 +79,7 @@ class SupConTrial(tune.Trainable):
         raise RuntimeError("asked for a record after the last one")
 
     def _report(self, record: Record) -> dict[str, Any]:
-        if record.is_last and record.trained is not None and self.phase == "confirm":
+        if record.is_last and record.trained is not None and self.phase in FINAL:
             save_trained(record.trained, self.training, self.data, self.folder / "model.pt")
         return {  # metrics as pairs: Ray would flatten a dict into its own keys
             "epoch": record.epoch,

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -111,25 +111,25 @@ def run_trials(
     space: Space,
     journal: Journal,
     data: Any,
-    phase: Phase,
+    phases: Sequence[Phase],
     next_trial: Callable[[], Ask | None],
     interrupt: Interrupt,
     is_time_up: Callable[[], bool],
 ) -> None:
-    """Run a phase's unfinished trials and then new ones, until there are none, Ctrl-C, or the time
-    is up.
+    """Run the phases' unfinished trials and then new ones, until there are none, Ctrl-C, or the
+    time is up.
 
     Args:
         space: the search space.
         journal: the log of the study.
         data: a reference to the images in Ray's object store.
-        phase: what the trials are for.
+        phases: what the trials are for.
         next_trial: the next trial of the phase, or None.
         interrupt: Ctrl-C.
-        is_time_up: whether the phase must end.
+        is_time_up: whether they must end.
     """
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
-    source = TrialSource(space, journal, phase, next_trial)
+    source = TrialSource(space, journal, phases, next_trial)
     stop = StopAll(interrupt, lambda: is_time_up() or journal.broken is not None)
     tuner = _tuner(space, journal, data, source, stop, scratch)
     ray_logger = logging.getLogger("ray.tune.execution.tune_controller")
@@ -166,7 +166,7 @@ def _tuner(
             trial_dirname_creator=lambda trial: trial.config["name"],
         ),
         run_config=tune.RunConfig(
-            name=source.phase,
+            name="trials",
             storage_path=scratch,
             verbose=0,
             stop=stop,

@@ -77,20 +77,25 @@ class Splits:
         self.val.check()
 
     def fingerprint(self) -> str:
-        """Equal for equal images, labels and class names, in the same order.
+        """Equal for equal images, labels and class names, in the same order."""
+        return fingerprint([self.train, self.val], self.classes)
 
-        Images in files are equal if their names and lengths are.
-        """
-        found = hashlib.blake2b("\n".join(self.classes).encode(), digest_size=16)
-        for split in (self.train, self.val):
-            found.update(str(split.images.shape).encode())
-            if isinstance(split.images, ImageFiles):
-                for file in split.images.identity():
-                    found.update(file)
-            else:
-                found.update(np.ascontiguousarray(split.images).data)
-            found.update(np.ascontiguousarray(split.labels).data)
-        return found.hexdigest()
+
+def fingerprint(splits: Sequence[Split], classes: Sequence[str]) -> str:
+    """Equal for equal images, labels and class names, in the same order.
+
+    Images in files are equal if their names and lengths are.
+    """
+    found = hashlib.blake2b("\n".join(classes).encode(), digest_size=16)
+    for split in splits:
+        found.update(str(split.images.shape).encode())
+        if isinstance(split.images, ImageFiles):
+            for file in split.images.identity():
+                found.update(file)
+        else:
+            found.update(np.ascontiguousarray(split.images).data)
+        found.update(np.ascontiguousarray(split.labels).data)
+    return found.hexdigest()
 
 
 def load_splits(config: DataConfig) -> Splits:
@@ -115,7 +120,7 @@ def load_splits(config: DataConfig) -> Splits:
 
 
 def load_test(config: DataConfig) -> Split:
-    """The sealed test images. A search calls this in one place only: `search/confirm.py`."""
+    """The sealed test images. A search calls this in one place only: `search/sealed.py`."""
     if config.name == "folder":
         test = _list_folder(config, "test")
         # Other copies of images may be in memory by now: what does not fit is read from its files.
@@ -151,6 +156,13 @@ def check_test(config: DataConfig) -> None:
     """
     if config.name == "folder":
         _list_folder(config, "test").check()
+
+
+def count_test(config: DataConfig) -> int:
+    """How many test images there are; nothing else of them is told."""
+    if config.name == "folder":
+        return len(_list_folder(config, "test"))
+    return len(_load_named(config, "test")[0])
 
 
 def check_batch_size(batch_size: int, n_train: int) -> None:

@@ -60,7 +60,7 @@ def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: 
     grid = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False)
     colours = _colours(len(classes))
     for axes, panel in zip(grid.flat, panels, strict=False):
-        points = _flatten_to_plane(panel.embeddings, seed)
+        points = flatten_to_plane(panel.embeddings, seed)
         for label, name in enumerate(classes):
             chosen = points[panel.labels.cpu().numpy() == label]
             axes.scatter(*chosen.T, s=6, color=colours[label], label=name)
@@ -71,9 +71,10 @@ def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: 
     figure.savefig(path, dpi=100)
 
 
-def _flatten_to_plane(
+def flatten_to_plane(
     embeddings: Tensor, seed: int
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """(N, D) embeddings -> (N, 2), by direction (normalised first, as kNN sees them)."""
     x = F.normalize(embeddings.float(), dim=1).cpu().numpy()
     perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
     points: np.ndarray[tuple[int, int], np.dtype[np.float32]] = TSNE(

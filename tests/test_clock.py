@@ -17,7 +17,7 @@ TREE: dict[str, Any] = {
     "params": {"optim.lr_per_256": {"uniform": [0.1, 1]}},
     "budget": {"time": 1000},
     "scheduler": {"asha": {"grace": 1}},
-    "confirm": {"seeds": 3},
+    "confirm": {"top": 1, "seeds": 3, "references": False},
 }
 
 
@@ -62,6 +62,12 @@ def test_confirming_takes_a_cold_start_and_what_the_slower_winner_took(
     study: tuple[Space, Journal], slots: int, rounds: int
 ) -> None:
     assert confirm_seconds(*study, slots) == 1.25 * (7 + rounds * 200)
+
+
+@pytest.mark.parametrize(("slots", "rounds"), [(1, 15), (4, 4), (100, 1)])
+def test_references_take_time_too(study: tuple[Space, Journal], slots: int, rounds: int) -> None:
+    space = parse_space(TREE | {"confirm": {"top": 1, "seeds": 3}}, "x")
+    assert confirm_seconds(space, study[1], slots) == 1.25 * (7 + rounds * 200)
 
 
 def test_the_time_that_a_trial_waited_for_a_restart_is_not_its_start(

@@ -147,10 +147,10 @@ def test_a_widened_space_can_be_read_back_from_its_file(tmp_path: Path) -> None:
     )  # fmt: skip
     new = wider(space, write(tmp_path, [({"optim.lr_per_256": 0.01}, 0.9)]))
     assert new is not None
-    text = wider_yaml(new)
+    text = wider_yaml(new, "results/x/x.wider.yaml")
     first = text.splitlines()[0]
     assert first.startswith("#")
-    assert first.endswith("python search/run.py --space x-wider.yaml")
+    assert first.endswith("python search/run.py --space results/x/x.wider.yaml")
     path = tmp_path / "any.yaml"
     path.write_text(text)
     assert load_space(path, {}) == new

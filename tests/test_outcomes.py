@@ -64,7 +64,7 @@ def test_half_as_many_trials_fall_off_a_cliff_of_memory_as_with_rays_own_search(
 def source(space: Space, journal: Journal, trials: int = 4) -> TrialSource:
     plan = SearchPlan(space, journal)
     return TrialSource(
-        space, journal, "search", lambda: plan() if trials > len(journal.of("ce")) else None
+        space, journal, ["search"], lambda: plan() if trials > len(journal.of("ce")) else None
     )
 
 

@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
 
-from search.confirm import pack, unpack
 from search.curves import HEIGHT, WIDTH
-from search.events import Ask, End, Journal, Opened, Report, Unsealed
+from search.events import Ask, End, Journal, Opened, Report, Scored, Unsealed
 from search.export import best_config
 from search.export import main as export
-from search.report import table, write_report
+from search.report import write_report
+from search.sealed import pack, pack_labels, unpack, unpack_labels
+from search.tables import results_table
 from supcon.config import load_config
 
 TREE: dict[str, Any] = {
     "name": "x", "base": {"run": {"epochs": 9}}, "budget": {"trials": 3},
     "params": {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
     "scheduler": {"asha": {"grace": 3, "reduction": 3}},
+    "confirm": {"top": 1, "seeds": 3, "references": False},
 }  # fmt: skip
 
 
@@ -56,12 +59,16 @@ def journal(tmp_path: Path) -> Journal:
 def confirm(journal: Journal, n_seeds: int) -> None:
     generator = torch.Generator().manual_seed(0)
     for arm in ("supcon", "ce"):
+        opened = {"commit": "abc", "data_hash": "0f", "classes": ["a", "b"]}
+        labels = pack_labels(np.arange(100) % 2)
+        numbers = list(range(n_seeds))
+        journal.append(Unsealed(arm=arm, phase="confirm", numbers=numbers, labels=labels, **opened))
         for number in range(n_seeds):
             add(journal, arm, "confirm", number, [0.7, 0.85 + 0.01 * number])
             correct = torch.rand(100, generator=generator) < 0.9
             names = ["probe", "knn"] + (["head"] if arm == "ce" else [])
             journal.append(
-                Unsealed(
+                Scored(
                     arm=arm, phase="confirm", number=number, n_images=100,
                     metrics={f"test/{name}_top1": correct.float().mean().item() for name in names},
                     correct={name: pack(correct) for name in names},
@@ -109,12 +116,12 @@ def test_the_verdict_is_supcon_minus_ce_whatever_the_order_of_arms(journal: Jour
 
 def test_the_table_shows_every_classifier_of_every_arm(journal: Journal) -> None:
     confirm(journal, 3)
-    rows = table(write_report(journal))[1:]
+    rows = results_table(write_report(journal))[1:]
     assert [row[:2] for row in rows] == [
-        ["supcon", "linear probe"], ["supcon", "kNN"],
-        ["ce", "linear probe"], ["ce", "kNN"], ["ce", "CE head"],
+        ["supcon winner", "linear probe"], ["supcon winner", "kNN"],
+        ["ce winner", "linear probe"], ["ce winner", "kNN"], ["ce winner", "CE head"],
     ]  # fmt: skip
-    assert rows[0][2:4] == ["90.00", "86.00 +- 1.00"]
+    assert rows[0][2] == "86.00 +- 1.00"
 
 
 def test_the_picture_shows_a_line_for_every_trial(journal: Journal) -> None:
@@ -170,6 +177,11 @@ def test_export_explains_what_it_cannot_do(
 ) -> None:
     assert export([str(journal.path.parent), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_labels_come_back_as_they_were_packed() -> None:
+    labels = np.random.default_rng(0).integers(0, 1000, 500)
+    assert unpack_labels(pack_labels(labels)).tolist() == labels.tolist()
 
 
 def test_bits_come_back_as_they_were_packed() -> None:

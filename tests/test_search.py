@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,17 +20,20 @@ from typing import Any
 import optuna
 import pytest
 
-from search.events import Ask, End, Journal, Report, Unsealed
+from search.events import Ask, End, Journal, Report, Scored
 from search.run import main as search
 from tests.benchmarks.reliability import chaos
 
 pytestmark = pytest.mark.slow
 
+REFERENCES = ("published", "one_view")
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
     "--trials", "4", "--epochs", "3", "--concurrency", "1", "--set", "data.train_size=300",
     "--set", "scheduler.asha.grace=1", "--set", "average.bn_images=256",
     "--set", "params.data.batch_size={pow2: [32, 64]}", "--set", "points={}",
+    "--set", "confirm={top: 1, seeds: 3, references: false}",
+    "--set", "scheduler.asha.sentinels=0",
 ]  # fmt: skip
 
 
@@ -71,7 +75,8 @@ def wait_for(process: subprocess.Popen[str], log: Path, is_reached: Callable[[st
 def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and output of a search that nobody disturbed."""
     results = tmp_path_factory.mktemp("whole")
-    code, output = finish(start(home, results, *SMALL))
+    confirm = "confirm={top: 2, pick_seeds: 1, seeds: 3}"
+    code, output = finish(start(home, results, *SMALL, "--set", confirm, "--noise-floor"))
     assert code == 0, output
     return results / "digits", output
 
@@ -87,7 +92,7 @@ def story(study: Path) -> list[tuple[Any, ...]]:
                 found.append(("report", event.key, event.epoch, event.metrics, event.decision))
             case End():
                 found.append(("end", event.key, event.outcome))
-            case Unsealed():
+            case Scored():
                 found.append(("tested", event.key, event.metrics, event.correct))
     return found
 
@@ -104,11 +109,25 @@ def test_a_search_ends_with_both_arms_confirmed_and_tested(whole: tuple[Path, st
         assert facts["best"]["seed"] not in facts["confirm"]["seeds"]
         assert min(facts["confirm"]["test_probe_top1"]) > 0.6
     assert summary["verdict"]["text"] in output
-    assert summary["test_evaluations"] == 6
-    for name in ("report.md", "trials.csv", "best/supcon.yaml", "best/ce.yaml", "tensorboard/ce-0"):
+    assert [row["phase"] for row in summary["rows"]] == [
+        "confirm", "confirm", "published", "published", "one_view",
+    ]  # fmt: skip
+    assert summary["test_evaluations"] == 15
+    assert len(summary["test_openings"]) == 5
+    assert set(summary["tsne"]) == {"supcon", "ce"}
+    for name in (
+        "report.html",
+        "report.md",
+        "trials.csv",
+        "best/supcon.yaml",
+        "best/ce.yaml",
+        "tensorboard/ce-0",
+    ):
         assert (study / name).exists()
         assert name.split("/")[0] in output
-    assert "| ce     | CE head" in output
+    assert re.search(r"\| ce winner +\| CE head", output)
+    assert "noise floor" in output
+    assert "will probably show differences from" in output
     assert "dashboard http://127.0.0.1:" in output
     assert list(study.glob("trials/*/last.pt")) == []
 
@@ -124,6 +143,13 @@ def test_test_images_are_opened_after_all_training(whole: tuple[Path, str]) -> N
     assert kinds.index("tested") > max(i for i, kind in enumerate(kinds) if kind != "tested")
 
 
+def test_seeds_of_picking_confirming_and_searching_differ(whole: tuple[Path, str]) -> None:
+    asked = [event for event in story(whole[0]) if event[0] == "ask"]
+    assert {event[1][1] for event in asked} == {"search", "pick", "confirm", *REFERENCES}
+    seeds = [event[3] for event in asked]
+    assert len(set(seeds)) == len(seeds) >= 8 + 2 + 15
+
+
 @pytest.mark.parametrize(("at_once", "kills"), [(1, 3), (4, 2)])
 def test_a_search_that_is_killed_and_resumed_loses_and_repeats_nothing(
     at_once: int, kills: int
@@ -131,7 +157,7 @@ def test_a_search_that_is_killed_and_resumed_loses_and_repeats_nothing(
     found = chaos(at_once, kills, seed=1)
     assert found["driver"] + found["worker"] + found["group"] >= kills - 1  # a worker may be away
     assert (found["lost"], found["repeated"]) == (0, 0)
-    assert found["trials"] == 2 * (8 + 3)
+    assert found["trials"] == 2 * (8 + 2 + 3)
     assert found["same_log"] == (True if at_once == 1 else "-")
 
 
@@ -144,7 +170,7 @@ def test_ctrl_c_stops_cleanly_with_a_report_and_can_be_resumed(home: Path, tmp_p
     assert code == 130, output
     assert "stopping at the next record" in output
     assert "interrupted; go on with the same --space and --name mine --resume" in output
-    assert "No verdict: it needs 3 confirmed seeds" in output
+    assert "No verdict: it needs 3 confirmed and tested seeds" in output
     assert "Traceback" not in output
     assert (tmp_path / "mine" / "report.md").exists()
     done = {event[1] for event in story(tmp_path / "mine") if event[0] == "end"}
@@ -182,7 +208,7 @@ def test_a_finished_study_resumes_to_its_report(
     space = str(ROOT / "spaces" / "digits.yaml")
     assert search(["--space", space, "--results", str(tmp_path), "--resume"]) == 0
     assert story(copy) == before
-    assert "wrote" in capsys.readouterr().out
+    assert "report    " in capsys.readouterr().out
 
 
 # More of a study
@@ -299,3 +325,56 @@ def fetch(url: str) -> bytes:
         except OSError:
             time.sleep(0.1)
     raise AssertionError(f"{url} does not answer")
+
+
+def test_the_same_configuration_in_both_arms_is_repeated_and_reported(
+    home: Path, tmp_path: Path
+) -> None:
+    flags = ["--space", str(ROOT / "spaces" / "aa.yaml"), "--repeat", "2", "--epochs", "1"]
+    code, output = finish(start(home, tmp_path, *flags))
+    assert code == 0, output
+    found = json.loads((tmp_path / "aa" / "summary.json").read_text())
+    assert found["n_searches"] == 2
+    assert "no statement is possible" in output
+    for number in (1, 2):
+        study = tmp_path / "aa" / f"repeat-{number}"
+        summary = json.loads((study / "summary.json").read_text())
+        a, b = (summary["arms"][arm]["best"]["params"] for arm in ("a", "b"))
+        assert a == b
+        assert summary["verdict"]["text"].startswith("These two configurations on this split")
+        assert (study / "report.html").exists()
+
+
+def test_a_report_is_written_anew_without_ray(whole: tuple[Path, str], tmp_path: Path) -> None:
+    copy = tmp_path / "digits"
+    shutil.copytree(whole[0], copy)
+    names = ["report.html", "report.md", "summary.json", "trials.csv"]
+    before = {name: (copy / name).read_text() for name in names}
+    for name in names:
+        (copy / name).unlink()
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from search.report import main\n"
+        f"sys.exit(main([{str(copy)!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert "wrote" in done.stdout
+    assert {name: (copy / name).read_text() for name in names} == before
+
+
+def test_images_that_changed_are_noticed_before_a_study_goes_on(
+    whole: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "digits"
+    shutil.copytree(whole[0], copy)
+    log = copy / "events.jsonl"
+    first, rest = log.read_text().split("\n", 1)
+    opened = json.loads(first)
+    opened["data_hash"] = "0" * 32
+    log.write_text(json.dumps(opened) + "\n" + rest)
+    space = str(ROOT / "spaces" / "digits.yaml")
+    assert search(["--space", space, "--results", str(tmp_path), "--resume"]) == 2
+    assert "was started on other images" in capsys.readouterr().err
+    assert log.read_text().endswith(rest)

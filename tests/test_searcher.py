@@ -12,10 +12,10 @@ import pytest
 from search.distribution import Distribution
 from search.events import Ask, End, Journal, Opened, Outcome, Report
 from search.points import read_points
-from search.report import trials_csv
 from search.searcher import SearchPlan, TrialSource
 from search.space import Space, parse_space
 from search.suggester import Suggester, decode, encode, suggest
+from search.tables import trials_csv
 from supcon.parsing import UserError
 
 TREE: dict[str, Any] = {
@@ -210,7 +210,7 @@ def test_no_trial_starts_once_the_time_is_up(tmp_path: Path) -> None:
 
 def test_a_trial_whose_worker_keeps_dying_has_failed(tmp_path: Path) -> None:
     space, journal = study(tmp_path)
-    source = TrialSource(space, journal, "search", SearchPlan(space, journal))
+    source = TrialSource(space, journal, ["search"], SearchPlan(space, journal))
     for attempt in range(3):
         handed_out = source.suggest(f"ray-{attempt}")
         assert isinstance(handed_out, dict)
@@ -227,7 +227,7 @@ def test_unfinished_trials_are_handed_out_before_new_ones(tmp_path: Path) -> Non
     first = plan()
     assert first is not None
     journal.append(first)
-    source = TrialSource(space, journal, "search", SearchPlan(space, journal))
+    source = TrialSource(space, journal, ["search"], SearchPlan(space, journal))
     handed_out = [source.suggest(f"ray-{i}") for i in range(3)]
     names = [trial["name"] if isinstance(trial, dict) else trial for trial in handed_out]
     assert names == ["supcon-0", "ce-0", None]  # one of them may have to be run once more
@@ -260,7 +260,7 @@ def test_trials_that_end_before_they_report_use_up_the_budget(tmp_path: Path) ->
 def test_a_trial_that_has_no_valid_config_is_not_logged(tmp_path: Path) -> None:
     space, journal = study(tmp_path)
     bad = Ask(arm="ce", phase="search", number=0, params={"data.batch_size": 9.5}, seed=0)
-    source = TrialSource(space, journal, "search", lambda: bad)
+    source = TrialSource(space, journal, ["search"], lambda: bad)
     with pytest.raises(UserError):
         source.suggest("ray-1")
     assert len(journal.events) == 1

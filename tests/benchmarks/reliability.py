@@ -45,7 +45,7 @@ SPACE: dict[str, Any] = {
     },
     "budget": {"trials": 8},
     "scheduler": {"asha": {"grace": 1, "reduction": 3}},
-    "confirm": {"seeds": 3},
+    "confirm": {"top": 2, "pick_seeds": 1, "seeds": 3, "references": False},
 }
 
 

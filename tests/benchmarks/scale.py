@@ -41,7 +41,7 @@ SPACE: dict[str, Any] = {
         "optim.weight_decay": {"loguniform": [1e-5, 1e-2]},
     },
     "scheduler": "none",
-    "confirm": {"seeds": 1},
+    "confirm": {"top": 1, "seeds": 1, "references": False},
 }
 
 

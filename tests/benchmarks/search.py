@@ -99,7 +99,7 @@ def _space(size: dict[str, int], epochs: int, slots: int) -> dict[str, Any]:
         },
         "budget": {"trials": size["trials"]},
         "scheduler": {"asha": {"grace": epochs}},
-        "confirm": {"seeds": size["seeds"]},
+        "confirm": {"top": 1, "seeds": size["seeds"], "references": False},
         "resources": {"cpu": 1, "gpu": 0, "concurrency": slots},
     }
 

@@ -1,0 +1,286 @@
+"""All facts of a study as plain values: what every form of the report is made from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from search.audit import audit
+from search.budget_curve import best_so_far, expected_best
+from search.confirm import Row, final_rows, leader, winner
+from search.edges import edges
+from search.events import Journal, Opened, Trial
+from search.fairness import budget_problem, winners_curse
+from search.importance import importances
+from search.sealed import correctness, unpack_labels
+from search.space import Space
+from search.verdict import MIN_SEEDS, Difference, compare, sentence
+from supcon.config import SELECTION_METRIC
+
+
+def summarise(space: Space, journal: Journal) -> dict[str, Any]:
+    """The facts; results/README.md documents the keys."""
+    opened = journal.opened
+    arms = {arm: _arm(space, journal, arm) for arm in space.arms}
+    facts = {
+        "study": opened.study,
+        "metric": SELECTION_METRIC,
+        "commit": opened.commit,
+        "versions": opened.versions,
+        "machine": opened.machine,
+        "data_hash": opened.data_hash,
+        "opened": _when(opened.time),
+        "seed": space.seed,
+        "arms": arms,
+        "rows": [_row(space, journal, row) for row in final_rows(space, journal)],
+        "verdict": _verdict(space, journal, arms),
+        "per_class": _per_class(space, journal),
+        "tsne": _pictures(space, journal),
+        "test_openings": _openings(journal),
+        "test_evaluations": sum(trial.tested is not None for trial in journal.trials.values()),
+        "protocol": _protocol(space),
+        "reproduce": _commands(journal, [arm for arm in arms if arms[arm]["best"]]),
+    }
+    # As a reader of summary.json gets them: every form of the report shows the same.
+    plain: dict[str, Any] = json.loads(json.dumps(facts, allow_nan=False))
+    return plain
+
+
+def _arm(space: Space, journal: Journal, arm: str) -> dict[str, Any]:
+    trials, best = journal.of(arm), leader(space, journal, arm)
+    runs = _confirmed(space, journal, arm)
+    vals = [run.score for run in runs]
+    row = _metrics(runs)
+    importance, expected = importances(space, journal, arm), expected_best(space, journal, arm)
+    audited = audit(space, journal, arm)
+    return {
+        "trials": len(trials),
+        "outcomes": dict(Counter(trial.outcome or "unfinished" for trial in trials)),
+        "best": best
+        and {
+            "number": best.ask.number,
+            "params": best.ask.params,
+            "seed": best.ask.seed,
+            "val": _short(best.reports[-1].metrics),
+        },
+        "is_decided": winner(space, journal, arm) is not None,
+        "curse": asdict(winners_curse(best.score, vals)) if best and vals else None,
+        "confirm": {
+            "seeds": row["seeds"],
+            "val": row["val"],
+            **{f"test_{name}": values for name, values in row["test"].items()},
+        },
+        "ledger": _ledger(trials),
+        "confirm_ledger": _ledger(
+            t for t in journal.trials.values() if t.ask.arm == arm and t.ask.phase != "search"
+        ),
+        "reached": _reached(space, trials),
+        "audit": audited and asdict(audited),
+        "edges": [asdict(edge) for edge in edges(space, journal, arm)],
+        "importance": importance and asdict(importance),
+        "best_so_far": best_so_far(journal, arm),
+        "expected_best": expected and asdict(expected),
+    }
+
+
+def _confirmed(space: Space, journal: Journal, arm: str) -> list[Trial]:
+    """The tested runs of the arm's winner."""
+    rows = [r for r in final_rows(space, journal) if (r.arm, r.phase) == (arm, "confirm")]
+    return [run for row in rows for run in row.runs(journal) if run.tested is not None]
+
+
+def _row(space: Space, journal: Journal, row: Row) -> dict[str, Any]:
+    completed = [run for run in row.runs(journal) if run.outcome == "completed"]
+    return {
+        "arm": row.arm,
+        "phase": row.phase,
+        "label": row.label(space),
+        "params": row.params,
+        **_metrics([run for run in completed if run.tested is not None] or completed),
+    }
+
+
+def _metrics(runs: list[Trial]) -> dict[str, Any]:
+    """Seeds, val and test scores of runs, in the same order."""
+    finals = [_short(run.reports[-1].metrics) for run in runs]
+    tests = [_short(run.tested.metrics) for run in runs if run.tested]
+    return {
+        "seeds": [run.ask.seed for run in runs],
+        "val": {name: [final[name] for final in finals] for name in (finals or [{}])[0]},
+        "test": {name: [test[name] for test in tests] for name in (tests or [{}])[0]},
+    }
+
+
+def _short(metrics: dict[str, float]) -> dict[str, float]:
+    """Without `val/` and `test/`; training metrics are left out."""
+    return {
+        name.split("/")[1]: value
+        for name, value in metrics.items()
+        if not name.startswith("train/")
+    }
+
+
+def _ledger(trials: Iterable[Trial]) -> dict[str, float]:
+    last = [trial.reports[-1] for trial in trials if trial.reports]
+    return {
+        "epochs": sum(report.epoch for report in last),
+        "views": sum(report.views for report in last),
+        "train_seconds": round(sum(report.seconds for report in last), 1),
+    }
+
+
+def _reached(space: Space, trials: list[Trial]) -> dict[str, list[int]]:
+    """Rung -> trials that reached it, and those of them that went on (at the last: completed)."""
+    found = {}
+    for rung in space.rungs:
+        there = [r for t in trials for r in t.reports if r.epoch == rung]
+        found[str(rung)] = [len(there), sum(report.decision != "stop" for report in there)]
+    return found
+
+
+def ordered_arms(space: Space) -> list[str]:
+    """Contrastive arms first: a difference is SupCon minus CE, whatever the file's order."""
+    return sorted(space.arms, key=lambda arm: space.arm_config(arm).loss.name == "ce")
+
+
+def _verdict(space: Space, journal: Journal, arms: dict[str, Any]) -> dict[str, Any]:
+    runs = {arm: _confirmed(space, journal, arm) for arm in ordered_arms(space)}
+    n_seeds = min(len(r) for r in runs.values())
+    refusal, warnings = _problems(space, journal, arms, n_seeds)
+    empty = {"difference": None, "ci95": None, "p_value": None, "detectable": None}
+    a, b = [*runs, ""][:2]
+    facts: dict[str, Any] = {"a": a, "b": b, **empty, "n_seeds": n_seeds, "against_head": None}
+    if refusal is not None:
+        return {**facts, "warnings": warnings, "text": f"No verdict: {refusal}."}
+    probes = compare(correctness(runs[a], "probe"), correctness(runs[b], "probe"))
+    has_head = all(run.tested and "head" in run.tested.correct for run in runs[b])
+    head: Difference | None = None
+    if has_head:
+        head = compare(correctness(runs[a], "probe"), correctness(runs[b], "head"))
+    again = _opened_before(space, journal)
+    return {
+        **facts,
+        **_difference(probes),
+        "against_head": head and _difference(head),
+        "warnings": warnings,
+        "text": " ".join(filter(None, [sentence(a, b, probes, head), again])),
+    }
+
+
+def _difference(d: Difference) -> dict[str, Any]:
+    return {**asdict(d), "ci95": list(d.ci95)}
+
+
+def _problems(
+    space: Space, journal: Journal, arms: dict[str, Any], n_seeds: int
+) -> tuple[str | None, list[str]]:
+    """Why there can be no verdict, and what to keep in mind with it."""
+    if len(arms) != 2:
+        return f"a verdict compares 2 arms, this study has {len(arms)}", []
+    notes = [facts["audit"]["warning"] for facts in arms.values() if facts["audit"]]
+    warnings = [f"{arm}: {note}" for arm, note in zip(arms, notes, strict=False) if note]
+    full = [t.reports[-1].views for a in arms for t in journal.of(a) if t.outcome == "completed"]
+    views = {arm: int(facts["ledger"]["views"]) for arm, facts in arms.items()}
+    refusal, warning = budget_problem(views, max(full, default=0))
+    warnings += [warning] if warning else []
+    if n_seeds < MIN_SEEDS:
+        return (
+            f"it needs {MIN_SEEDS} confirmed and tested seeds of each arm, there are {n_seeds}",
+            warnings,
+        )
+    return refusal, warnings
+
+
+def _opened_before(space: Space, journal: Journal) -> str:
+    """A sentence, if the test images had spoken before this verdict's runs were opened."""
+    n = sum(opening.phase == "confirm" for opening in journal.openings)
+    if n <= len(space.arms):
+        return ""
+    return (
+        f"The test images of this study had been opened before: {n} times for winners, of which "
+        f"{len(space.arms)} would do; who has seen a test score is no longer blind to it."
+    )
+
+
+def _per_class(space: Space, journal: Journal) -> dict[str, Any] | None:
+    """Differences of the winners' probes class by class."""
+    arms = ordered_arms(space)
+    runs = [_confirmed(space, journal, arm) for arm in arms]
+    if len(arms) != 2 or min(map(len, runs)) < MIN_SEEDS or not journal.openings:
+        return None
+    opening = journal.openings[-1]
+    labels = unpack_labels(opening.labels)
+    a, b = (correctness(r, "probe") for r in runs)
+    found = []
+    for label, name in enumerate(opening.classes):
+        own = labels == label
+        if own.sum() > 1:
+            d = compare(a[:, own], b[:, own])
+            found.append((name, int(own.sum()), d.difference, *d.ci95))
+    columns = ("classes", "n", "difference", "low", "high")
+    values = [list(column) for column in zip(*found, strict=True)]
+    return {"a": arms[0], "b": arms[1], **dict(zip(columns, values, strict=True))}
+
+
+def _pictures(space: Space, journal: Journal) -> dict[str, Any]:
+    found = {}
+    for arm in space.arms:
+        keys = [run.ask.key for run in _confirmed(space, journal, arm)]
+        for picture in journal.pictures:
+            if picture.key in keys:
+                found[arm] = picture.model_dump(
+                    include={"classes", "labels", "encoder", "projection"}
+                )
+    return found
+
+
+def _openings(journal: Journal) -> list[dict[str, Any]]:
+    return [
+        {
+            "what": f"{opening.arm}, {opening.phase}",
+            "when": _when(opening.time),
+            "commit": opening.commit,
+            "data_hash": opening.data_hash,
+            "runs": [
+                journal.trials[opening.arm, opening.phase, number].name
+                for number in opening.numbers
+            ],
+        }
+        for opening in journal.openings
+    ]
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def _protocol(space: Space) -> list[str]:
+    config, confirm = space.config, space.confirm
+    asha, rungs = space.scheduler.asha, ", ".join(map(str, space.rungs[:-1]))
+    early = "no early stopping"
+    if asha is not None:
+        early = f"ASHA at epochs {rungs or '(none)'}, reduction {asha.reduction}"
+    return [
+        f"All arms: {config.data.name}, the same split (seed {config.data.split_seed}), "
+        f"{config.augment.views} views of an image a step, trials of {config.run.epochs} epochs.",
+        f"Search: sampler {space.sampler}, {early}; selection by `{SELECTION_METRIC}`, a linear "
+        f"probe on frozen encoder features, its penalty cross-fitted on val.",
+        f"Confirmation: the best {confirm.top} configurations of an arm on {confirm.pick_seeds} "
+        f"fresh seeds pick its winner; the winner is judged on {confirm.seeds} further seeds"
+        + (", and so are the reference rows." if confirm.references else "."),
+        "Test images are opened once for each row, after all training of the row.",
+    ]
+
+
+def _commands(journal: Journal, winners: list[str]) -> list[str]:
+    opened = [event for event in journal.events if isinstance(event, Opened) and event.command]
+    study = f"results/{journal.path.parent.name}"
+    return [
+        *dict.fromkeys(event.command for event in opened),
+        *(f"python -m supcon train {study}/best/{arm}.yaml" for arm in winners),
+        f"python search/report.py {study}",
+    ]

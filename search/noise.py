@@ -1,0 +1,86 @@
+"""How much luck there is, before a search: `--noise-floor`.
+
+The published settings are trained on the seeds that the report's reference rows have. How their
+scores vary tells what difference the confirmation will be able to show. Test stays sealed: this is
+read off val.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from search.confirm import Row, next_run, published_rows
+from search.events import Ask, Journal, Trial
+from search.space import Space
+from search.verdict import MIN_SEEDS, planned
+from supcon.data import Splits, count_test
+from supcon.device import pick_device
+from supcon.parsing import UserError
+from supcon.trained import load_trained, predict
+
+
+class NoisePlan:
+    """The runs of the published settings."""
+
+    def __init__(self, space: Space, journal: Journal) -> None:
+        self.space, self.journal = space, journal
+
+    def __call__(self) -> Ask | None:
+        """The next run, or None."""
+        return next_run(self.space, self.journal, published_rows(self.space))
+
+
+def check_noise_floor(space: Space) -> None:
+    """Raise a UserError unless the space has what --noise-floor needs."""
+    if space.confirm.seeds < MIN_SEEDS or not space.confirm.references:
+        raise UserError(
+            f"--noise-floor: trains the reference rows on as many seeds as a winner has; it needs "
+            f"confirm.references true and confirm.seeds at least {MIN_SEEDS}, got "
+            f"{str(space.confirm.references).lower()} and {space.confirm.seeds}"
+        )
+
+
+def describe_noise(space: Space, journal: Journal, data: Splits) -> list[str]:
+    """The spread over seeds of each published configuration, and what can be shown with it."""
+    runs = {row.arm: _completed(row, journal) for row in published_rows(space)}
+    lines = ["", "noise floor: the published settings, val"]
+    for arm, done in runs.items():
+        scores = [100 * run.score for run in done]
+        spread = f" +- {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        each = ", ".join(f"{score:.2f}" for score in scores) or "no run was trained to the end"
+        mean = f"{statistics.mean(scores):.2f}{spread}: " if scores else ""
+        lines.append(f"  {arm:9s} {mean}{each}")
+    enough = [done for done in runs.values() if len(done) > 1]
+    if len(enough) < 2:
+        return [*lines, "  what can be shown takes 2 seeds of 2 losses to say", ""]
+    a, b = (_correct(space, journal, data, done) for done in enough[:2])
+    seeds, images = space.confirm.seeds, count_test(space.config.data)
+    smallest = 100 * planned(a, b, seeds, images)
+    return [
+        *lines,
+        f"  {seeds} seeds and {images} test images will probably show differences from "
+        f"{smallest:.2f} points (in 4 of 5 cases)",
+        "",
+    ]
+
+
+def _completed(row: Row, journal: Journal) -> list[Trial]:
+    return [run for run in row.runs(journal) if run.outcome == "completed"]
+
+
+def _correct(
+    space: Space, journal: Journal, data: Splits, runs: list[Trial]
+) -> npt.NDArray[np.bool_]:
+    """(n runs, N) which val images the probe gets right."""
+    found = []
+    for run in runs:
+        device = pick_device(space.arm_config(run.ask.arm).run.device)
+        model = journal.path.parent / "trials" / run.name / "model.pt"
+        trained, config = load_trained(model, device)
+        probe = predict(trained, config, data.train, data.val.images)["probe"]
+        found.append((probe == torch.tensor(data.val.labels)).numpy())
+    return np.stack(found)

@@ -1,0 +1,109 @@
+"""report.html: one file that opens offline, from a template and the figures of a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from search.events import Journal
+from search.figures import all_figures, colour
+from search.progress import show_params
+from search.space import Space
+from search.tables import CLASSIFIERS, interval_text, mean_percent
+
+LAYOUT = {  # what all figures share
+    "template": "none",
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#222"},
+    "margin": {"l": 60, "r": 15, "t": 40, "b": 50},
+    "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+    "paper_bgcolor": "white",
+    "plot_bgcolor": "white",
+    "hovermode": "closest",
+}
+AXIS = {"gridcolor": "#ececec", "zeroline": False, "linecolor": "#999", "automargin": True}
+
+
+def render(space: Space, journal: Journal, facts: dict[str, Any]) -> str:
+    """The page.
+
+    Args:
+        space: the space of the study.
+        journal: its log, for the figures that show every trial.
+        facts: what `search.facts.summarise` returned.
+    """
+    figures = {
+        name: _plain(figure)
+        for name, figure in all_figures(space, journal, facts).items()
+        if figure is not None
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "pct": lambda value: f"{100 * value:.2f}",
+        "signed": lambda value: f"{100 * value:+.2f}",
+        "params": show_params,
+    }
+    return environment.get_template("report.html.j2").render(
+        facts=facts,
+        figures=figures,
+        arms=facts["arms"],
+        lines=_lines(facts),
+        spent=_spent(facts),
+        colours={arm: colour(facts, arm) for arm in facts["arms"]},
+        plotly=Markup(get_plotlyjs()),
+        # No tag can end inside of a script.
+        data=Markup(json.dumps(figures).replace("<", "\\u003c")),
+    )
+
+
+def _plain(figure: Any) -> Any:
+    """A figure as plain values, in the style of the page."""
+    figure.update_layout(**{**LAYOUT, "height": figure.layout.height})
+    figure.update_xaxes(**AXIS)
+    figure.update_yaxes(**AXIS)
+    return json.loads(figure.to_json())
+
+
+def _lines(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table of results: a line for each row and classifier."""
+    lines = []
+    for row in facts["rows"]:
+        for key, label in CLASSIFIERS.items():
+            val, test = (row[part].get(f"{key}_top1", []) for part in ("val", "test"))
+            if val:
+                lines.append(
+                    {
+                        "arm": row["arm"],
+                        "row": row["label"],
+                        "classifier": label,
+                        "is_first": key == "probe",
+                        "n": len(val),
+                        "val": mean_percent(val).replace("+-", "±"),
+                        "test": mean_percent(test).replace("+-", "±"),
+                        "interval": interval_text(test),
+                        "points": "  ".join(f"{100 * x:.2f}" for x in test),
+                    }
+                )
+    return lines
+
+
+def _spent(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each arm cost, the search and all that follows."""
+    return [
+        {"arm": arm, "part": part, "trials": n, **found[key]}
+        for arm, found in facts["arms"].items()
+        for part, key, n in (
+            ("search", "ledger", found["trials"]),
+            ("after it", "confirm_ledger", ""),
+        )
+    ]

@@ -1,0 +1,46 @@
+"""t-SNE pictures of the winners, into the log: a report is made without models."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from search.confirm import final_rows
+from search.events import Journal, Pictured, Trial
+from search.space import Space
+from supcon.data import Splits
+from supcon.trained import embed_with, load_trained
+from supcon.tsne import flatten_to_plane
+
+IMAGES = 1000
+
+
+def add_pictures(space: Space, journal: Journal, data: Splits) -> None:
+    """Log a picture of the first tested run of each winner that has none."""
+    known = {picture.key for picture in journal.pictures}
+    for row in final_rows(space, journal):
+        tested = [run for run in row.runs(journal) if run.tested is not None]
+        if row.phase == "confirm" and tested and tested[0].ask.key not in known:
+            journal.append(_picture(journal, tested[0], data))
+
+
+def _picture(journal: Journal, run: Trial, data: Splits) -> Pictured:
+    """Val, before and after the projection head."""
+    model = journal.path.parent / "trials" / run.name / "model.pt"
+    trained, config = load_trained(model, torch.device("cpu"))
+    some = np.linspace(0, len(data.val) - 1, min(IMAGES, len(data.val))).astype(np.intp)
+    val = data.val.take(some)
+    embedded = embed_with(trained, config, val.images)
+    embeddings = [embedded.features]
+    if config.loss.is_contrastive:
+        embeddings.append(embedded.outputs)
+    planes = [flatten_to_plane(x, run.ask.seed).round(1).tolist() for x in embeddings]
+    return Pictured(
+        arm=run.ask.arm,
+        phase=run.ask.phase,
+        number=run.ask.number,
+        classes=list(data.classes),
+        labels=val.labels.tolist(),
+        encoder=planes[0],
+        projection=planes[1] if len(planes) > 1 else None,
+    )

@@ -1,0 +1,111 @@
+"""Independent searches, and only then a sentence about the methods: `--repeat R`.
+
+Each repeat is a study of its own, of another study seed and another split, in
+`results/<name>/repeat-<r>/`. What they found is compared by a t-test over their R differences.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.space import Space
+from search.tables import aligned
+from search.verdict import methods, methods_sentence
+from supcon.parsing import UserError
+from supcon.seeds import derive_seed
+
+
+def begin_repeats(folder: Path, space: Space, *, to_resume: bool) -> Path:
+    """The file with the space that all repeats share, in the folder that holds them.
+
+    Raises:
+        UserError: the folder exists, or, to resume, does not.
+    """
+    file = folder / "space.yaml"
+    if to_resume != file.exists() or (folder.exists() and not to_resume):
+        raise UserError(
+            f"--repeat: {folder} holds no repeats to go on with; leave --resume out"
+            if to_resume
+            else f"--repeat: {folder} exists; continue with --resume, remove it, or choose another "
+            f"name with --name"
+        )
+    if not to_resume:
+        try:
+            folder.mkdir(parents=True)
+            file.write_text(yaml.safe_dump(space.dump(), sort_keys=False), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--results {folder.parent}: cannot be written ({error})") from error
+    return file
+
+
+def repeat_changes(space: Space, number: int) -> tuple[int, list[str]]:
+    """Seed of the study, and --set changes, of repeat `number` from 0; the first changes nothing.
+
+    Where a folder has a val of its own, its images do not change.
+    """
+    if number == 0:
+        return space.seed, []
+    split = derive_seed(space.config.data.split_seed, "repeat", number)
+    return derive_seed(space.seed, "repeat", number), [f"data.split_seed={split}"]
+
+
+def conclude_repeats(folder: Path) -> str:
+    """Write what the repeats in a folder found together, and return it as Markdown."""
+    summaries = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("repeat-*/summary.json"), key=_number)
+    }
+    judged = {
+        name: s["verdict"]
+        for name, s in summaries.items()
+        if s["verdict"]["difference"] is not None
+    }
+    facts = _together(list(judged.values()), list(summaries.values()))
+    facts["repeats"] = {
+        name: {key: s["verdict"][key] for key in ("difference", "ci95", "n_seeds", "text")}
+        for name, s in summaries.items()
+    }
+    (folder / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    text = _markdown(folder.name, facts)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _number(path: Path) -> int:
+    return int(path.parent.name.removeprefix("repeat-"))
+
+
+def _together(verdicts: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    differences = [v["difference"] for v in verdicts]
+    heads = [v["against_head"]["difference"] for v in verdicts if v["against_head"]]
+    opened = {o["data_hash"] for s in summaries for o in s["test_openings"]}
+    text = methods_sentence(
+        summaries[0]["verdict"]["a"],
+        summaries[0]["verdict"]["b"],
+        differences,
+        heads if len(heads) == len(differences) else None,
+        same_test_images=len(opened) == 1,
+    )
+    found = methods(differences) if len(differences) > 2 else None
+    return {
+        "difference": found and found.difference,
+        "ci95": found and list(found.ci95),
+        "p_value": found and found.p_value,
+        "n_searches": len(differences),
+        "text": text,
+    }
+
+
+def _markdown(name: str, facts: dict[str, Any]) -> str:
+    rows = [["search", "difference", "95 % interval", "seeds"]]
+    for repeat, v in facts["repeats"].items():
+        interval = "-"
+        if v["ci95"]:
+            interval = "{:+.2f} to {:+.2f}".format(*(100 * bound for bound in v["ci95"]))
+        difference = "-" if v["difference"] is None else f"{100 * v['difference']:+.2f}"
+        rows.append([f"[{repeat}]({repeat}/report.md)", difference, interval, str(v["n_seeds"])])
+    return f"# {name}: independent searches\n\n{facts['text']}\n\n{aligned(rows)}\n"

@@ -1,0 +1,177 @@
+"""A study from its opening to its report: search, confirm, open the test images, report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from search.clock import Clock, confirm_seconds
+from search.confirm import AFTER_SEARCH, ConfirmPlan
+from search.events import Journal, Opened
+from search.images import Images
+from search.mirror import Mirror
+from search.noise import NoisePlan, describe_noise
+from search.pictures import add_pictures
+from search.progress import Progress
+from search.report import write_report
+from search.sealed import open_test
+from search.searcher import SearchPlan
+from search.space import Space
+from search.tables import aligned, results_table
+from search.tuner import Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
+from supcon.parsing import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy", "scipy")
+
+
+def create(folder: Path, space: Space, images: Images, command: str) -> Journal:
+    """The log of a new study."""
+    try:
+        return Journal.create(
+            folder / "events.jsonl",
+            opening(folder.name, space, images.splits.fingerprint(), command),
+        )
+    except OSError as error:
+        raise UserError(f"--results {folder.parent}: cannot be written ({error})") from error
+
+
+def reopen(folder: Path, space: Space, images: Images, command: str) -> Journal:
+    """The log of a study that goes on; that, and with which code, is logged.
+
+    Raises:
+        UserError: the images are not those that it was started with.
+    """
+    journal = Journal.open(folder / "events.jsonl", to_write=True)
+    now, then = images.splits.fingerprint(), journal.opened.data_hash
+    if then and now != then:
+        journal.close()
+        raise UserError(
+            f"--resume: {folder} was started on other images than there are under data.root now "
+            f"(hash {then[:12]}, now {now[:12]}); put them back, or start another study"
+        )
+    journal.append(opening(folder.name, space, now, command))
+    return journal
+
+
+def opening(name: str, space: Space, data_hash: str, command: str) -> Opened:
+    """The event that a study was created or resumed."""
+    return Opened(
+        study=name,
+        space=space.dump(),
+        commit=commit(),
+        versions=versions(),
+        command=command,
+        machine=machine(),
+        data_hash=data_hash,
+    )
+
+
+def execute(
+    space: Space, journal: Journal, images: Images, address: str | None, noise_floor: bool
+) -> bool:
+    """Search, confirm and test; whether it was interrupted."""
+    journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
+    clock = Clock(space, journal)
+    search, confirm = SearchPlan(space, journal, clock.is_over), ConfirmPlan(space, journal)
+    if clock.is_over() or (search.is_over() and confirm.is_over()):
+        Mirror(space, journal)  # makes it anew if it is missing
+    else:
+        with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
+            if dashboard:
+                print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
+            print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
+            slots = concurrency(space)
+            journal.listeners += [Mirror(space, journal)]
+
+            def is_search_over() -> bool:
+                has_limit = clock.limit is not None  # else nobody needs to know what is reserved
+                return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
+
+            search.is_time_up = is_search_over
+            with images.shared() as data:
+                run = partial(run_trials, space, journal, data, interrupt=interrupt)
+                if noise_floor:
+                    noise = NoisePlan(space, journal)
+                    run(["published"], noise, is_time_up=clock.is_over)
+                    print(*describe_noise(space, journal, images.splits), sep="\n", flush=True)
+                if not interrupt.requested:
+                    run(["search"], search, is_time_up=is_search_over)
+                if not interrupt.requested:
+                    if is_search_over():
+                        end_for_time(journal)
+                    run(AFTER_SEARCH, confirm, is_time_up=clock.is_over)
+        if interrupt.requested:
+            return True
+    open_test(space, journal, images.splits, commit())
+    add_pictures(space, journal, images.splits)
+    return False
+
+
+def end_for_time(journal: Journal) -> None:
+    """End the search trials that still ran when the time of the search was up."""
+    for trial in journal.unfinished("search"):
+        journal.end(trial.ask.key, "stopped", detail="the time was up")
+
+
+def conclude(journal: Journal, is_interrupted: bool) -> int:
+    """Write the report, and say what is there."""
+    folder = journal.path.parent
+    summary = write_report(journal)
+    verdict = summary["verdict"]
+    print("", aligned(results_table(summary)), "", sep="\n")
+    print(verdict["text"], *(f"warning: {text}" for text in verdict["warnings"]), "", sep="\n")
+    print(f"report    {folder}/report.html (also report.md, summary.json, trials.csv)")
+    winners = [arm for arm, facts in summary["arms"].items() if facts["best"]]
+    for arm in winners:
+        print(f"retrain   python -m supcon train {folder}/best/{arm}.yaml")
+    if is_interrupted:
+        print(
+            f"interrupted; go on with the same --space and --name {folder.name} --resume",
+            file=sys.stderr,
+        )
+        return 130
+    if not winners:
+        print("no trial was trained to the end; trials.csv says why", file=sys.stderr)
+        return 1
+    return 0
+
+
+def commit() -> str:
+    """The commit of this checkout, `-dirty` with local changes; `unknown` outside git."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def machine() -> str:
+    """What numbers and times were measured on."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cpu = platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next(x for x in lines if x.startswith("model name")).partition(":")[2].strip()
+    return f"{platform.system()}, {os.cpu_count()} cores {cpu}, {', '.join(gpus) or 'no GPU'}"
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that numbers depend on."""
+    return {"python": ".".join(map(str, sys.version_info[:3]))} | {
+        package: importlib.metadata.version(package) for package in PACKAGES
+    }
