@@ -181,8 +181,8 @@ def _problems(
     """Why there can be no verdict, and what to keep in mind with it."""
     if len(arms) != 2:
         return f"a verdict compares 2 arms, this study has {len(arms)}", []
-    notes = [facts["audit"]["warning"] for facts in arms.values() if facts["audit"]]
-    warnings = [f"{arm}: {note}" for arm, note in zip(arms, notes, strict=False) if note]
+    audits = [facts["audit"] for facts in arms.values() if facts["audit"]]
+    warnings = [found["warning"] for found in audits if found["warning"]]
     full = [t.reports[-1].views for a in arms for t in journal.of(a) if t.outcome == "completed"]
     views = {arm: int(facts["ledger"]["views"]) for arm, facts in arms.items()}
     refusal, warning = budget_problem(views, max(full, default=0))

@@ -60,7 +60,8 @@ def _ready(row: Row, journal: Journal) -> list[Trial]:
     is_whole = len(runs) == row.seeds and all(run.end for run in runs)
     if not is_whole and len(completed) < MIN_SEEDS:
         return []
-    return [run for run in completed if not _is_unsealed(run, journal)]
+    waiting = [run for run in completed if run.tested is None]
+    return [run for run in waiting if not _is_unsealed(run, journal)]
 
 
 def _is_unsealed(run: Trial, journal: Journal) -> bool:

@@ -70,7 +70,9 @@ def chaos(at_once: int, kills: int, seed: int) -> dict[str, Any]:
     flags = ("--concurrency", str(at_once), "--cpus-per-trial", "0.5")
     undisturbed = run_to_the_end(flags)
     rng = np.random.default_rng([seed, at_once])
-    points = np.sort(rng.integers(2, len(undisturbed), size=kills))
+    # After the last training there are no workers, and soon no search, to be killed.
+    last = max(i for i, event in enumerate(undisturbed) if isinstance(event, End))
+    points = np.sort(rng.integers(2, last, size=kills))
     targets = [TARGETS[i] for i in rng.integers(0, 3, size=kills)]
     events, killed = run_and_kill(flags, [int(point) for point in points], targets, rng)
     if at_once == 1:
