@@ -6,10 +6,10 @@ Each returns None where a study has nothing to show. Accuracies are in %.
 from __future__ import annotations
 
 import statistics
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from search.events import Journal
 from search.space import Space
@@ -25,26 +25,30 @@ OUTCOMES = {
     "failed": "#D55E00",
     "unfinished": "#dddddd",
 }
+CLASS_COLOURS = (*PALETTE, "#222222", "#F0E442")  # of Okabe and Ito too
+SHAPES = ("circle", "diamond", "triangle-up", "x")
 
 
 def all_figures(
     space: Space, journal: Journal, facts: dict[str, Any]
 ) -> dict[str, go.Figure | None]:
-    """Every figure of the report by name."""
+    """Every figure of the report by name; those of a panel begin with the panel's name."""
     figures: dict[str, go.Figure | None] = {
         "points": points(facts),
         "per_class": per_class(facts),
-        "curves": curves(space, journal),
         "rungs": rungs(facts),
         "budget": budget(facts),
         "outcomes": outcomes(facts),
         "importance": importance(facts),
     }
     for arm in space.arms:
-        trials = [t for t in journal.of(arm) if t.reports and t.end]
-        figures[f"parallel-{arm}"] = parallel(space, arm, trials)
-        figures[f"slices-{arm}"] = slices(space, arm, trials)
-        figures[f"tsne-{arm}"] = tsne(facts["tsne"].get(arm))
+        trials, shade = [t for t in journal.of(arm) if t.reports and t.end], colour(facts, arm)
+        figures[f"curves/{arm}"] = curves(journal, arm, shade)
+        figures[f"parallel/{arm}"] = parallel(space, arm, trials, shade)
+        for key, figure in slices(space, arm, trials, shade).items():
+            figures[f"slices/{arm}/{key}"] = figure
+        for plane in ("encoder", "projection"):
+            figures[f"tsne/{arm}/{plane}"] = tsne(facts["tsne"].get(arm), plane)
     return figures
 
 
@@ -55,37 +59,42 @@ def colour(facts: dict[str, Any], arm: str) -> str:
 
 def points(facts: dict[str, Any]) -> go.Figure | None:
     """Every test score, with the 95 % interval of the mean; a line for each row and classifier."""
-    figure = go.Figure()
-    lines = []
+    figure, n = go.Figure(), 0
     for row in facts["rows"]:
         for key, label in CLASSIFIERS.items():
             test = row["test"].get(f"{key}_top1", [])
             if not test:
                 continue
-            name = f"{row['label']}<br>{label}"
-            lines.append(name)
-            shade = colour(facts, row["arm"])
-            filled = row["phase"] == "confirm"
-            figure.add_scatter(
-                x=percent(test), y=[name] * len(test), mode="markers", showlegend=False,
-                marker={"color": shade, "size": 9, "opacity": 0.75,
-                        "symbol": "circle" if filled else "circle-open"},
-                hovertemplate="%{x:.2f} %<extra></extra>",
+            _add_points(figure, n, test, colour(facts, row["arm"]), row["phase"] == "confirm")
+            # Above its line and not at its side, where a telephone has no room for it.
+            figure.add_annotation(
+                x=0, xref="paper", y=n - 0.42, text=f"{escape(row['label'])}: {label}",
+                xanchor="left", showarrow=False, font={"size": 12, "color": "#555"},
             )  # fmt: skip
-            low, high = mean_interval(test) or (test[0], test[0])
-            mean, high = statistics.mean(test), min(high, 1.0)
-            figure.add_scatter(
-                x=percent([mean]), y=[name], mode="markers", showlegend=False,
-                marker={"color": shade, "symbol": "line-ns-open", "size": 16},
-                error_x={"array": percent([high - mean]), "arrayminus": percent([mean - low]),
-                         "color": shade, "thickness": 1.2},
-                hovertemplate="mean %{x:.2f} %<extra></extra>",
-            )  # fmt: skip
-    if not lines:
+            n += 1
+    if n == 0:
         return None
     figure.update_xaxes(title="test accuracy, %")
-    figure.update_yaxes(autorange="reversed", tickfont={"size": 11})
-    return figure.update_layout(height=90 + 38 * len(lines))
+    figure.update_yaxes(visible=False, range=[n - 0.5, -0.8])
+    return figure.update_layout(height=90 + 40 * n, showlegend=False, margin={"l": 10})
+
+
+def _add_points(figure: go.Figure, y: int, test: list[float], shade: str, is_winner: bool) -> None:
+    figure.add_scatter(
+        x=percent(test), y=[y] * len(test), mode="markers",
+        marker={"color": shade, "size": 9, "opacity": 0.75,
+                "symbol": "circle" if is_winner else "circle-open"},
+        hovertemplate="%{x:.2f} %<extra></extra>",
+    )  # fmt: skip
+    low, high = mean_interval(test) or (test[0], test[0])
+    mean, high = statistics.mean(test), min(high, 1.0)
+    figure.add_scatter(
+        x=percent([mean]), y=[y], mode="markers",
+        marker={"color": shade, "symbol": "line-ns-open", "size": 16},
+        error_x={"array": percent([high - mean]), "arrayminus": percent([mean - low]),
+                 "color": shade, "thickness": 1.2},
+        hovertemplate="mean %{x:.2f} %<extra></extra>",
+    )  # fmt: skip
 
 
 def per_class(facts: dict[str, Any]) -> go.Figure | None:
@@ -97,7 +106,7 @@ def per_class(facts: dict[str, Any]) -> go.Figure | None:
     d, low, high = ([found[k][i] for i in order] for k in ("difference", "low", "high"))
     figure = go.Figure(
         go.Scatter(
-            x=percent(d), y=[f"{found['classes'][i]} ({found['n'][i]})" for i in order],
+            x=percent(d), y=[f"{escape(found['classes'][i])} ({found['n'][i]})" for i in order],
             mode="markers", marker={"color": "#333333", "size": 8},
             error_x={"array": percent([h - x for h, x in zip(high, d, strict=True)]),
                      "arrayminus": percent([x - v for v, x in zip(low, d, strict=True)]),
@@ -106,8 +115,8 @@ def per_class(facts: dict[str, Any]) -> go.Figure | None:
         )
     )  # fmt: skip
     figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    figure.update_xaxes(title=f"{found['a']} minus {found['b']}, points of test accuracy")
-    figure.update_yaxes(autorange="reversed", title="class (test images)", type="category")
+    figure.update_xaxes(title=f"{found['a']} minus {found['b']}, points")
+    figure.update_yaxes(autorange="reversed", type="category")
     return figure.update_layout(height=110 + 24 * len(order))
 
 
@@ -152,8 +161,9 @@ def budget(facts: dict[str, Any]) -> go.Figure | None:
                 name=f"{arm}, random trials at epoch {expected['epoch']}",
             )  # fmt: skip
     figure.update_xaxes(title="epochs that the arm has spent")
-    figure.update_yaxes(title="best val accuracy, linear probe, %")
-    return figure.update_layout(height=400) if figure.data else None
+    figure.update_yaxes(title="best val accuracy, %")
+    figure.update_layout(height=400, legend_traceorder="normal")
+    return figure if figure.data else None
 
 
 def _faint(colour: str) -> str:
@@ -170,9 +180,10 @@ def outcomes(facts: dict[str, Any]) -> go.Figure | None:
         if any(counts):
             figure.add_bar(
                 y=list(arms), x=counts, name=outcome, orientation="h", marker={"color": shade},
-                text=[n or "" for n in counts], textposition="inside",
+                text=[n or "" for n in counts], textposition="inside", insidetextanchor="middle",
             )  # fmt: skip
     figure.update_xaxes(title="trials")
+    figure.update_yaxes(autorange="reversed")
     figure.update_layout(height=130 + 40 * len(arms), barmode="stack", legend_traceorder="normal")
     return figure if figure.data else None
 
@@ -197,27 +208,22 @@ def importance(facts: dict[str, Any]) -> go.Figure | None:
     return figure.update_layout(height=130 + 34 * len(names), barmode="group")
 
 
-def tsne(picture: dict[str, Any] | None) -> go.Figure | None:
-    """Val images in the plane, before and after the projection head, coloured by class."""
-    if picture is None:
+def tsne(picture: dict[str, Any] | None, plane: str) -> go.Figure | None:
+    """Val images in a plane, coloured by class; every other eight classes have another shape."""
+    if picture is None or not picture[plane]:
         return None
-    panels = {
-        "encoder features": picture["encoder"],
-        "after the projection head": picture["projection"],
-    }
-    panels = {title: plane for title, plane in panels.items() if plane}
-    figure = make_subplots(1, len(panels), subplot_titles=list(panels))
-    n = len(picture["classes"])
-    for column, plane in enumerate(panels.values(), start=1):
-        for label, name in enumerate(picture["classes"]):
-            shade = f"hsl({360 * label / n:.0f},65%,{42 + 16 * (label % 2)}%)"
-            own = [xy for xy, its in zip(plane, picture["labels"], strict=True) if its == label]
-            figure.add_scatter(
-                x=[x for x, _ in own], y=[y for _, y in own], mode="markers", name=name,
-                legendgroup=name, showlegend=column == 1 and n <= 20, row=1, col=column,
-                marker={"size": 4, "color": shade},
-                hovertemplate=f"{name}<extra></extra>",
-            )  # fmt: skip
+    figure, classes = go.Figure(), picture["classes"]
+    for label, name in enumerate(classes):
+        own = [
+            xy for xy, its in zip(picture[plane], picture["labels"], strict=True) if its == label
+        ]
+        figure.add_scatter(
+            x=[round(x, 2) for x, _ in own], y=[round(y, 2) for _, y in own], mode="markers",
+            name=escape(name), showlegend=len(classes) <= 20, hoverinfo="name",
+            marker={"size": 6, "color": CLASS_COLOURS[label % 8], "opacity": 0.8,
+                    "symbol": SHAPES[label // 8 % len(SHAPES)]},
+        )  # fmt: skip
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return figure.update_layout(height=430)
+    title = {"encoder": "encoder features", "projection": "after the projection head"}[plane]
+    return figure.update_layout(title=title, height=400)

@@ -12,20 +12,21 @@ from plotly.offline import get_plotlyjs
 
 from search.events import Journal
 from search.figures import all_figures, colour
-from search.progress import show_params
 from search.space import Space
 from search.tables import CLASSIFIERS, interval_text, mean_percent
 
-LAYOUT = {  # what all figures share
+LAYOUT: dict[str, Any] = {  # what all figures share
     "template": "none",
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#222"},
-    "margin": {"l": 60, "r": 15, "t": 40, "b": 50},
+    "margin": {"l": 60, "r": 15, "t": 15, "b": 50},
     "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     "paper_bgcolor": "white",
     "plot_bgcolor": "white",
     "hovermode": "closest",
 }
-AXIS = {"gridcolor": "#ececec", "zeroline": False, "linecolor": "#999", "automargin": True}
+TITLE = {"x": 0, "xref": "container", "xanchor": "left", "y": 0.98, "font": {"size": 14}}
+AXIS = {"gridcolor": "#ececec", "zeroline": False, "linecolor": "#999", "automargin": True,
+        "title_font": {"size": 13}}  # fmt: skip
 
 
 def render(space: Space, journal: Journal, facts: dict[str, Any]) -> str:
@@ -51,13 +52,14 @@ def render(space: Space, journal: Journal, facts: dict[str, Any]) -> str:
     environment.filters |= {
         "pct": lambda value: f"{100 * value:.2f}",
         "signed": lambda value: f"{100 * value:+.2f}",
-        "params": show_params,
+        "short": lambda value: f"{value:.4g}" if isinstance(value, float) else value,
     }
     return environment.get_template("report.html.j2").render(
         facts=facts,
         figures=figures,
         arms=facts["arms"],
         lines=_lines(facts),
+        winners=_winners(facts),
         spent=_spent(facts),
         colours={arm: colour(facts, arm) for arm in facts["arms"]},
         plotly=Markup(get_plotlyjs()),
@@ -68,7 +70,11 @@ def render(space: Space, journal: Journal, facts: dict[str, Any]) -> str:
 
 def _plain(figure: Any) -> Any:
     """A figure as plain values, in the style of the page."""
-    figure.update_layout(**{**LAYOUT, "height": figure.layout.height})
+    own = figure.layout
+    margin = LAYOUT["margin"] | ({} if own.margin.l is None else {"l": own.margin.l})
+    figure.update_layout(**{**LAYOUT, "height": own.height, "margin": margin})
+    if figure.layout.title.text:
+        figure.update_layout(title=TITLE, margin_t=35)
     figure.update_xaxes(**AXIS)
     figure.update_yaxes(**AXIS)
     return json.loads(figure.to_json())
@@ -91,10 +97,17 @@ def _lines(facts: dict[str, Any]) -> list[dict[str, Any]]:
                         "val": mean_percent(val).replace("+-", "±"),
                         "test": mean_percent(test).replace("+-", "±"),
                         "interval": interval_text(test),
-                        "points": "  ".join(f"{100 * x:.2f}" for x in test),
+                        "points": ", ".join(f"{100 * x:.2f}" for x in test),
                     }
                 )
     return lines
+
+
+def _winners(facts: dict[str, Any]) -> dict[str, list[Any]]:
+    """The params of the winners side by side; empty where one has none."""
+    found = [arm["best"]["params"] if arm["best"] else {} for arm in facts["arms"].values()]
+    names = dict.fromkeys(name for params in found for name in params)
+    return {name: [params.get(name, "") for params in found] for name in names}
 
 
 def _spent(facts: dict[str, Any]) -> list[dict[str, Any]]:

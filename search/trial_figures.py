@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from search.distribution import Distribution
 from search.events import Journal, Trial
@@ -22,32 +24,36 @@ def percent(values: list[float]) -> list[float]:
     return [round(100 * value, 3) for value in values]
 
 
-def curves(space: Space, journal: Journal) -> go.Figure | None:
-    """The validation score of every trial against epochs, an arm a panel."""
-    arms = list(space.arms)
-    figure = make_subplots(1, len(arms), shared_yaxes=True, subplot_titles=arms)
-    for column, arm in enumerate(arms, start=1):
-        shade = PALETTE[(column - 1) % len(PALETTE)]
-        kinds = {
-            "stopped": (GREY, "solid", 1.0),
-            "completed": (shade, "solid", 1.4),
-            "confirm": ("#222222", "dot", 1.8),
-        }
-        trials = [*journal.of(arm), *journal.of(arm, "confirm")]
-        for kind, (line, dash, width) in kinds.items():
-            x, y, names = _joined([t for t in trials if _kind(t) == kind and t.reports])
-            figure.add_scatter(
-                x=x, y=y, text=names, row=1, col=column, mode="lines+markers",
-                name={"confirm": "winner on fresh seeds"}.get(kind, kind), legendgroup=kind,
-                showlegend=column == 1, marker={"size": 4},
-                line={"color": line if kind != "completed" else shade, "dash": dash,
-                      "width": width},
-                hovertemplate="%{text}, epoch %{x}: %{y:.2f} %<extra></extra>",
-            )  # fmt: skip
-        figure.update_xaxes(title="epoch", row=1, col=column)
-    figure.update_yaxes(title="val accuracy, linear probe, %", row=1, col=1)
-    has_any = any(t.reports for t in journal.trials.values())
-    return figure.update_layout(height=420) if has_any else None
+def curves(journal: Journal, arm: str, shade: str) -> go.Figure | None:
+    """The validation score of an arm's trials against epochs, on the scale of all arms."""
+    trials = [t for t in (*journal.of(arm), *journal.of(arm, "confirm")) if t.reports]
+    if not trials:
+        return None
+    kinds = {
+        "stopped": (GREY, "solid", 1.0),
+        "completed": (shade, "solid", 1.4),
+        "confirm": ("#222222", "dot", 1.8),
+    }
+    figure = go.Figure()
+    for kind, (line, dash, width) in kinds.items():
+        x, y, names = _joined([t for t in trials if _kind(t) == kind])
+        figure.add_scatter(
+            x=x, y=y, text=names, mode="lines+markers", marker={"size": 4},
+            name={"confirm": "winner on fresh seeds"}.get(kind, kind),
+            line={"color": line, "dash": dash, "width": width},
+            hovertemplate="%{text}, epoch %{x}: %{y:.2f} %<extra></extra>",
+        )  # fmt: skip
+    every = [r for trial in journal.trials.values() for r in trial.reports]
+    figure.update_xaxes(title="epoch")
+    scores = [r.metrics[SELECTION_METRIC] for r in every]
+    figure.update_yaxes(title="val accuracy, linear probe, %", range=_range(percent(scores)))
+    return figure.update_layout(title=arm, height=400)
+
+
+def _range(values: list[float]) -> list[float]:
+    """Ends of an axis, with room for the marks."""
+    margin = max(0.05 * (max(values) - min(values)), 0.2)
+    return [min(values) - margin, max(values) + margin]
 
 
 def _kind(trial: Trial) -> str:
@@ -69,36 +75,36 @@ def _joined(trials: list[Trial]) -> tuple[list[int | None], list[float | None], 
     return x, y, names
 
 
-def parallel(space: Space, arm: str, trials: list[Trial]) -> go.Figure | None:
-    """A line for every trial through its params, to its last score."""
+def parallel(space: Space, arm: str, trials: list[Trial], shade: str) -> go.Figure | None:
+    """A line for every trial through its params to its last score; the best lie on top."""
     if len(trials) < 2:
         return None
     params = space.arm_params(arm)
-    figure = make_subplots(1, 1)
-    scores = percent([trial.score for trial in trials])
+    figure = go.Figure()
+    scores = percent(_scores(trials))
     low, high = min(scores), max(scores)
-    axes = [*map(_short, params), "last score, %"]
-    positions: list[list[float | None]] = [
-        [*_positions(trial, params), (s - low) / (high - low or 1)]
-        for trial, s in zip(trials, scores, strict=True)
-    ]
-    for trial, y, score in sorted(
-        zip(trials, positions, scores, strict=True), key=lambda item: item[2]
-    ):
-        is_whole = trial.outcome == "completed"
+    for trial, score in sorted(zip(trials, scores, strict=True), key=lambda item: item[1]):
+        share = (score - low) / (high - low or 1)
         figure.add_scatter(
-            x=axes, y=y, mode="lines", showlegend=False, connectgaps=False,
-            line={"color": _shade(y[-1] or 0.0), "width": 2 if is_whole else 1},
+            x=list(range(len(params) + 1)), y=[*_positions(trial, params), share], mode="lines",
+            line={"color": _mixed(shade, share), "width": 2 if _kind(trial) == "completed" else 1},
             hovertemplate=f"{trial.name}: {score:.2f} %<extra></extra>",
         )  # fmt: skip
-    for i, ends in enumerate([*map(_ends, params.values()), (f"{low:.2f}", f"{high:.2f}")]):
-        for value, height in zip(ends, (-0.06, 1.06), strict=True):
-            text = f"{value:.3g}" if isinstance(value, float) else str(value)
-            figure.add_annotation(x=i, y=height, text=text, showarrow=False, font={"size": 11})
+    marks = [*map(_marks, params.values()), {0.0: f"{low:.2f}", 1.0: f"{high:.2f}"}]
+    for i, texts in enumerate(marks):
+        for height, text in texts.items():
+            figure.add_annotation(
+                x=i, y=height + {0.0: -0.06, 1.0: 0.06}.get(height, 0), text=text,
+                showarrow=False, font={"size": 11}, bgcolor="rgba(255,255,255,0.8)",
+            )  # fmt: skip
         figure.add_vline(x=i, line={"color": "#cccccc", "width": 1})
+    names = [*map(_short, params), "last score, %"]
     figure.update_yaxes(visible=False, range=[-0.12, 1.12])
-    figure.update_xaxes(showgrid=False)
-    return figure.update_layout(height=380)
+    figure.update_xaxes(
+        showgrid=False, showline=False, range=[-0.25, len(names) - 0.75],
+        tickvals=list(range(len(names))), ticktext=names,
+    )  # fmt: skip
+    return figure.update_layout(title=arm, height=390, showlegend=False, margin={"l": 10})
 
 
 def _positions(trial: Trial, params: dict[str, Distribution]) -> Iterator[float | None]:
@@ -118,44 +124,66 @@ def _short(key: str) -> str:
     return key.split(".")[1]
 
 
-def _ends(distribution: Distribution) -> tuple[Any, Any]:
-    return distribution.values[0], distribution.values[-1]
+def _marks(distribution: Distribution) -> dict[float, str]:
+    """Positions on an axis, 0 to 1 -> what is written there."""
+    if distribution.kind == "choice":
+        last = len(distribution.values) - 1
+        return {i / last: str(_shown(value)) for i, value in enumerate(distribution.values)}
+    low, high = distribution.values
+    return {0.0: f"{low:.6g}", 1.0: f"{high:.6g}"}
 
 
-def _shade(share: float) -> str:
-    """From grey to blue, by score."""
-    low, high = (200, 205, 210), (0, 80, 160)
-    r, g, b = (round(x + share**2 * (y - x)) for x, y in zip(low, high, strict=True))
+def _mixed(shade: str, share: float) -> str:
+    """From grey to an arm's colour, by score."""
+    colour = (int(shade[i : i + 2], 16) for i in (1, 3, 5))
+    r, g, b = (round(x + share**2 * (y - x)) for x, y in zip((212, 212, 212), colour, strict=True))
     return f"rgb({r},{g},{b})"
 
 
-def slices(space: Space, arm: str, trials: list[Trial]) -> go.Figure | None:
-    """The last score of every trial against each of its params."""
-    params = space.arm_params(arm)
-    if not trials:
-        return None
-    columns = min(3, len(params))
-    rows = -(-len(params) // columns)
-    figure = make_subplots(rows, columns, shared_yaxes=True, vertical_spacing=0.3 / rows)
-    shade = PALETTE[list(space.arms).index(arm) % len(PALETTE)]
-    for i, (key, distribution) in enumerate(params.items()):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
+def slices(space: Space, arm: str, trials: list[Trial], shade: str) -> dict[str, go.Figure]:
+    """The last score of every trial against each of its params: a figure for each."""
+    figures = {}
+    for key, distribution in space.arm_params(arm).items():
+        drawn = [t for t in trials if key in t.ask.params]
+        if not drawn:
+            continue
+        figure = go.Figure()
         for kind, line in (("stopped", GREY), ("completed", shade)):
-            own = [t for t in trials if _kind(t) == kind and key in t.ask.params]
+            own = [t for t in drawn if _kind(t) == kind]
             figure.add_scatter(
-                x=[t.ask.params[key] for t in own], y=percent([t.score for t in own]),
+                x=[_shown(t.ask.params[key]) for t in own], y=percent([t.score for t in own]),
                 text=[f"{t.name}, epoch {t.reports[-1].epoch}" for t in own], mode="markers",
-                name=kind, legendgroup=kind, showlegend=i == 0,
-                marker={"color": line, "size": 7, "opacity": 0.8},
-                hovertemplate="%{text}<br>%{x}: %{y:.2f} %<extra></extra>", **place,
+                name=kind, marker={"color": line, "size": 7, "opacity": 0.8},
+                hovertemplate="%{text}<br>%{x}: %{y:.2f} %<extra></extra>",
             )  # fmt: skip
-        scale: dict[str, Any] = {"type": "category"} if distribution.kind == "choice" else {}
-        if distribution.is_log:
-            scale = {"type": "log", "dtick": "D2"}
-        if distribution.kind == "pow2":
-            drawn = sorted({t.ask.params[key] for t in trials if key in t.ask.params})
-            scale = {"type": "log", "tickvals": drawn}
-        figure.update_xaxes(title=_short(key), **scale, **place)
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title="last val score, %", row=row, col=1)
-    return figure.update_layout(height=90 + 250 * rows)
+        figure.update_xaxes(title=_short(key), **_scale(distribution))
+        figure.update_yaxes(title="last val score, %", range=_range(percent(_scores(trials))))
+        figures[key] = figure.update_layout(height=270, showlegend=False)
+    return figures
+
+
+def _scores(trials: list[Trial]) -> list[float]:
+    return [trial.score for trial in trials]
+
+
+def _scale(distribution: Distribution) -> dict[str, Any]:
+    """The axis on which a parameter is drawn."""
+    if distribution.kind == "choice":
+        return {"type": "category", "categoryarray": [_shown(v) for v in distribution.values]}
+    if distribution.kind == "pow2":
+        low, high = (int(value).bit_length() - 1 for value in distribution.values)
+        return {"type": "log", "tickvals": [2**power for power in range(low, high + 1)]}
+    if not distribution.is_log:
+        return {}
+    low, high = distribution.values
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10**decade for decade in map(float, decades) for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if 0.8 * low < tick < 1.25 * high]
+    some = ticks if len(ticks) <= 7 else [tick for tick in ticks if f"{tick:e}"[0] == "1"]
+    return {"type": "log", "tickvals": some, "ticktext": [f"{tick:g}" for tick in some]}
+
+
+def _shown(value: Any) -> Any:
+    """A drawn value as a figure shows it: numbers as they are, all else as text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number else escape(json.dumps(value) if value is None else str(value))

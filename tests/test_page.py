@@ -131,6 +131,12 @@ def test_what_a_study_holds_is_text_and_never_markup(study: Path) -> None:
     assert "--space &lt;b&gt;x&lt;/b&gt;.yaml" in html
     assert "<b>x</b>" not in html
     assert "<owl>" not in html
+    assert "&lt;owl&gt; (40)" in html  # plotly reads markup too
+
+
+def test_the_page_forbids_itself_to_fetch_anything(study: Path) -> None:
+    html = (study / "report.html").read_text()
+    assert 'http-equiv="Content-Security-Policy" content="default-src \'none\';' in html
 
 
 def test_every_form_of_the_report_has_the_verdict(study: Path) -> None:
@@ -169,9 +175,12 @@ def test_a_browser_draws_every_figure_offline_and_without_complaint(
 
     browser, figures, scroll_width = asyncio.run(look())
     names = {figure["name"] for figure in figures}
-    assert {"points", "per_class", "curves", "rungs", "budget", "outcomes", "importance"} < names
+    assert {"points", "per_class", "rungs", "budget", "outcomes", "importance"} < names
+    assert {"slices/supcon/loss.temperature", "tsne/supcon/projection"} < names
+    assert {"slices/ce/loss.temperature", "tsne/ce/projection"}.isdisjoint(names)
     for arm in ("supcon", "ce"):
-        assert {f"parallel-{arm}", f"slices-{arm}", f"tsne-{arm}"} < names
+        assert {f"parallel/{arm}", f"slices/{arm}/optim.momentum"} < names
+        assert {f"curves/{arm}", f"tsne/{arm}/encoder"} < names
     for figure in figures:
         assert figure["marks"] > 0, figure
         assert 0 < figure["width"] <= width
