@@ -71,7 +71,7 @@ def render(space: Space, journal: Journal, facts: dict[str, Any]) -> str:
 def _plain(figure: Any) -> Any:
     """A figure as plain values, in the style of the page."""
     own = figure.layout
-    margin = LAYOUT["margin"] | ({} if own.margin.l is None else {"l": own.margin.l})
+    margin = LAYOUT["margin"] | own.margin.to_plotly_json()
     figure.update_layout(**{**LAYOUT, "height": own.height, "margin": margin})
     if figure.layout.title.text:
         figure.update_layout(title=TITLE, margin_t=35)

@@ -98,13 +98,13 @@ def parallel(space: Space, arm: str, trials: list[Trial], shade: str) -> go.Figu
                 showarrow=False, font={"size": 11}, bgcolor="rgba(255,255,255,0.8)",
             )  # fmt: skip
         figure.add_vline(x=i, line={"color": "#cccccc", "width": 1})
-    names = [*map(_short, params), "last score, %"]
+    names = [*map(_short, params), "score, %"]
     figure.update_yaxes(visible=False, range=[-0.12, 1.12])
     figure.update_xaxes(
         showgrid=False, showline=False, range=[-0.25, len(names) - 0.75],
         tickvals=list(range(len(names))), ticktext=names,
     )  # fmt: skip
-    return figure.update_layout(title=arm, height=390, showlegend=False, margin={"l": 10})
+    return figure.update_layout(title=arm, height=390, showlegend=False, margin={"l": 10, "r": 35})
 
 
 def _positions(trial: Trial, params: dict[str, Distribution]) -> Iterator[float | None]:
