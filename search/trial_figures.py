@@ -87,6 +87,7 @@ def parallel(space: Space, arm: str, trials: list[Trial], shade: str) -> go.Figu
         share = (score - low) / (high - low or 1)
         figure.add_scatter(
             x=list(range(len(params) + 1)), y=[*_positions(trial, params), share], mode="lines",
+            connectgaps=True,  # past a param that it did not draw
             line={"color": _mixed(shade, share), "width": 2 if _kind(trial) == "completed" else 1},
             hovertemplate=f"{trial.name}: {score:.2f} %<extra></extra>",
         )  # fmt: skip
@@ -102,7 +103,7 @@ def parallel(space: Space, arm: str, trials: list[Trial], shade: str) -> go.Figu
     figure.update_yaxes(visible=False, range=[-0.12, 1.12])
     figure.update_xaxes(
         showgrid=False, showline=False, range=[-0.25, len(names) - 0.75],
-        tickvals=list(range(len(names))), ticktext=names,
+        tickvals=list(range(len(names))), ticktext=names, ticklabeloverflow="allow",
     )  # fmt: skip
     return figure.update_layout(title=arm, height=390, showlegend=False, margin={"l": 10, "r": 35})
 

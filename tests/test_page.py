@@ -15,6 +15,8 @@ import torch
 from search.events import Ask, End, Journal, Opened, Pictured, Report, Scored, Unsealed
 from search.report import write_report
 from search.sealed import pack, pack_labels
+from search.space import parse_space
+from search.trial_figures import parallel
 from tests.browser import CHROMIUM, Browser
 
 TREE: dict[str, Any] = {
@@ -150,6 +152,14 @@ def test_an_empty_study_has_a_page_too(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path / "x" / "events.jsonl", opened)
     write_report(journal)
     assert "No verdict" in (tmp_path / "x" / "report.html").read_text()
+
+
+def test_a_line_leads_past_params_that_a_trial_did_not_draw(study: Path) -> None:
+    trials = Journal.open(study / "events.jsonl").of("ce")
+    figure = parallel(parse_space(TREE, "x"), "ce", trials, "#D55E00")
+    assert figure is not None
+    assert any(None in line.y for line in figure.data)
+    assert all(line.connectgaps and line.y[-1] is not None for line in figure.data)
 
 
 FIGURES = """Object.keys(figures).map(name => {
