@@ -97,7 +97,7 @@ def _lines(facts: dict[str, Any]) -> list[dict[str, Any]]:
                         "val": mean_percent(val).replace("+-", "±"),
                         "test": mean_percent(test).replace("+-", "±"),
                         "interval": interval_text(test),
-                        "points": ", ".join(f"{100 * x:.2f}" for x in test),
+                        "points": " ".join(f"{100 * x:.2f}" for x in test),
                     }
                 )
     return lines
