@@ -221,6 +221,8 @@ def _per_class(space: Space, journal: Journal) -> dict[str, Any] | None:
         if own.sum() > 1:
             d = compare(a[:, own], b[:, own])
             found.append((name, int(own.sum()), d.difference, *d.ci95))
+    if not found:  # an image a class tells nothing of it
+        return None
     columns = ("classes", "n", "difference", "low", "high")
     values = [list(column) for column in zip(*found, strict=True)]
     return {"a": arms[0], "b": arms[1], **dict(zip(columns, values, strict=True))}

@@ -50,7 +50,7 @@ def _within(distribution: Distribution, value: Any, default: Any) -> Any:
     if distribution.kind == "choice":
         return value if value in distribution.values else default
     low, high = distribution.values
-    return min(max(value, low), high)
+    return low if value is None else min(max(value, low), high)  # nothing published, off by default
 
 
 def one_view(space: Space, arm: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -193,3 +193,11 @@ def test_one_view_of_twice_the_epochs_sees_as_many_views() -> None:
 def test_the_same_loss_in_both_arms_has_one_reference() -> None:
     arms = {"a": {"loss.name": "ce"}, "b": {"loss.name": "ce"}}
     assert [row.arm for row in published_rows(parse_space(TREE | {"arms": arms}, "x"))] == ["a"]
+
+
+def test_a_setting_that_is_off_by_default_has_a_reference_too() -> None:
+    params = {"optim.clip_norm": {"uniform": [0.5, 2]}, "augment.blur": {"uniform": [0.1, 0.5]}}
+    space = parse_space(TREE | {"params": params}, "x")
+    for arm in space.arms:
+        assert published(space, arm) == {"optim.clip_norm": 0.5, "augment.blur": 0.1}
+        space.trial_config(arm, published(space, arm), seed=0)
