@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.events import Ask, Journal, Trial
+from search.fairness import budget_problem
 from search.published import one_view, published
 from search.space import FINAL, Phase, Space
 
@@ -62,6 +63,14 @@ def winner(space: Space, journal: Journal, arm: str) -> Trial | None:
     if whole:
         return max(whole, key=lambda pick: statistics.mean(run.score for run in pick[1]))[0]
     return candidates[0] if candidates else None
+
+
+def budget_problems(space: Space, journal: Journal) -> tuple[str | None, str | None]:
+    """What unequal searches forbid, and what to keep in mind, as `fairness.budget_problem`."""
+    last = {arm: [t.reports[-1] for t in journal.of(arm) if t.reports] for arm in space.arms}
+    views = {arm: sum(report.views for report in reports) for arm, reports in last.items()}
+    full = [t.reports[-1].views for a in space.arms for t in journal.top(a, len(journal.of(a)))]
+    return budget_problem(views, max(full, default=0))
 
 
 def leader(space: Space, journal: Journal, arm: str) -> Trial | None:

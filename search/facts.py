@@ -11,10 +11,10 @@ from typing import Any
 
 from search.audit import audit
 from search.budget_curve import best_so_far, expected_best
-from search.confirm import Row, final_rows, leader, winner
+from search.confirm import Row, budget_problems, final_rows, leader, winner
 from search.edges import edges
-from search.events import Journal, Opened, Trial
-from search.fairness import budget_problem, winners_curse
+from search.events import Ask, Journal, Opened, Trial, Unsealed
+from search.fairness import winners_curse
 from search.importance import importances
 from search.sealed import correctness, unpack_labels
 from search.space import Space
@@ -161,7 +161,7 @@ def _verdict(space: Space, journal: Journal, arms: dict[str, Any]) -> dict[str, 
     head: Difference | None = None
     if has_head:
         head = compare(correctness(runs[a], "probe"), correctness(runs[b], "head"))
-    again = _opened_before(space, journal)
+    again = _opened_before(journal)
     return {
         **facts,
         **_difference(probes),
@@ -183,11 +183,11 @@ def _problems(
         return f"a verdict compares 2 arms, this study has {len(arms)}", []
     audits = [facts["audit"] for facts in arms.values() if facts["audit"]]
     warnings = [found["warning"] for found in audits if found["warning"]]
-    full = [t.reports[-1].views for a in arms for t in journal.of(a) if t.outcome == "completed"]
-    views = {arm: int(facts["ledger"]["views"]) for arm, facts in arms.items()}
-    refusal, warning = budget_problem(views, max(full, default=0))
+    refusal, warning = budget_problems(space, journal)
     warnings += [warning] if warning else []
-    if n_seeds < MIN_SEEDS:
+    warnings += _lost_runs(space, journal)
+    is_searched = all(facts["is_decided"] for facts in arms.values())
+    if n_seeds < MIN_SEEDS and not (refusal and is_searched):
         return (
             f"it needs {MIN_SEEDS} confirmed and tested seeds of each arm, there are {n_seeds}",
             warnings,
@@ -195,14 +195,31 @@ def _problems(
     return refusal, warnings
 
 
-def _opened_before(space: Space, journal: Journal) -> str:
-    """A sentence, if the test images had spoken before this verdict's runs were opened."""
-    n = sum(opening.phase == "confirm" for opening in journal.openings)
-    if n <= len(space.arms):
+def _lost_runs(space: Space, journal: Journal) -> list[str]:
+    """Runs of the winners that a mean over the others says nothing of."""
+    found = []
+    for row in final_rows(space, journal):
+        ends = Counter(run.outcome for run in row.runs(journal) if run.outcome)
+        lost = [f"{n} {outcome}" for outcome, n in ends.items() if outcome != "completed"]
+        if lost and row.phase == "confirm":
+            found.append(
+                f"{row.label(space)}: of {ends.total()} runs on fresh seeds {', '.join(lost)}; its "
+                f"scores are those of the others, and so too good"
+            )
+    return found
+
+
+def _opened_before(journal: Journal) -> str:
+    """A sentence, if anything was decided on or trained after the test images had spoken."""
+    kinds = [isinstance(event, Unsealed) for event in journal.events]
+    if True not in kinds:
+        return ""
+    later = journal.events[kinds.index(True) :]
+    if not any(isinstance(e, Ask) and e.phase in ("search", "pick", "confirm") for e in later):
         return ""
     return (
-        f"The test images of this study had been opened before: {n} times for winners, of which "
-        f"{len(space.arms)} would do; who has seen a test score is no longer blind to it."
+        f"The test images of this study had been opened before ({sum(kinds)} openings in all, and "
+        f"trials in between): who has seen a test score is no longer blind to it."
     )
 
 

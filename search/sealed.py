@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from search.confirm import Row, final_rows, winner
+from search.confirm import Row, budget_problems, final_rows, winner
 from search.events import Journal, Scored, Trial, Unsealed
 from search.space import Space
 from search.verdict import MIN_SEEDS
@@ -27,10 +27,13 @@ from supcon.trained import load_trained, predict
 def open_test(space: Space, journal: Journal, data: Splits, commit: str) -> None:
     """Score the runs that wait for it on the test images.
 
-    Nothing is opened while an arm's winner is open: who has seen a test score decides otherwise.
+    Nothing is opened while an arm's winner is open, or if the searches were so unequal that there
+    will be no verdict: who has seen a test score decides otherwise.
     """
     if any(journal.best(arm) and winner(space, journal, arm) is None for arm in space.arms):
         return
+    if len(space.arms) > 1 and budget_problems(space, journal)[0] is not None:
+        return  # there will be no verdict: what --extend will find must be blind
     waiting = [(row, runs) for row in final_rows(space, journal) if (runs := _ready(row, journal))]
     left = [t for t in journal.trials.values() if _is_unsealed(t, journal) and t.tested is None]
     if not waiting and not left:

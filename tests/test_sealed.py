@@ -173,7 +173,36 @@ def test_a_verdict_after_an_earlier_opening_says_so(study: Study) -> None:
     study.open()
     text = summarise(study.space, study.journal)["verdict"]["text"]
     assert text.startswith("These two configurations on this split")
-    assert "had been opened before: 3 times for winners, of which 2 would do" in text
+    assert "had been opened before (3 openings in all" in text
+
+
+def test_an_arm_that_was_opened_alone_is_not_forgotten(study: Study) -> None:
+    study.confirm("supcon", 0, 3)
+    study.open()
+    study.confirm("ce", 0, 3)
+    study.open()
+    assert "opened before" in summarise(study.space, study.journal)["verdict"]["text"]
+
+
+def test_nothing_is_opened_where_unequal_searches_allow_no_verdict(study: Study) -> None:
+    for number in (1, 2):
+        study.search("ce", number, 0.4)
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    assert study.open() == []
+    assert "more than twice as many" in summarise(study.space, study.journal)["verdict"]["text"]
+
+
+def test_runs_that_diverged_are_named_next_to_the_verdict(study: Study) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    params = {"optim.lr_per_256": 0.2}
+    ask = Ask(arm="ce", phase="confirm", number=3, params=params, seed=9, of=0)
+    study.journal.append(ask)
+    study.journal.end(ask.key, "diverged")
+    study.open()
+    (warning,) = summarise(study.space, study.journal)["verdict"]["warnings"]
+    assert "ce winner: of 4 runs on fresh seeds 1 diverged" in warning
 
 
 def test_classes_are_compared_one_by_one(study: Study) -> None:
