@@ -62,6 +62,7 @@ def markdown(summary: dict[str, Any]) -> str:
     parts = [
         f"# {summary['study']}: does SupCon beat cross entropy here?",
         verdict["text"],
+        f"p = {verdict['p_value']:.3g}." if verdict["p_value"] is not None else "",
         "\n".join(f"- Warning: {warning}" for warning in verdict["warnings"]),
         "## Scores",
         "Accuracy in %, mean +- standard deviation over fresh seeds that did not pick the winner.",
@@ -70,8 +71,10 @@ def markdown(summary: dict[str, Any]) -> str:
         "![validation score of every trial against epochs](curves.svg)",
         "## Winners",
         "\n".join(_winner(arm, facts) for arm, facts in summary["arms"].items()),
+        *_classes(summary["per_class"]),
         "## What each arm spent",
         aligned(spent_table(summary)),
+        "\n".join(_budget(arm, facts) for arm, facts in summary["arms"].items()),
         *_early_stopping(summary),
         *_parameters(summary),
         "## Test images",
@@ -104,6 +107,33 @@ def _winner(arm: str, facts: dict[str, Any]) -> str:
         f"{text}. On val {100 * curse['searched']:.2f} in the search, "
         f"{100 * curse['confirmed']:.2f} on fresh seeds: a drop of {drop}"
     )
+
+
+def _classes(found: dict[str, Any] | None) -> list[str]:
+    """Differences class by class."""
+    if found is None:
+        return []
+    rows = [["class", "test images", f"{found['a']} minus {found['b']}, points", "95 % interval"]]
+    columns = (found[key] for key in ("classes", "n", "difference", "low", "high"))
+    for name, n, d, low, high in zip(*columns, strict=True):
+        interval = f"{100 * low:+.2f} to {100 * high:+.2f}"
+        rows.append([name, str(n), f"{100 * d:+.2f}", interval])
+    return ["## Class by class", aligned(rows)]
+
+
+def _budget(arm: str, facts: dict[str, Any]) -> str:
+    """What a budget bought, what random trials would have, and the cost of all that followed."""
+    after = facts["confirm_ledger"]
+    line = f"- {arm}: {after['epochs']} epochs and {after['views']:,} views after the search"
+    curve = ", ".join(f"{100 * score:.2f} after {n}" for n, score in facts["best_so_far"])
+    line += f"; best score by epochs spent: {curve}" if curve else ""
+    if expected := facts["expected_best"]:
+        low, mean, high = (100 * expected[key][-1] for key in ("low", "mean", "high"))
+        line += (
+            f"; expected best of {expected['n_trials']} random trials at epoch "
+            f"{expected['epoch']}: {mean:.2f} ({low:.2f} to {high:.2f})"
+        )
+    return line
 
 
 def _early_stopping(summary: dict[str, Any]) -> list[str]:

@@ -145,6 +145,9 @@ def test_every_form_of_the_report_has_the_verdict(study: Path) -> None:
     for name in ("report.html", "report.md", "summary.json"):
         text = (study / name).read_text()
         assert "These two configurations on this split: " in text
+    markdown = (study / "report.md").read_text()
+    for fact in ("p = 0.", "| cat ", "views after the search", "expected best of"):
+        assert fact in markdown
 
 
 def test_an_empty_study_has_a_page_too(tmp_path: Path) -> None:
