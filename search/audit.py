@@ -21,7 +21,6 @@ from scipy.stats import kendalltau
 
 from search.events import Journal, Trial
 from search.space import Space
-from supcon.config import SELECTION_METRIC
 
 MIN_COMPLETED = 4
 MIN_TAU = 0.5
@@ -135,7 +134,7 @@ def _fit(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
 
 def _scores(trial: Trial, rungs: tuple[int, ...]) -> tuple[float, ...]:
     """Scores at the rungs that a trial reached."""
-    at = {r.epoch: r.metrics[SELECTION_METRIC] for r in trial.reports}
+    at = trial.scores
     return tuple(at[epoch] for epoch in itertools.takewhile(at.__contains__, rungs))
 
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from search.events import Ask, End, Journal, Report, Trial, TrialId
 from search.space import Space
 from search.suggester import STATE
-from supcon.config import SELECTION_METRIC
 
 N_STARTUP = 10  # Optuna's default, in trials that are complete or pruned, given points included
 MIN_TRIALS = 3
@@ -66,7 +65,7 @@ def expected_best(space: Space, journal: Journal, arm: str, seed: int = 0) -> Ex
     """
     trials = random_trials(space, journal, arm)
     scored = [t for t in trials if t.outcome in ("completed", "stopped")]
-    at = [{r.epoch: r.metrics[SELECTION_METRIC] for r in trial.reports} for trial in scored]
+    at = [trial.scores for trial in scored]
     common = [epoch for epoch in space.rungs if all(epoch in reports for reports in at)]
     useless = [t for t in trials if t.outcome in ("infeasible", "diverged")]
     n = len(scored) + len(useless)

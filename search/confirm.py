@@ -37,6 +37,15 @@ class Row:
         """Its runs so far."""
         return [run for run in journal.of(self.arm, self.phase) if run.ask.of == self.of]
 
+    def completed(self, journal: Journal) -> list[Trial]:
+        """Its runs that were trained to the end."""
+        return [run for run in self.runs(journal) if run.outcome == "completed"]
+
+    def is_over(self, journal: Journal) -> bool:
+        """Whether all of its runs have ended, one way or another."""
+        runs = self.runs(journal)
+        return len(runs) >= self.seeds and all(run.end is not None for run in runs)
+
     def label(self, space: Space) -> str:
         """For people."""
         match self.phase:
@@ -55,11 +64,14 @@ def winner(space: Space, journal: Journal, arm: str) -> Trial | None:
     end; if there is none such, the best of the search. Ties go to the better one of the search.
     """
     candidates = journal.top(arm, space.confirm.top)
-    rows = _picks(space, journal, arm)
-    picks = [(c, row.runs(journal)) for c, row in zip(candidates, rows, strict=False)]
-    if any(len(runs) < space.confirm.pick_seeds or not _ended(runs) for _, runs in picks):
+    picks = _picks(space, journal, arm)
+    if not all(row.is_over(journal) for row in picks):
         return None
-    whole = [(c, runs) for c, runs in picks if all(run.outcome == "completed" for run in runs)]
+    whole = [
+        (candidate, runs)
+        for candidate, row in zip(candidates, picks, strict=False)  # a single one has no row
+        if len(runs := row.completed(journal)) == row.seeds
+    ]
     if whole:
         return max(whole, key=lambda pick: statistics.mean(run.score for run in pick[1]))[0]
     return candidates[0] if candidates else None
@@ -67,9 +79,11 @@ def winner(space: Space, journal: Journal, arm: str) -> Trial | None:
 
 def budget_problems(space: Space, journal: Journal) -> tuple[str | None, str | None]:
     """What unequal searches forbid, and what to keep in mind, as `fairness.budget_problem`."""
-    last = {arm: [t.reports[-1] for t in journal.of(arm) if t.reports] for arm in space.arms}
-    views = {arm: sum(report.views for report in reports) for arm, reports in last.items()}
-    full = [t.reports[-1].views for a in space.arms for t in journal.top(a, len(journal.of(a)))]
+    trials = [t for arm in space.arms for t in journal.of(arm) if t.reports]
+    views = dict.fromkeys(space.arms, 0)
+    for trial in trials:
+        views[trial.ask.arm] += trial.reports[-1].views
+    full = [trial.reports[-1].views for trial in trials if trial.outcome == "completed"]
     return budget_problem(views, max(full, default=0))
 
 
@@ -118,10 +132,6 @@ def _picks(space: Space, journal: Journal, arm: str) -> list[Row]:
     seeds = space.confirm.pick_seeds
     rows = [Row(arm, "pick", c.ask.params, seeds, c.ask.number) for c in candidates]
     return rows if len(rows) > 1 else []
-
-
-def _ended(runs: list[Trial]) -> bool:
-    return all(run.end is not None for run in runs)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from html import escape
 
 from search.events import Journal, Trial
 from search.space import Space
-from supcon.config import SELECTION_METRIC
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 380, 260, 46, 34, 26  # of a panel and its surroundings, in pixels
 STYLES = {  # what a line is: colour, width in pixels, dashes
@@ -18,7 +17,7 @@ STYLES = {  # what a line is: colour, width in pixels, dashes
 
 def draw_curves(space: Space, journal: Journal) -> str:
     """The picture; scores of both arms share one scale."""
-    scores = [r.metrics[SELECTION_METRIC] for t in journal.trials.values() for r in t.reports]
+    scores = [score for trial in journal.trials.values() for score in trial.scores.values()]
     low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
     margin = max(0.02, 0.05 * (high - low))
     low, high = max(0.0, low - margin), min(1.0, high + margin)
@@ -67,11 +66,8 @@ def _axes(arm: str, rungs: tuple[int, ...], low: float, high: float) -> list[str
 def _line(trial: Trial, kind: str, epochs: int, low: float, high: float) -> str:
     colour, width, dashes = STYLES[kind]
     points = [
-        (
-            WIDTH * report.epoch / epochs,
-            HEIGHT * (high - report.metrics[SELECTION_METRIC]) / (high - low),
-        )
-        for report in trial.reports
+        (WIDTH * epoch / epochs, HEIGHT * (high - score) / (high - low))
+        for epoch, score in trial.scores.items()
     ]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(

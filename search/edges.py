@@ -105,14 +105,8 @@ def _is_outside(value: float, distribution: Distribution, bound: Bound) -> bool:
 def _is_near(trial: Trial, key: str, distribution: Distribution, bound: Bound) -> bool:
     if key not in trial.ask.params:
         return False
-    value, limit = trial.ask.params[key], _limit(distribution, bound)
-    low, high = (_scaled(distribution, end) for end in distribution.values)
-    distance = abs(_scaled(distribution, value) - _scaled(distribution, limit))
-    return distance <= NEAR * (high - low) + 1e-9
-
-
-def _scaled(distribution: Distribution, value: float) -> float:
-    return value if distribution.kind in ("uniform", "int") else math.log(value)
+    position = distribution.position(trial.ask.params[key])
+    return (position if bound == "low" else 1 - position) <= NEAR + 1e-9
 
 
 def _widened(space: Space, arm: str, key: str, bound: Bound) -> float | None:

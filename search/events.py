@@ -173,6 +173,11 @@ class Trial:
         return max(reported, self.end.epochs, 1) if self.end else reported
 
     @property
+    def scores(self) -> dict[int, float]:
+        """Epoch -> selection metric of the report there."""
+        return {report.epoch: report.metrics[SELECTION_METRIC] for report in self.reports}
+
+    @property
     def score(self) -> float:
         """The selection metric of the last report; nan before the first."""
         return self.reports[-1].metrics[SELECTION_METRIC] if self.reports else float("nan")

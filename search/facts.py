@@ -94,7 +94,7 @@ def _confirmed(space: Space, journal: Journal, arm: str) -> list[Trial]:
 
 
 def _row(space: Space, journal: Journal, row: Row) -> dict[str, Any]:
-    completed = [run for run in row.runs(journal) if run.outcome == "completed"]
+    completed = row.completed(journal)
     return {
         "arm": row.arm,
         "phase": row.phase,

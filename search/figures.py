@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from search.events import Journal
 from search.space import Space
-from search.tables import CLASSIFIERS
+from search.tables import scored
 from search.trial_figures import GREY, PALETTE, curves, parallel, percent, slices
 from search.verdict import mean_interval
 
@@ -60,18 +60,16 @@ def colour(facts: dict[str, Any], arm: str) -> str:
 def points(facts: dict[str, Any]) -> go.Figure | None:
     """Every test score, with the 95 % interval of the mean; a line for each row and classifier."""
     figure, n = go.Figure(), 0
-    for row in facts["rows"]:
-        for key, label in CLASSIFIERS.items():
-            test = row["test"].get(f"{key}_top1", [])
-            if not test:
-                continue
-            _add_points(figure, n, test, colour(facts, row["arm"]), row["phase"] == "confirm")
-            # Above its line and not at its side, where a telephone has no room for it.
-            figure.add_annotation(
-                x=0, xref="paper", y=n - 0.42, text=f"{escape(row['label'])}: {label}",
-                xanchor="left", showarrow=False, font={"size": 12, "color": "#555"},
-            )  # fmt: skip
-            n += 1
+    for row, label, _, test in scored(facts):
+        if not test:
+            continue
+        _add_points(figure, n, test, colour(facts, row["arm"]), row["phase"] == "confirm")
+        # Above its line and not at its side, where a telephone has no room for it.
+        figure.add_annotation(
+            x=0, xref="paper", y=n - 0.42, text=f"{escape(row['label'])}: {label}",
+            xanchor="left", showarrow=False, font={"size": 12, "color": "#555"},
+        )  # fmt: skip
+        n += 1
     if n == 0:
         return None
     figure.update_xaxes(title="test accuracy, %")

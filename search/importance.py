@@ -20,7 +20,6 @@ from search.events import Journal, Trial
 from search.mirror import shown
 from search.space import Space
 from search.suggester import encode
-from supcon.config import SELECTION_METRIC
 
 MIN_TRIALS = 4
 ENOUGH_TRIALS = 10
@@ -58,12 +57,7 @@ def importances(space: Space, journal: Journal, arm: str) -> Importance | None:
 
 def _scored(trials: list[Trial], epoch: int) -> list[tuple[Trial, float]]:
     """Trials that reached an epoch, and their scores there."""
-    return [
-        (trial, report.metrics[SELECTION_METRIC])
-        for trial in trials
-        for report in trial.reports
-        if report.epoch == epoch
-    ]
+    return [(trial, trial.scores[epoch]) for trial in trials if epoch in trial.scores]
 
 
 def _shares(trials: list[FrozenTrial], top: float) -> dict[str, float]:

@@ -113,7 +113,7 @@ class Mirror:
             value=trial.score if state == TrialState.COMPLETE else None,
             params=trial.ask.params,
             distributions={key: shown(drawn[key]) for key in trial.ask.params},
-            intermediate_values={r.epoch: r.metrics[SELECTION_METRIC] for r in trial.reports},
+            intermediate_values=trial.scores,
             user_attrs={
                 "name": trial.name,
                 "seed": trial.ask.seed,
@@ -138,5 +138,5 @@ def shown(distribution: Distribution) -> BaseDistribution:
         return CategoricalDistribution(distribution.values)
     low, high = distribution.values
     if kind in ("uniform", "loguniform"):
-        return FloatDistribution(low, high, log=kind == "loguniform", step=step)
-    return IntDistribution(low, high, log=kind != "int", step=int(step or 1))
+        return FloatDistribution(low, high, log=distribution.is_log, step=step)
+    return IntDistribution(low, high, log=distribution.is_log, step=int(step or 1))

@@ -7,20 +7,18 @@ read off val.
 
 from __future__ import annotations
 
-import statistics
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from search.confirm import Row, next_run, published_rows
+from search.confirm import next_run, published_rows
 from search.events import Ask, Journal, Trial
+from search.retrained import predict_by_run
 from search.space import Space
+from search.tables import mean_percent
 from search.verdict import MIN_SEEDS, planned
 from supcon.data import Splits, count_test
-from supcon.device import pick_device
 from supcon.parsing import UserError
-from supcon.trained import load_trained, predict
 
 
 class NoisePlan:
@@ -46,14 +44,13 @@ def check_noise_floor(space: Space) -> None:
 
 def describe_noise(space: Space, journal: Journal, data: Splits) -> list[str]:
     """The spread over seeds of each published configuration, and what can be shown with it."""
-    runs = {row.arm: _completed(row, journal) for row in published_rows(space)}
+    runs = {row.arm: row.completed(journal) for row in published_rows(space)}
     lines = ["", "noise floor: the published settings, val"]
     for arm, done in runs.items():
-        scores = [100 * run.score for run in done]
-        spread = f" +- {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
-        each = ", ".join(f"{score:.2f}" for score in scores) or "no run was trained to the end"
-        mean = f"{statistics.mean(scores):.2f}{spread}: " if scores else ""
-        lines.append(f"  {arm:9s} {mean}{each}")
+        scores = [run.score for run in done]
+        each = ", ".join(f"{100 * score:.2f}" for score in scores)
+        found = f"{mean_percent(scores)}: {each}" if done else "no run was trained to the end"
+        lines.append(f"  {arm:9s} {found}")
     enough = [done for done in runs.values() if len(done) > 1]
     if len(enough) < 2:
         return [*lines, "  what can be shown takes 2 seeds of 2 losses to say", ""]
@@ -68,19 +65,10 @@ def describe_noise(space: Space, journal: Journal, data: Splits) -> list[str]:
     ]
 
 
-def _completed(row: Row, journal: Journal) -> list[Trial]:
-    return [run for run in row.runs(journal) if run.outcome == "completed"]
-
-
 def _correct(
     space: Space, journal: Journal, data: Splits, runs: list[Trial]
 ) -> npt.NDArray[np.bool_]:
     """(n runs, N) which val images the probe gets right."""
-    found = []
-    for run in runs:
-        device = pick_device(space.arm_config(run.ask.arm).run.device)
-        model = journal.path.parent / "trials" / run.name / "model.pt"
-        trained, config = load_trained(model, device)
-        probe = predict(trained, config, data.train, data.val.images)["probe"]
-        found.append((probe == torch.tensor(data.val.labels)).numpy())
-    return np.stack(found)
+    truth = torch.tensor(data.val.labels)
+    predictions = (predict_by_run(space, journal, run, data, data.val.images) for run in runs)
+    return np.stack([(found["probe"] == truth).numpy() for found in predictions])

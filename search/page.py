@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from search.events import Journal
 from search.figures import all_figures, colour
 from search.space import Space
-from search.tables import CLASSIFIERS, interval_text, mean_percent
+from search.tables import CLASSIFIERS, interval_text, mean_percent, scored
 
 LAYOUT: dict[str, Any] = {  # what all figures share
     "template": "none",
@@ -82,25 +82,20 @@ def _plain(figure: Any) -> Any:
 
 def _lines(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """The table of results: a line for each row and classifier."""
-    lines = []
-    for row in facts["rows"]:
-        for key, label in CLASSIFIERS.items():
-            val, test = (row[part].get(f"{key}_top1", []) for part in ("val", "test"))
-            if val:
-                lines.append(
-                    {
-                        "arm": row["arm"],
-                        "row": row["label"],
-                        "classifier": label,
-                        "is_first": key == "probe",
-                        "n": len(val),
-                        "val": mean_percent(val).replace("+-", "±"),
-                        "test": mean_percent(test).replace("+-", "±"),
-                        "interval": interval_text(test),
-                        "points": " ".join(f"{100 * x:.2f}" for x in test),
-                    }
-                )
-    return lines
+    return [
+        {
+            "arm": row["arm"],
+            "row": row["label"],
+            "classifier": label,
+            "is_first": label == CLASSIFIERS["probe"],
+            "n": len(val),
+            "val": mean_percent(val).replace("+-", "±"),
+            "test": mean_percent(test).replace("+-", "±"),
+            "interval": interval_text(test),
+            "points": " ".join(f"{100 * x:.2f}" for x in test),
+        }
+        for row, label, val, test in scored(facts)
+    ]
 
 
 def _winners(facts: dict[str, Any]) -> dict[str, list[Any]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from search.confirm import final_rows
 from search.events import Journal, Pictured, Trial
+from search.retrained import load_run
 from search.space import Space
 from supcon.data import Splits
-from supcon.trained import embed_with, load_trained
+from supcon.trained import embed_with
 from supcon.tsne import flatten_to_plane
 
 IMAGES = 1000
@@ -21,13 +21,12 @@ def add_pictures(space: Space, journal: Journal, data: Splits) -> None:
     for row in final_rows(space, journal):
         tested = [run for run in row.runs(journal) if run.tested is not None]
         if row.phase == "confirm" and tested and tested[0].ask.key not in known:
-            journal.append(_picture(journal, tested[0], data))
+            journal.append(_picture(space, journal, tested[0], data))
 
 
-def _picture(journal: Journal, run: Trial, data: Splits) -> Pictured:
+def _picture(space: Space, journal: Journal, run: Trial, data: Splits) -> Pictured:
     """Val, before and after the projection head."""
-    model = journal.path.parent / "trials" / run.name / "model.pt"
-    trained, config = load_trained(model, torch.device("cpu"))
+    trained, config = load_run(space, journal, run)
     some = np.linspace(0, len(data.val) - 1, min(IMAGES, len(data.val))).astype(np.intp)
     val = data.val.take(some)
     embedded = embed_with(trained, config, val.images)

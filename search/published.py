@@ -34,7 +34,8 @@ def published(space: Space, arm: str) -> dict[str, Any]:
     """The published settings of an arm's loss, for the parameters that the search draws.
 
     A value beyond a parameter's range becomes the end of the range that is nearest; a choice that
-    does not offer it, and a parameter of which nothing is published, keep the base config's value.
+    does not offer it, and a parameter of which nothing is published, keep the base config's value
+    (where that is null: the low end of the range).
     """
     config = space.arm_config(arm)
     settings = CONTRASTIVE if config.loss.is_contrastive else CROSS_ENTROPY
@@ -50,7 +51,7 @@ def _within(distribution: Distribution, value: Any, default: Any) -> Any:
     if distribution.kind == "choice":
         return value if value in distribution.values else default
     low, high = distribution.values
-    return low if value is None else min(max(value, low), high)  # nothing published, off by default
+    return low if value is None else min(max(value, low), high)
 
 
 def one_view(space: Space, arm: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import yaml
 
 from search.space import Space
 from search.tables import aligned
-from search.verdict import methods, methods_sentence
+from search.verdict import MIN_SEARCHES, methods, methods_sentence
 from supcon.parsing import UserError
 from supcon.seeds import derive_seed
 
@@ -90,7 +90,7 @@ def _together(verdicts: list[dict[str, Any]], summaries: list[dict[str, Any]]) -
         heads if len(heads) == len(differences) else None,
         same_test_images=len(opened) == 1,
     )
-    found = methods(differences) if len(differences) > 2 else None
+    found = methods(differences) if len(differences) >= MIN_SEARCHES else None
     return {
         "difference": found and found.difference,
         "ci95": found and list(found.ci95),

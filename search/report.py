@@ -188,6 +188,13 @@ def _opening(opening: dict[str, Any]) -> str:
     )
 
 
+def outcome(summary: dict[str, Any]) -> str:
+    """The table and the verdict, for a terminal."""
+    verdict = summary["verdict"]
+    warnings = [f"warning: {text}" for text in verdict["warnings"]]
+    return "\n".join(["", aligned(results_table(summary)), "", verdict["text"], *warnings, ""])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and write the report."""
     parser = argparse.ArgumentParser(prog="search/report.py", description=__doc__.splitlines()[0])
@@ -199,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2
-    print("", aligned(results_table(summary)), "", summary["verdict"]["text"], "", sep="\n")
+    print(outcome(summary))
     print(f"wrote {options.study}/report.html")
     return 0
 

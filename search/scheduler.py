@@ -73,12 +73,7 @@ class LoggedAsha(FIFOScheduler):
             return "continue"
         if asha.is_sentinel(number) and math.isfinite(value):
             return "continue"
-        others = [
-            r.metrics[SELECTION_METRIC]
-            for t in self.journal.of(arm)
-            for r in t.reports
-            if r.epoch == epoch
-        ]
+        others = [t.scores[epoch] for t in self.journal.of(arm) if epoch in t.scores]
         return "continue" if passes(value, others, asha.reduction) else "stop"
 
     def _log_report(self, key: TrialId, result: dict[str, Any], decision: Decision) -> None:

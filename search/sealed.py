@@ -16,15 +16,14 @@ from torch import Tensor
 
 from search.confirm import Row, budget_problems, final_rows, winner
 from search.events import Journal, Scored, Trial, Unsealed
+from search.retrained import predict_by_run
 from search.space import Space
 from search.verdict import MIN_SEEDS
 from supcon.data import Split, Splits, fingerprint, load_test
-from supcon.device import pick_device
 from supcon.scoring import accuracies
-from supcon.trained import load_trained, predict
 
 
-def open_test(space: Space, journal: Journal, data: Splits, commit: str) -> None:
+def open_test(space: Space, journal: Journal, data: Splits) -> None:
     """Score the runs that wait for it on the test images.
 
     Nothing is opened while an arm's winner is open, or if the searches were so unequal that there
@@ -39,16 +38,17 @@ def open_test(space: Space, journal: Journal, data: Splits, commit: str) -> None
     if not waiting and not left:
         return
     test = load_test(space.config.data)
+    data_hash, labels = fingerprint([test], data.classes), pack_labels(test.labels)
     for row, runs in waiting:
         journal.append(
             Unsealed(
                 arm=row.arm,
                 phase=row.phase,
                 numbers=[run.ask.number for run in runs],
-                commit=commit,
-                data_hash=fingerprint([test], data.classes),
+                commit=journal.latest.commit,
+                data_hash=data_hash,
                 classes=list(data.classes),
-                labels=pack_labels(test.labels),
+                labels=labels,
             )
         )
         left += runs
@@ -58,10 +58,8 @@ def open_test(space: Space, journal: Journal, data: Splits, commit: str) -> None
 
 def _ready(row: Row, journal: Journal) -> list[Trial]:
     """The runs of a row that are to be tested now: if the row is whole, or enough of it is."""
-    runs = row.runs(journal)
-    completed = [run for run in runs if run.outcome == "completed"]
-    is_whole = len(runs) == row.seeds and all(run.end for run in runs)
-    if not is_whole and len(completed) < MIN_SEEDS:
+    completed = row.completed(journal)
+    if not row.is_over(journal) and len(completed) < MIN_SEEDS:
         return []
     waiting = [run for run in completed if run.tested is None]
     return [run for run in waiting if not _is_unsealed(run, journal)]
@@ -76,10 +74,7 @@ def _is_unsealed(run: Trial, journal: Journal) -> bool:
 
 
 def _score(space: Space, journal: Journal, data: Splits, test: Split, run: Trial) -> None:
-    model = journal.path.parent / "trials" / run.name / "model.pt"
-    device = pick_device(space.arm_config(run.ask.arm).run.device)
-    trained, config = load_trained(model, device)
-    predictions = predict(trained, config, data.train, test.images)
+    predictions = predict_by_run(space, journal, run, data, test.images)
     truth = torch.tensor(test.labels)
     journal.append(
         Scored(

@@ -21,15 +21,13 @@ from search.mirror import Mirror
 from search.noise import NoisePlan, describe_noise
 from search.pictures import add_pictures
 from search.progress import Progress
-from search.report import write_report
+from search.report import outcome, write_report
 from search.sealed import open_test
 from search.searcher import SearchPlan
 from search.space import Space
-from search.tables import aligned, results_table
-from search.tuner import Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
+from search.tuner import ROOT, Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
 from supcon.parsing import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy", "scipy")
 
 
@@ -111,7 +109,7 @@ def execute(
                     run(AFTER_SEARCH, confirm, is_time_up=clock.is_over)
         if interrupt.requested:
             return True
-    open_test(space, journal, images.splits, commit())
+    open_test(space, journal, images.splits)
     add_pictures(space, journal, images.splits)
     return False
 
@@ -126,9 +124,7 @@ def conclude(journal: Journal, is_interrupted: bool) -> int:
     """Write the report, and say what is there."""
     folder = journal.path.parent
     summary = write_report(journal)
-    verdict = summary["verdict"]
-    print("", aligned(results_table(summary)), "", sep="\n")
-    print(verdict["text"], *(f"warning: {text}" for text in verdict["warnings"]), "", sep="\n")
+    print(outcome(summary))
     print(f"report    {folder}/report.html (also report.md, summary.json, trials.csv)")
     winners = [arm for arm, facts in summary["arms"].items() if facts["best"]]
     for arm in winners:

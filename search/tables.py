@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 from search.events import Journal, Trial
@@ -29,16 +30,25 @@ def aligned(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
+def scored(
+    summary: dict[str, Any],
+) -> Iterator[tuple[dict[str, Any], str, list[float], list[float]]]:
+    """Every row by each classifier that it has: the row, what the classifier is called, val and
+    test scores in the order of seeds; test ones may be missing.
+    """
+    for row in summary["rows"]:
+        for key, label in CLASSIFIERS.items():
+            val, test = (row[part].get(f"{key}_top1", []) for part in ("val", "test"))
+            if val:
+                yield row, label, val, test
+
+
 def results_table(summary: dict[str, Any]) -> list[list[str]]:
     """Every row by classifier: mean +- standard deviation over seeds, interval of the test mean."""
     rows = [["row", "classifier", "val", "test", "95 % interval", "seeds"]]
-    for facts in summary["rows"]:
-        for key, label in CLASSIFIERS.items():
-            val = facts["val"].get(f"{key}_top1", [])
-            test = facts["test"].get(f"{key}_top1", [])
-            if val:
-                cells = [mean_percent(val), mean_percent(test), interval_text(test), str(len(val))]
-                rows.append([facts["label"], label, *cells])
+    for row, label, val, test in scored(summary):
+        cells = [mean_percent(val), mean_percent(test), interval_text(test), str(len(val))]
+        rows.append([row["label"], label, *cells])
     return rows
 
 
@@ -61,11 +71,9 @@ def interval_text(values: list[float]) -> str:
 def points_table(summary: dict[str, Any]) -> list[list[str]]:
     """Every single test score."""
     rows = [["row", "classifier", "test scores, in the order of seeds"]]
-    for facts in summary["rows"]:
-        for key, label in CLASSIFIERS.items():
-            test = facts["test"].get(f"{key}_top1", [])
-            if test:
-                rows.append([facts["label"], label, "  ".join(f"{100 * x:.2f}" for x in test)])
+    for row, label, _, test in scored(summary):
+        if test:
+            rows.append([row["label"], label, "  ".join(f"{100 * x:.2f}" for x in test)])
     return rows
 
 

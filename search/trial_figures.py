@@ -13,7 +13,6 @@ import plotly.graph_objects as go
 from search.distribution import Distribution
 from search.events import Journal, Trial
 from search.space import Space
-from supcon.config import SELECTION_METRIC
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 GREY = "#b5b5b5"
@@ -43,9 +42,8 @@ def curves(journal: Journal, arm: str, shade: str) -> go.Figure | None:
             line={"color": line, "dash": dash, "width": width},
             hovertemplate="%{text}, epoch %{x}: %{y:.2f} %<extra></extra>",
         )  # fmt: skip
-    every = [r for trial in journal.trials.values() for r in trial.reports]
     figure.update_xaxes(title="epoch")
-    scores = [r.metrics[SELECTION_METRIC] for r in every]
+    scores = [score for trial in journal.trials.values() for score in trial.scores.values()]
     figure.update_yaxes(title="val accuracy, linear probe, %", range=_range(percent(scores)))
     return figure.update_layout(title=arm, height=400)
 
@@ -68,10 +66,9 @@ def _joined(trials: list[Trial]) -> tuple[list[int | None], list[float | None], 
     y: list[float | None] = []
     names: list[str] = []
     for trial in trials:
-        scores = [(r.epoch, r.metrics[SELECTION_METRIC]) for r in trial.reports]
-        x += [*(epoch for epoch, _ in scores), None]
-        y += [*percent([score for _, score in scores]), None]
-        names += [trial.name] * (len(scores) + 1)
+        x += [*trial.scores, None]
+        y += [*percent(list(trial.scores.values())), None]
+        names += [trial.name] * (len(trial.reports) + 1)
     return x, y, names
 
 

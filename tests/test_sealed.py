@@ -66,7 +66,7 @@ class Study:
             )
 
     def open(self) -> list[Unsealed]:
-        open_test(self.space, self.journal, self.data, "abc")
+        open_test(self.space, self.journal, self.data)
         return self.journal.openings
 
 
