@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import kendalltau
 
-from search.events import Journal, Trial
+from search.journal import Journal, Trial
 from search.space import Space
 
 MIN_COMPLETED = 4

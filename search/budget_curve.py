@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from search.events import Ask, End, Journal, Report, Trial, TrialId
+from search.events import Ask, End, Report, TrialId
+from search.journal import Journal, Trial
 from search.space import Space
 from search.suggester import STATE
 

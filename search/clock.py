@@ -6,7 +6,8 @@ import math
 import time
 
 from search.confirm import ConfirmPlan
-from search.events import Journal, Opened, Trial
+from search.events import Opened
+from search.journal import Journal, Trial
 from search.space import Space
 
 MARGIN = 1.25  # trials do not all take equally long

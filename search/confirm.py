@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from search.events import Ask, Journal, Trial
+from search.events import Ask
 from search.fairness import budget_problem
+from search.journal import Journal, Trial
 from search.published import one_view, published
 from search.space import FINAL, Phase, Space
 

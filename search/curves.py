@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from search.events import Journal, Trial
+from search.journal import Journal, Trial
 from search.space import Space
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 380, 260, 46, 34, 26  # of a panel and its surroundings, in pixels

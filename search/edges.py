@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from search.distribution import Distribution
-from search.events import Journal, Trial
+from search.journal import Journal, Trial
 from search.space import Space, parse_space
 from supcon.config import Config
 from supcon.parsing import UserError

@@ -13,7 +13,7 @@ if __name__ == "__main__":  # as in run.py: our packages are found from any fold
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from search.confirm import leader
-from search.events import Journal
+from search.journal import Journal
 from search.space import parse_space
 from supcon.config import Config, dump_config
 from supcon.parsing import UserError, show_error

@@ -13,9 +13,10 @@ from search.audit import audit
 from search.budget_curve import best_so_far, expected_best
 from search.confirm import Row, budget_problems, final_rows, leader, winner
 from search.edges import edges
-from search.events import Ask, Journal, Opened, Trial, Unsealed
+from search.events import Ask, Opened, Unsealed
 from search.fairness import winners_curse
 from search.importance import importances
+from search.journal import Journal, Trial
 from search.sealed import correctness, unpack_labels
 from search.space import Space
 from search.verdict import MIN_SEEDS, Difference, compare, sentence

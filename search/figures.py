@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.events import Journal
+from search.journal import Journal
 from search.space import Space
 from search.tables import scored
 from search.trial_figures import GREY, PALETTE, curves, parallel, percent, slices

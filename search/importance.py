@@ -16,7 +16,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.distribution import Distribution
-from search.events import Journal, Trial
+from search.journal import Journal, Trial
 from search.mirror import shown
 from search.space import Space
 from search.suggester import encode

@@ -23,7 +23,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.distribution import Distribution
-from search.events import Ask, End, Journal, Report, Trial
+from search.events import Ask, End, Report
+from search.journal import Journal, Trial
 from search.space import Space
 from search.suggester import STATE
 from supcon.config import SELECTION_METRIC

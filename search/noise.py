@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from search.confirm import next_run, published_rows
-from search.events import Ask, Journal, Trial
+from search.events import Ask
+from search.journal import Journal, Trial
 from search.retrained import predict_by_run
 from search.space import Space
 from search.tables import mean_percent

@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from search.events import Journal
 from search.figures import all_figures, colour
+from search.journal import Journal
 from search.space import Space
 from search.tables import CLASSIFIERS, interval_text, mean_percent, scored
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from search.confirm import final_rows
-from search.events import Journal, Pictured, Trial
+from search.events import Pictured
+from search.journal import Journal, Trial
 from search.retrained import load_run
 from search.space import Space
 from supcon.data import Splits

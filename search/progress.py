@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.events import Ask, End, Journal, Report, Retry, Scored, Unsealed
+from search.events import Ask, End, Report, Retry, Scored, Unsealed
+from search.journal import Journal
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 

@@ -16,9 +16,9 @@ if __name__ == "__main__":  # as in run.py: our packages are found from any fold
 
 from search.curves import draw_curves
 from search.edges import wider, wider_yaml
-from search.events import Journal
 from search.export import best_config
 from search.facts import summarise
+from search.journal import Journal
 from search.page import render
 from search.progress import show_params
 from search.space import parse_space

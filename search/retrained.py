@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from search.events import Journal, Trial
+from search.journal import Journal, Trial
 from search.space import Space
 from supcon.config import Config
 from supcon.data import Splits

@@ -193,7 +193,7 @@ def plan(options: argparse.Namespace) -> tuple[Path, Space]:
 
 def resume(options: argparse.Namespace) -> tuple[Path, Space]:
     """The folder of a study that exists, and the space that its log recorded."""
-    from search.events import Journal
+    from search.journal import Journal
 
     given = changes(options)
     budget = {k: v for k, v in given.items() if k.startswith("budget.") and options.extend}

@@ -12,7 +12,8 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.events import Decision, Journal, Report, Retry, TrialId
+from search.events import Decision, Report, Retry, TrialId
+from search.journal import Journal
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 

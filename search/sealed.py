@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from search.confirm import Row, budget_problems, final_rows, winner
-from search.events import Journal, Scored, Trial, Unsealed
+from search.events import Scored, Unsealed
+from search.journal import Journal, Trial
 from search.retrained import predict_by_run
 from search.space import Space
 from search.verdict import MIN_SEEDS

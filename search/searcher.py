@@ -8,7 +8,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from search.events import Ask, Journal, TrialId
+from search.events import Ask, TrialId
+from search.journal import Journal
 from search.space import Phase, Space
 from search.suggester import Suggester
 

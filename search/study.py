@@ -15,8 +15,9 @@ import torch
 
 from search.clock import Clock, confirm_seconds
 from search.confirm import AFTER_SEARCH, ConfirmPlan
-from search.events import Journal, Opened
+from search.events import Opened
 from search.images import Images
+from search.journal import Journal
 from search.mirror import Mirror
 from search.noise import NoisePlan, describe_noise
 from search.pictures import add_pictures

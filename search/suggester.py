@@ -12,7 +12,8 @@ import optuna
 from optuna.trial import BaseTrial, TrialState
 
 from search.distribution import Distribution
-from search.events import Ask, End, Journal, Report
+from search.events import Ask, End, Report
+from search.journal import Journal
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 from supcon.seeds import derive_seed

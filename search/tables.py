@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from search.events import Journal, Trial
+from search.journal import Journal, Trial
 from search.space import Space
 from search.verdict import mean_interval
 

@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.distribution import Distribution
-from search.events import Journal, Trial
+from search.journal import Journal, Trial
 from search.space import Space
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito

@@ -30,7 +30,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # trials say c
 import ray
 from ray import tune
 
-from search.events import Ask, End, Journal
+from search.events import Ask, End
+from search.journal import Journal
 from search.preflight import room_on
 from search.scheduler import LoggedAsha
 from search.searcher import TrialSource

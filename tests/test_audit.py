@@ -14,7 +14,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from search.audit import audit, impute
-from search.events import Ask, End, Journal, Opened, Report
+from search.events import Ask, End, Opened, Report
+from search.journal import Journal
 from search.space import Space, parse_space
 
 RUNGS = (2, 6, 18)

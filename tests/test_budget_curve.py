@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from search.budget_curve import best_so_far, expected_best, expected_maxima, random_trials
-from search.events import Ask, End, Journal, Opened, Report
+from search.events import Ask, End, Opened, Report
+from search.journal import Journal
 from search.space import Space, parse_space
 from search.suggester import Suggester
 

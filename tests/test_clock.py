@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from search.clock import Clock, active_seconds, confirm_seconds
-from search.events import Ask, End, Journal, Opened, Report
+from search.events import Ask, End, Opened, Report
+from search.journal import Journal
 from search.space import Space, parse_space
 
 TREE: dict[str, Any] = {

@@ -18,7 +18,8 @@ from search.confirm import (
     published_rows,
     winner,
 )
-from search.events import Ask, End, Journal, Opened, Outcome, Report
+from search.events import Ask, End, Opened, Outcome, Report
+from search.journal import Journal
 from search.published import one_view, published
 from search.space import Space, parse_space
 

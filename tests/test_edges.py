@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from search.edges import edges, wider, wider_yaml
-from search.events import Ask, End, Journal, Opened, Report
+from search.events import Ask, End, Opened, Report
+from search.journal import Journal
 from search.space import Space, load_space, parse_space
 
 Drawn = list[tuple[dict[str, Any], float]]

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from search.events import Ask, End, Journal, Opened, Report
+from search.events import Ask, End, Opened, Report
 from search.importance import Importance, importances
+from search.journal import Journal
 from search.space import parse_space
 
 RUNGS = (3, 9)

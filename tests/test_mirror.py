@@ -11,7 +11,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.events import Ask, End, Journal, Opened, Outcome, Report
+from search.events import Ask, End, Opened, Outcome, Report
+from search.journal import Journal
 from search.mirror import Mirror
 from search.space import Space, parse_space
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from search.events import Ask, End, Journal, Opened, Report, Retry
+from search.events import Ask, End, Opened, Report, Retry
+from search.journal import Journal
 from search.scheduler import LoggedAsha
 from search.searcher import SearchPlan, TrialSource
 from search.space import Space, parse_space

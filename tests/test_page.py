@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from search.events import Ask, End, Journal, Opened, Pictured, Report, Scored, Unsealed
+from search.events import Ask, End, Opened, Pictured, Report, Scored, Unsealed
+from search.journal import Journal
 from search.report import write_report
 from search.sealed import pack, pack_labels
 from search.space import parse_space

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from search.curves import HEIGHT, WIDTH
-from search.events import Ask, End, Journal, Opened, Report, Scored, Unsealed
+from search.events import Ask, End, Opened, Report, Scored, Unsealed
 from search.export import best_config
 from search.export import main as export
+from search.journal import Journal
 from search.report import write_report
 from search.sealed import pack, pack_labels, unpack, unpack_labels
 from search.tables import results_table

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from search.events import Ask, Journal, Opened
+from search.events import Ask, Opened
+from search.journal import Journal
 from search.scheduler import LoggedAsha, passes
 from search.space import Asha, parse_space
 

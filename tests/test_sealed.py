@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from search.confirm import next_run
-from search.events import Ask, End, Journal, Opened, Report, Scored, Unsealed
+from search.events import Ask, End, Opened, Report, Scored, Unsealed
 from search.facts import summarise
+from search.journal import Journal
 from search.noise import NoisePlan, check_noise_floor, describe_noise
 from search.pictures import add_pictures
 from search.sealed import correctness, open_test, unpack_labels

@@ -20,7 +20,8 @@ from typing import Any
 import optuna
 import pytest
 
-from search.events import Ask, End, Journal, Report, Scored
+from search.events import Ask, End, Report, Scored
+from search.journal import Journal
 from search.run import main as search
 from tests.benchmarks.reliability import chaos
 

@@ -10,7 +10,8 @@ import optuna
 import pytest
 
 from search.distribution import Distribution
-from search.events import Ask, End, Journal, Opened, Outcome, Report
+from search.events import Ask, End, Opened, Outcome, Report
+from search.journal import Journal
 from search.points import read_points
 from search.searcher import SearchPlan, TrialSource
 from search.space import Space, parse_space

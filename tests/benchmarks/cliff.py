@@ -19,7 +19,8 @@ from typing import Any
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
-from search.events import End, Journal, Opened, Report
+from search.events import End, Opened, Report
+from search.journal import Journal
 from search.searcher import SearchPlan
 from search.space import parse_space
 

@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from search.events import Ask, End, Event, Journal, Opened, Report
+from search.events import Ask, End, Event, Opened, Report
+from search.journal import Journal
 from tests.benchmarks.search import RunningSearch, own_home, start_search
 
 TARGETS = ("driver", "worker", "group")

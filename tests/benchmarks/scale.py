@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from search.events import Ask, End, Journal
+from search.events import Ask, End
+from search.journal import Journal
 from search.searcher import SearchPlan
 from search.space import parse_space
 from tests.benchmarks.search import RunningSearch, running_search

@@ -35,7 +35,8 @@ from typing import Any, NoReturn
 import torch
 import yaml
 
-from search.events import Journal, Report, Trial
+from search.events import Report
+from search.journal import Journal, Trial
 from search.space import Phase
 from supcon.config import Config, override
 from supcon.data import load_splits

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from search.events import Ask, End, Journal, Opened, Report
+from search.events import Ask, End, Opened, Report
+from search.journal import Journal
 from supcon.parsing import UserError
 
 
