@@ -227,6 +227,7 @@ def test_a_study_that_could_not_start_leaves_nothing_behind(
     assert list((tmp_path / "results").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_class_of_configs_that_cannot_run_is_a_line_of_the_forecast(tmp_path: Path) -> None:
     space = load_space(Path(DIGITS), {"model.backbone": "resnt18"})
     (line,) = {_row(each) for each in probe(space, load_splits(space.config.data))[:1]}
