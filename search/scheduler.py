@@ -90,6 +90,7 @@ class LoggedAsha(FIFOScheduler):
                 seconds=result["seconds"],
                 evaluation_seconds=result["evaluation_seconds"],
                 first_step=result["first_step"],
+                memory=result["memory"],
                 decision=decision,
             )
         )

@@ -27,6 +27,11 @@ from supcon.trained import save_trained
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
+def peak_memory() -> int | None:
+    """Bytes of a GPU that this process has had reserved at most; None while it uses none."""
+    return torch.cuda.max_memory_reserved() if torch.cuda.is_initialized() else None
+
+
 class SupConTrial(tune.Trainable):
     """Advances `fit` to the next evaluated record in each step."""
 
@@ -44,6 +49,8 @@ class SupConTrial(tune.Trainable):
         return True
 
     def _start(self, trial: dict[str, Any]) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
         self.name, self.phase = trial["name"], trial["phase"]
         self.training = Config.model_validate_json(trial["config"])
         self.folder = self.study / "trials" / self.name
@@ -88,6 +95,7 @@ class SupConTrial(tune.Trainable):
             "seconds": record.seconds,
             "evaluation_seconds": record.evaluation_seconds,
             "first_step": record.first_step,
+            "memory": peak_memory(),
             "done": record.is_last,
             "outcome": "completed" if record.is_last else "",
         }
