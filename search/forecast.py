@@ -1,37 +1,25 @@
 """What a search will cost, before it runs: `--dry-run`.
 
-ASHA's shares tell how many trials there will be and how long they train; a probe of a few steps and
-one evaluation for each backbone and batch size tells what an epoch takes.
+ASHA's shares tell how many trials there will be and how long they train; a probe of each class of
+configs tells what an epoch takes.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-import multiprocessing
-import resource
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
-
-import torch
 
 from search.confirm import planned_runs
+from search.probing import Probed, Unable
+from search.resources import Node, class_of, room, share_of
 from search.space import Space
 from supcon.config import Config
 from supcon.data import Splits
-from supcon.optim import set_lr
-from supcon.parsing import UserError, one_line
-from supcon.train import Diverged, Run
-
-STEPS = 20
-CLASS_KEYS = ("model.backbone", "data.batch_size")  # what an epoch's time and memory depend on most
+from supcon.parsing import UserError
 
 
 @dataclass(frozen=True)
@@ -44,27 +32,6 @@ class Expected:
     epochs: int
     """Of all of its trials together."""
     evaluations: int
-
-
-@dataclass(frozen=True)
-class Probed:
-    """What a class of configs costs, all else as in the base."""
-
-    params: dict[str, Any]
-    epoch_seconds: float
-    evaluation_seconds: float
-    memory: int
-    """Bytes: on a GPU the most that was allocated there, else the most that the process had."""
-    checkpoint: int
-    """Bytes."""
-
-
-@dataclass(frozen=True)
-class Unable:
-    """A class of configs that cannot run here."""
-
-    params: dict[str, Any]
-    reason: str
 
 
 def expected(space: Space) -> Expected:
@@ -92,73 +59,18 @@ def expected(space: Space) -> Expected:
     return Expected(trials, reach, epochs, sum(reach) + 2 * reach[-1])  # 3 weights at the end
 
 
-def classes(space: Space) -> Iterator[dict[str, Any]]:
-    """Each combination of a drawn backbone and batch size."""
-    drawn = space.arm_params(next(iter(space.arms)))
-    choices = []
-    for key in (key for key in CLASS_KEYS if key in drawn):
-        kind, values = drawn[key].kind, drawn[key].values
-        if kind == "pow2":
-            low, high = (value.bit_length() - 1 for value in values)
-            values = tuple(1 << exponent for exponent in range(low, high + 1))
-        choices.append([(key, value) for value in values])
-    for combination in itertools.product(*choices):
-        yield dict(combination)
+def describe_forecast(
+    space: Space, data: Splits, all_probed: Sequence[Probed | Unable], nodes: Sequence[Node]
+) -> list[str]:
+    """The forecast for a person.
 
-
-def probe(space: Space, data: Splits) -> list[Probed | Unable]:
-    """Each class of configs in a process of its own, one after the other."""
-    arm = next(iter(space.arms))
-    found: list[Probed | Unable] = []
-    for params in classes(space):
-        config = space.trial_config(arm, params, seed=0)
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, context) as pool:
-            try:
-                found.append(pool.submit(_probe, config, data, params).result())
-            except (
-                RuntimeError,
-                MemoryError,
-                Diverged,
-                UserError,
-            ) as error:  # also if the process was killed
-                found.append(Unable(params, one_line(error)))
-    return found
-
-
-def _probe(config: Config, data: Splits, params: dict[str, Any]) -> Probed:
-    run = Run(config, data)
-    seconds = _seconds_a_step(run)
-    run.epoch = 1
-    started = time.perf_counter()
-    run.evaluate()
-    evaluation = time.perf_counter() - started
-    with tempfile.TemporaryDirectory() as folder:
-        run.save(Path(folder) / "last.pt")
-        checkpoint = (Path(folder) / "last.pt").stat().st_size
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if run.device.type == "cuda":
-        memory = torch.cuda.max_memory_reserved(run.device)
-    return Probed(params, seconds * run.steps_per_epoch, evaluation, memory, checkpoint)
-
-
-def _seconds_a_step(run: Run) -> float:
-    """Median of a few steps, the first ones left out."""
-    times = []
-    batches = itertools.chain.from_iterable(run.loader(epoch) for epoch in itertools.count(1))
-    for images, labels in itertools.islice(batches, STEPS):
-        started = time.perf_counter()
-        set_lr(run.optimizer, 0, 0)  # without a warm-up, the full one could diverge
-        run.step(images, labels)
-        if run.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[len(times) // 4 :])
-
-
-def describe_forecast(space: Space, data: Splits, slots: int) -> list[str]:
-    """The forecast for a person."""
-    plan, all_probed, epochs = expected(space), probe(space, data), space.config.run.epochs
+    Args:
+        space: the search space.
+        data: its images.
+        all_probed: its classes of configs.
+        nodes: the machines that trials run on.
+    """
+    plan, epochs = expected(space), space.config.run.epochs
     probed = [each for each in all_probed if isinstance(each, Probed)]
     runs, arms = planned_runs(space, plan.reach[-1]), len(space.arms)
     views = len(data.train) * space.config.augment.views
@@ -172,33 +84,55 @@ def describe_forecast(space: Space, data: Splits, slots: int) -> list[str]:
         f"{runs.pick} to pick winners, {runs.confirm} to confirm them, {runs.reference} of "
         f"references",
         "",
-        f"{'class':44s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}",
+        f"{'class':32s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}{'at once':>9s}",
     ]
-    lines += [_row(each) for each in all_probed]
+    slots = {each: at_once(space, each.config, nodes) for each in probed}
+    lines += [_row(each, slots) for each in all_probed]
     if not probed:
         return [*lines, "", "no class can run here"]
-    seconds = [_seconds(plan, each, arms, runs.total, epochs) / slots for each in probed]
+    seconds = [_seconds(plan, each, arms, runs.total, epochs) / slots[each] for each in probed]
     middle = statistics.mean(seconds)
     until = datetime.fromtimestamp(time.time() + middle)
-    disk = max(each.checkpoint for each in probed) * (slots + runs.total)
+    disk = max(each.checkpoint * (slots[each] + runs.total) for each in probed)
     return [
         *lines,
         "",
         f"time      {_clock(middle)} h with classes drawn evenly, {_clock(min(seconds))} to "
-        f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; {slots} at "
-        f"once that do not slow each other down, starts and ASHA's first arrivals left out",
+        f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; as if trials "
+        f"did not slow each other down, starts and ASHA's first arrivals left out",
         f"ends      about {until:%Y-%m-%d %H:%M}, if it starts now",
         f"disk      {disk / 1e6:.0f} MB at most: a checkpoint of each running trial, and the "
         f"models of the confirmation",
     ]
 
 
-def _row(each: Probed | Unable) -> str:
-    name = ", ".join(f"{key.split('.')[1]} {value}" for key, value in each.params.items())
+def at_once(space: Space, config: Config, nodes: Sequence[Node]) -> int:
+    """Trials of one class that run at once.
+
+    Raises:
+        UserError: no machine has room for one.
+    """
+    want = share_of(space.resources, config)
+    slots = room(nodes, [], want)
+    if slots < 1:
+        raise UserError(
+            f"--dry-run: no machine has room for a trial of {_name(config)}, which takes cpu "
+            f"{want.cpu:g} and gpu {want.gpu:g}; set --cpus-per-trial and --gpus-per-trial"
+        )
+    return min(slots, space.resources.concurrency or slots)
+
+
+def _row(each: Probed | Unable, slots: dict[Probed, int]) -> str:
+    name = f"{_name(each.config):32s}"
     if isinstance(each, Unable):
-        return f"{name or 'all trials':44s}  cannot run: {each.reason}"
-    numbers = f"{each.epoch_seconds:10.2f}{each.evaluation_seconds:15.2f}{each.memory / 1e6:12.0f}"
-    return f"{name or 'all trials':44s}{numbers}"
+        return f"{name}  cannot run: {each.reason}"
+    times = f"{each.epoch_seconds:10.2f}{each.evaluation_seconds:15.2f}"
+    return f"{name}{times}{each.memory / 1e6:12.0f}{slots[each]:9d}"
+
+
+def _name(config: Config) -> str:
+    backbone, batch_size, precision = class_of(config)
+    return f"{backbone}, batch {batch_size}, {precision}"
 
 
 def _clock(seconds: float) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
+from search.probing import Probed, Unable, footprints
+from search.resources import Footprint, Node, Resources, smallest_share
 from search.rules import conditions
-from search.space import Resources, Space
+from search.space import Space, parse_space
 from supcon.auto import describe as describe_auto
 from supcon.auto import settle
 from supcon.config import Config
@@ -70,22 +72,18 @@ def check_machine(space: Space) -> None:
     """
     for arm in space.arms:
         pick_device(space.arm_config(arm).run.device)
-    want = space.resources
-    cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    want, here = smallest_share(space.resources), this_machine()
+    cpus, gpus = here.cpus, here.gpus
     if want.gpu > gpus:
-        there = f"{gpus} GPUs" if gpus else "no GPU"
+        there = f"{gpus:g} GPUs" if gpus else "no GPU"
         raise UserError(
             f"resources.gpu: a trial wants {want.gpu:g} GPU, this machine has {there}; set it to 0 "
             f"(--gpus-per-trial 0), or name a cluster that has them with --address"
         )
-    if want.gpu > 1 and want.gpu != int(want.gpu):
-        raise UserError(
-            f"resources.gpu must be a fraction of 1 or a whole number, got {want.gpu:g}"
-        )
     if want.cpu > cpus:
         raise UserError(
             f"resources.cpu: a trial wants {want.cpu:g} CPUs, this machine has {cpus}; lower it "
-            f"(--cpus-per-trial {cpus})"
+            f"(--cpus-per-trial {cpus:g})"
         )
 
 
@@ -116,8 +114,25 @@ def settle_space(space: Space, data: Splits) -> Space:
     """The space with what `auto` means written into its base, one meaning for all trials."""
     arm = next(iter(space.arms))
     drawn = space.arm_params(arm).get("model.backbone")
-    backbones, on_gpu = drawn.values if drawn else (), space.resources.gpu > 0
+    backbones, on_gpu = drawn.values if drawn else (), space.resources.gpu != 0
     return space.with_base(settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
+
+
+def with_shares(space: Space, probed: Sequence[Probed | Unable], nodes: Sequence[Node]) -> Space:
+    """The space with the share of each class of configs written into it, where they are `auto`.
+
+    Raises:
+        UserError: no class can run.
+    """
+    on_gpu = space.resources.gpu != 0
+    cores = min(n.cpus / max(1, n.gpus) for n in nodes if n.cpus and (n.gpus or not on_gpu))
+    found = footprints(space, probed, cores)
+    if not found:
+        reasons = "; ".join(dict.fromkeys(p.reason for p in probed if isinstance(p, Unable)))
+        raise UserError(f"resources: auto found no class of configs that can run ({reasons})")
+    tree = space.dump()
+    tree["resources"]["measured"] = [each.model_dump() for each in found]
+    return parse_space(tree, space.name)
 
 
 def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:
@@ -144,10 +159,21 @@ def describe(space: Space, data: Splits) -> list[str]:
         f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "
         f"{space.confirm.top}",
     ]
+    lines += [_describe_share(each, space.resources) for each in space.resources.measured]
     for arm in space.arms:
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]
         lines.append(f"{arm:9s} draws {', '.join(drawn)}")
     return lines
+
+
+def _describe_share(each: Footprint, want: Resources) -> str:
+    takes = f"{each.gpu:.3g} of a GPU" if want.gpu == "auto" else ""
+    cores = f"{each.cpu:g} cores" if want.cpu == "auto" else ""
+    return (
+        f"share     {each.backbone}, batch {each.batch_size}, {each.precision}: "
+        f"{each.memory / 2**30:.2f} GiB, {each.views_per_second:,.0f} views/s alone; a trial takes "
+        f"{' and '.join(filter(None, [takes, cores]))}"
+    )
 
 
 def _describe_rungs(space: Space) -> str:
@@ -161,16 +187,6 @@ def _describe_rungs(space: Space) -> str:
     return f"ASHA lets {', '.join(shares)}"
 
 
-def room_here(space: Space) -> int:
-    """Trials that fit on this machine at once."""
-    return room_on(os.cpu_count() or 1, torch.cuda.device_count(), space.resources)
-
-
-def room_on(cpus: float, gpus: float, want: Resources) -> int:
-    """Trials that fit on one node. Ray packs fractions into whole GPUs: 0.4 fits twice into one."""
-    tiny = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
-    room = int(cpus / want.cpu + tiny)
-    if want.gpu == 0:
-        return room
-    on_gpus = int(gpus) * int(1 / want.gpu + tiny) if want.gpu <= 1 else int(gpus / want.gpu + tiny)
-    return min(room, on_gpus)
+def this_machine() -> Node:
+    """What this machine has."""
+    return Node(os.cpu_count() or 1, torch.cuda.device_count())

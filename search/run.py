@@ -24,6 +24,8 @@ from supcon.parsing import UserError, parse_assignment, show_error
 
 if TYPE_CHECKING:
     from search.images import Images
+    from search.probing import Probed, Unable
+    from search.resources import Node
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,8 +53,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--epochs", type=int, metavar="N", help="length of one trial")
     add("--seed", type=int, metavar="N", help="seed of the study")
     add("--concurrency", type=int, metavar="N", help="trials at once (default: what fits)")
-    add("--cpus-per-trial", type=float, metavar="X")
-    add("--gpus-per-trial", type=float, metavar="X", help="a fraction shares a GPU")
+    add("--cpus-per-trial", type=amount, metavar="X", help="a number, or auto")
+    add("--gpus-per-trial", type=amount, metavar="X", help="a fraction shares a GPU; or auto")
     add(
         "--set",
         action="append",
@@ -91,6 +93,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def amount(text: str) -> float | str:
+    """A number, or `auto`."""
+    return text if text == "auto" else float(text)
+
+
 def run(options: argparse.Namespace) -> int:
     """Everything between a command line and an exit code."""
     folder, space = resume(options) if options.resume else plan(options)
@@ -98,15 +105,18 @@ def run(options: argparse.Namespace) -> int:
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
     from search.images import Images
     from search.noise import check_noise_floor
-    from search.preflight import check_all, describe, settle_space
+    from search.preflight import check_all, describe, settle_space, with_shares
 
     if options.noise_floor:
         check_noise_floor(space)
     images = Images(check_all(space, options.address))
     if not options.resume:
         space = settle_space(space, images.splits)
-    if options.dry_run:
-        return forecast(space, images)
+    if options.dry_run or space.resources.must_measure:
+        nodes, probed = measure(space, images, options.address)
+        space = with_shares(space, probed, nodes) if space.resources.must_measure else space
+        if options.dry_run:
+            return forecast(space, images, probed, nodes)
 
     from search.study import conclude, create, execute, reopen  # with ray
 
@@ -157,20 +167,27 @@ def repeat(options: argparse.Namespace) -> int:
     return max(codes)
 
 
-def forecast(space: Space, images: Images) -> int:
+def measure(
+    space: Space, images: Images, address: str | None
+) -> tuple[list[Node], list[Probed | Unable]]:
+    """The machines that trials run on, and what each class of configs takes there."""
+    from search.preflight import this_machine
+    from search.probing import probe, probe_here
+
+    if address is None:
+        return [this_machine()], probe(space, probe_here(images.splits))
+    from search.cluster import probe_there  # with ray
+
+    return probe_there(space, images, address)
+
+
+def forecast(space: Space, images: Images, probed: list[Probed | Unable], nodes: list[Node]) -> int:
     """Say what the search would cost, and start nothing."""
     from search.forecast import describe_forecast
-    from search.preflight import describe, room_here
+    from search.preflight import describe
 
-    room = room_here(space)
-    slots = min(room, space.resources.concurrency or room)
-    if slots < 1:
-        raise UserError(
-            "--dry-run: probes a trial on this machine, which has no room for one; run it on a "
-            "machine of the cluster, or set --cpus-per-trial and --gpus-per-trial"
-        )
-    print(*describe(space, images.splits), sep="\n", flush=True)
-    print(*describe_forecast(space, images.splits, slots), sep="\n")
+    lines = describe_forecast(space, images.splits, probed, nodes)
+    print(*describe(space, images.splits), *lines, sep="\n")
     return 0
 
 

@@ -10,8 +10,10 @@ from ray.tune.search import Searcher
 
 from search.events import Ask, TrialId
 from search.journal import Journal
+from search.resources import Share, class_of, share_of
 from search.space import Phase, Space
 from search.suggester import Suggester
+from supcon.config import Config
 
 MAX_RESTARTS = 2  # of a trial whose worker process died
 GIVE_UP = 3  # failed trials in a row after which an arm starts no more
@@ -79,9 +81,21 @@ class TrialSource(Searcher):
         journal: Journal,
         phases: Sequence[Phase],
         next_trial: Callable[[], Ask | None],
+        has_room: Callable[[Sequence[Share]], bool] = lambda taken: True,
     ) -> None:
+        """Trials of these phases.
+
+        Args:
+            space: the search space.
+            journal: the log of the study.
+            phases: what the trials are for.
+            next_trial: the next new trial, or None.
+            has_room: whether another trial may start beside those that have taken these shares.
+        """
         super().__init__()
         self.space, self.journal, self.phases, self.next_trial = space, journal, phases, next_trial
+        self.has_room = has_room
+        self.taken: dict[TrialId, Share] = {}
         # Those that ran out of memory wait until the others have ended.
         self.unfinished = [t.ask for t in journal.unfinished(*phases) if t.retry is None]
         self.handed_out: dict[str, Ask] = {}
@@ -97,13 +111,28 @@ class TrialSource(Searcher):
         if ask.key not in self.journal.trials:
             self.journal.append(ask)
         self.handed_out[trial_id] = ask
+        share = self.taken[ask.key] = self._share(ask, config)
         return {
             "arm": ask.arm,
             "phase": ask.phase,
             "number": ask.number,
             "name": self.journal.trials[ask.key].name,
             "config": config.model_dump_json(),
+            "cpu": share.cpu,
+            "gpu": share.gpu,
         }
+
+    def _share(self, ask: Ask, config: Config) -> Share:
+        """What the trial takes; if one like it ran out of memory in a measured share, it is larger
+        than the probe said.
+        """
+        resources = self.space.resources
+        alone = ask.key == self.alone
+        if resources.gpu == "auto":
+            retried = [t.ask for t in self.journal.trials.values() if t.retry is not None]
+            configs = [self.space.trial_config(a.arm, a.params, a.seed) for a in retried]
+            alone = alone or class_of(config) in map(class_of, configs)
+        return share_of(resources, config, alone=alone)
 
     def _next(self) -> Ask | str | None:
         """Trials that run out of memory are run once more, each while no other one runs."""
@@ -117,6 +146,9 @@ class TrialSource(Searcher):
                 return None
             self.alone = retries[0].key
             return retries[0]
+        taken = [self.taken[t.ask.key] for t in running if t.ask.key in self.taken]
+        if taken and not self.has_room(taken):
+            return None
         if self.unfinished:
             return self.unfinished.pop(0)
         return self.next_trial() or (None if running else Searcher.FINISHED)

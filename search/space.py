@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from search.distribution import Distribution
+from search.resources import Resources, share_of
 from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, nearest, parse, read_yaml
 from supcon.seeds import derive_seed
@@ -103,17 +104,6 @@ class Confirm(Section):
     of an image for as many views."""
 
 
-class Resources(Section):
-    """What one trial takes, and how many run at once."""
-
-    cpu: float = Field(1, gt=0)
-    """CPU cores; torch gets as many threads."""
-    gpu: float = Field(0, ge=0)
-    """Share of a GPU (0.25: four trials on one), or a whole number."""
-    concurrency: int | None = Field(None, ge=1)
-    """Trials at once; null: as many as the machine has room for."""
-
-
 def _is_drawn(value: Any) -> str:
     return "drawn" if isinstance(value, dict | Distribution) else "fixed"
 
@@ -177,7 +167,7 @@ class Space(Section):
     def arm_config(self, arm: str) -> Config:
         """The config that an arm's trials start from."""
         changes = {**self.fixed(arm), "run.eval_at": list(self.rungs)}
-        if self.config.run.threads == 0:
+        if self.config.run.threads == 0 and self.resources.cpu != "auto":
             changes["run.threads"] = max(1, int(self.resources.cpu))
         if self.resources.gpu == 0 and self.config.run.device == "auto":
             changes["run.device"] = "cpu"  # a GPU that Ray was not asked for is not the trial's
@@ -244,7 +234,12 @@ class Space(Section):
 
     def trial_config(self, arm: str, params: Mapping[str, Any], seed: int) -> Config:
         """The complete config of one trial."""
-        return override(self.arm_config(arm), {**params, "run.seed": seed}, f"trial of {arm}")
+        where = f"trial of {arm}"
+        config = override(self.arm_config(arm), {**params, "run.seed": seed}, where)
+        if config.run.threads == 0 and self.resources.measured:
+            cpu = share_of(self.resources, config).cpu
+            config = override(config, {"run.threads": max(1, int(cpu))}, where)
+        return config
 
     def trial_seed(self, arm: str, phase: Phase, number: int) -> int:
         """The trial's own seed."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from search.clock import Clock, confirm_seconds
+from search.cluster import check_nodes
 from search.confirm import AFTER_SEARCH, ConfirmPlan
 from search.events import Opened
 from search.images import Images
@@ -89,6 +90,8 @@ def execute(
                 print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
             print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
             slots = concurrency(space)
+            if address is not None:
+                check_nodes(journal.path.parent, images.splits)
             journal.listeners += [Mirror(space, journal)]
 
             def is_search_over() -> bool:

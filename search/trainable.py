@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from search.resources import CONTEXT
 from search.space import FINAL
 from supcon.config import Config
 from supcon.data import Splits
@@ -30,6 +31,17 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 def peak_memory() -> int | None:
     """Bytes of a GPU that this process has had reserved at most; None while it uses none."""
     return torch.cuda.max_memory_reserved() if torch.cuda.is_initialized() else None
+
+
+def cap_memory(share: float) -> None:
+    """Let this process reserve its share of its GPU and no more.
+
+    Ray counts shares and enforces none: a trial that takes more would make its neighbours run out
+    of memory. Under the cap, it runs out itself.
+    """
+    total = torch.cuda.get_device_properties(0).total_memory
+    own = share - CONTEXT / total if share < 1 else 1.0
+    torch.cuda.set_per_process_memory_fraction(max(0.0, own))
 
 
 class SupConTrial(tune.Trainable):
@@ -49,7 +61,8 @@ class SupConTrial(tune.Trainable):
         return True
 
     def _start(self, trial: dict[str, Any]) -> None:
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available() and trial["gpu"] > 0:
+            cap_memory(trial["gpu"])
             torch.cuda.reset_peak_memory_stats()
         self.name, self.phase = trial["name"], trial["phase"]
         self.training = Config.model_validate_json(trial["config"])

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a table even at verbose=0
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
 os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "60")  # a stopped trial ends its epoch first
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "4096")  # Room says how many may start
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # trials say cpu themselves
 
 import ray
@@ -32,7 +34,7 @@ from ray import tune
 
 from search.events import Ask, End
 from search.journal import Journal
-from search.preflight import room_on
+from search.resources import Node, Share, room, smallest_share
 from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
 from search.space import Phase, Space
@@ -40,6 +42,7 @@ from search.trainable import SupConTrial
 from supcon.parsing import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
+NODES_SECONDS = 1.0  # how old what is known about the nodes may be
 
 
 class Interrupt:
@@ -93,7 +96,8 @@ def ray_session(address: str | None) -> Iterator[str]:
     else:
         options |= {
             "address": address,
-            "runtime_env": {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}},
+            # Our code goes along: the nodes need its dependencies only.
+            "runtime_env": {"py_modules": [str(ROOT / "search"), str(ROOT / "supcon")]},
         }
     try:
         context = ray.init(**options)
@@ -130,7 +134,7 @@ def run_trials(
         is_time_up: whether they must end.
     """
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
-    source = TrialSource(space, journal, phases, next_trial)
+    source = TrialSource(space, journal, phases, next_trial, Room(space))
     stop = StopAll(interrupt, lambda: is_time_up() or journal.broken is not None)
     tuner = _tuner(space, journal, data, source, stop, scratch)
     ray_logger = logging.getLogger("ray.tune.execution.tune_controller")
@@ -153,7 +157,7 @@ def _tuner(
     study = journal.path.parent.resolve()
     trainable = tune.with_resources(
         tune.with_parameters(SupConTrial, data=data, study=study),
-        {"cpu": space.resources.cpu, "gpu": space.resources.gpu},
+        lambda trial: {"cpu": trial["cpu"], "gpu": trial["gpu"]},
     )
     return tune.Tuner(
         trainable,
@@ -162,7 +166,6 @@ def _tuner(
             scheduler=LoggedAsha(space, journal),
             num_samples=-1,
             reuse_actors=True,
-            max_concurrent_trials=concurrency(space),
             trial_name_creator=lambda trial: trial.config["name"],
             trial_dirname_creator=lambda trial: trial.config["name"],
         ),
@@ -185,16 +188,38 @@ def remove_checkpoint(journal: Journal, event: Any) -> None:
         (journal.path.parent / "trials" / name / "last.pt").unlink(missing_ok=True)
 
 
+class Room:
+    """How many trials there is room for, on the nodes that the cluster has at the time."""
+
+    def __init__(self, space: Space) -> None:
+        self.resources = space.resources
+        self.limit = space.resources.concurrency
+        self.nodes, self.seen = alive_nodes(), time.monotonic()
+
+    def __call__(self, taken: Sequence[Share]) -> bool:
+        """Whether another trial may start beside those that have taken shares."""
+        if self.limit is not None and len(taken) >= self.limit:
+            return False
+        if time.monotonic() - self.seen > NODES_SECONDS:
+            self.nodes, self.seen = alive_nodes(), time.monotonic()
+        return room(self.nodes, taken, smallest_share(self.resources)) > 0
+
+
+def alive_nodes() -> list[Node]:
+    """The cluster's nodes; others may join, and these may leave."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(node.get("CPU", 0), node.get("GPU", 0)) for node in found]
+
+
 def concurrency(space: Space) -> int:
-    """Trials that run at once: as asked for, but never more than there is room for."""
-    want = space.resources
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(room_on(node.get("CPU", 0), node.get("GPU", 0), want) for node in nodes)
-    if room < 1:
-        cpus = max((node.get("CPU", 0) for node in nodes), default=0)
-        gpus = max((node.get("GPU", 0) for node in nodes), default=0)
+    """Trials that run at once: as asked for, but never more than there is room for now."""
+    want, nodes = smallest_share(space.resources), alive_nodes()
+    slots = room(nodes, [], want)
+    if slots < 1:
+        cpus = max((node.cpus for node in nodes), default=0)
+        gpus = max((node.gpus for node in nodes), default=0)
         raise UserError(
             f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's largest "
             f"nodes have {cpus:g} CPUs and {gpus:g} GPUs; set --cpus-per-trial or --gpus-per-trial"
         )
-    return min(room, want.concurrency or room)
+    return min(slots, space.resources.concurrency or slots)

@@ -39,7 +39,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 M = TypeVar("M", bound=BaseModel)
-TAGS = ("drawn", "fixed")  # of unions: pydantic counts them as part of a value's place
+TAGS = ("drawn", "fixed", "text", "amount")  # of unions: pydantic makes them part of a place
 
 
 def parse(model: type[M], tree: Any, source: str) -> M:

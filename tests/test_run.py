@@ -13,7 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from search.forecast import _row, probe
+from search.forecast import _row, at_once
+from search.probing import probe, probe_here
+from search.resources import Node
 from search.run import extended, main, parse_arguments, plan
 from search.space import is_plain_name, load_space
 from supcon.data import load_splits
@@ -207,12 +209,12 @@ def test_a_forecast_starts_nothing_and_says_what_it_will_cost(
     assert not (tmp_path / "results").exists()
 
 
-def test_a_forecast_needs_room_for_a_trial(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("search.preflight.check_address", lambda address: None)
-    flags = ["--dry-run", "--address", "auto", "--gpus-per-trial", "0.5"]
-    assert "which has no room for one" in refuse(capsys, *folder_space(tmp_path), *flags)
+def test_a_forecast_needs_room_for_a_trial(tmp_path: Path) -> None:
+    space = load_space(Path(folder_space(tmp_path)[1]), {"resources.gpu": 0.5})
+    config = space.trial_config("ce", {}, seed=0)
+    assert at_once(space, config, [Node(4, 1)]) == 2
+    with pytest.raises(UserError, match="no machine has room for a trial of test_resnet, batch 8"):
+        at_once(space, config, [Node(4, 0)])
 
 
 def test_a_study_that_could_not_start_leaves_nothing_behind(
@@ -221,8 +223,8 @@ def test_a_study_that_could_not_start_leaves_nothing_behind(
     def no_room(space: Any) -> int:
         raise UserError("resources: too large for every node")
 
-    monkeypatch.setattr("search.tuner.concurrency", no_room)
-    monkeypatch.setattr("search.tuner.ray_session", lambda address: nullcontext(""))
+    monkeypatch.setattr("search.study.concurrency", no_room)
+    monkeypatch.setattr("search.study.ray_session", lambda address: nullcontext(""))
     assert "too large for every node" in refuse(capsys, *folder_space(tmp_path))
     assert list((tmp_path / "results").iterdir()) == []
 
@@ -230,6 +232,7 @@ def test_a_study_that_could_not_start_leaves_nothing_behind(
 @pytest.mark.slow
 def test_a_class_of_configs_that_cannot_run_is_a_line_of_the_forecast(tmp_path: Path) -> None:
     space = load_space(Path(DIGITS), {"model.backbone": "resnt18"})
-    (line,) = {_row(each) for each in probe(space, load_splits(space.config.data))[:1]}
-    assert "batch_size 64" in line
+    found = probe(space, probe_here(load_splits(space.config.data)))
+    line = _row(found[0], {})
+    assert "resnt18, batch 64" in line
     assert "cannot run: model.backbone: timm has no model 'resnt18'" in line

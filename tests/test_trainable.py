@@ -47,7 +47,7 @@ def expected(start: Start, tiny: Config) -> Outcome:
 
 def trial(tiny: Config, name: str, changes: dict[str, Any]) -> dict[str, Any]:
     config = override(tiny, changes).model_dump_json()
-    return {"name": name, "phase": "search", "config": config}
+    return {"name": name, "phase": "search", "config": config, "gpu": 0}
 
 
 def results(actor: SupConTrial, limit: int = 99) -> list[dict[str, Any]]:
