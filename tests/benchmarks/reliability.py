@@ -136,7 +136,7 @@ def finished(running: RunningSearch) -> list[Event]:
 def kill(running: RunningSearch, target: str, rng: np.random.Generator) -> bool:
     """Kill a process, or all; whether there was one."""
     if target == "worker":
-        workers = [pid for pid in running.pids() if b"Trainable" in _command(pid)]
+        workers = [pid for pid in running.pids() if b"Trainable" in command_of(pid)]
         if workers:
             os.kill(int(rng.choice(workers)), signal.SIGKILL)
         return bool(workers)
@@ -151,7 +151,8 @@ def kill(running: RunningSearch, target: str, rng: np.random.Generator) -> bool:
     return True
 
 
-def _command(pid: int) -> bytes:
+def command_of(pid: int) -> bytes:
+    """The command line of a process; empty if it has ended."""
     with suppress(OSError):  # it has ended
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""

@@ -146,14 +146,8 @@ class RunningSearch:
         raise SystemExit((self.home / "output.txt").read_text())
 
     def pids(self) -> list[int]:
-        """All processes that live: those of its session. Ray's workers leave its group."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has ended
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-                if int(session) == self.process.pid and state != "Z":
-                    found.append(int(stat.parent.name))
-        return found
+        """All processes that live."""
+        return session_pids(self.process.pid)
 
     def wait_for(self, is_reached: Callable[[], bool]) -> None:
         """Wait until it is so, or until the search has ended."""
@@ -162,13 +156,29 @@ class RunningSearch:
 
     def kill(self) -> None:
         """End all that it started."""
-        while pids := self.pids():
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self.process.poll()
-            time.sleep(0.05)
-        self.process.wait()
+        kill_session(self.process)
+
+
+def session_pids(leader: int) -> list[int]:
+    """The processes of a session that live. Ray's workers leave their group, but not that."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def kill_session(leader: subprocess.Popen[bytes]) -> None:
+    """End a process that began a session, and all that it started."""
+    while pids := session_pids(leader.pid):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        leader.poll()
+        time.sleep(0.05)
+    leader.wait()
 
 
 @contextmanager

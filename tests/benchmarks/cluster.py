@@ -1,0 +1,173 @@
+"""A Ray cluster on this machine that loses nodes, gets new ones, and whose searches are killed.
+
+    python -m tests.benchmarks.cluster           # ten minutes on 2 CPU cores
+    python -m tests.benchmarks.cluster --each 1  # a run that is disturbed three times
+
+Each node is what `ray start` starts, with a session of its own, on 127.0.0.1. A search through the
+command line begins on two nodes; in the middle a node is killed with all that runs on it, a node
+joins, and the search itself is killed and resumed, each so many times, in an order that is drawn.
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.events import Ask, End, Event
+from tests.benchmarks.reliability import (
+    SPACE,
+    command_of,
+    finished,
+    has_lines,
+    lines,
+    lost,
+    repeated,
+)
+from tests.benchmarks.search import kill_session, own_home, session_pids, start_search
+
+LOOPBACK = {"RAY_AUTH_MODE": "token"}
+DISTURBANCES = ("removed", "joined", "driver")
+FLAGS = ("--cpus-per-trial", "1")
+
+
+def main() -> None:
+    """Run, print a table and a line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.cluster")
+    parser.add_argument("--each", type=int, default=2, help="disturbances of each kind in a run")
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: clean up, then end
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
+    rows = []
+    for seed in range(options.runs):
+        rows.append(chaos(options.each, seed))
+        print("   ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    print(f"\n{json.dumps(rows)}")
+
+
+class Cluster:
+    """Nodes on this machine; the first one has no room for trials."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.2", 0))
+            self.address = f"127.0.0.2:{free.getsockname()[1]}"
+        self.home = home
+        self.nodes: list[subprocess.Popen[bytes]] = []
+        (home / ".ray").mkdir()
+        (home / ".ray" / "auth_token").write_text(secrets.token_hex(32))
+        port = self.address.partition(":")[2]
+        self._start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+
+    def add(self, cpus: int = 1, gpus: int = 0) -> subprocess.Popen[bytes]:
+        """Another node, once it has joined."""
+        return self._start(f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
+
+    def remove(self, node: subprocess.Popen[bytes]) -> None:
+        """Kill a node and all that runs on it, as when a machine is switched off."""
+        kill_session(node)
+        self.nodes.remove(node)
+
+    def close(self) -> None:
+        """End all of them, the first one last."""
+        for node in reversed(list(self.nodes)):
+            self.remove(node)
+
+    def has_worker(self, node: subprocess.Popen[bytes]) -> bool:
+        """Whether a trial's process runs on a node."""
+        return any(b"Trial" in command_of(pid) for pid in session_pids(node.pid))
+
+    def _start(self, *flags: str) -> subprocess.Popen[bytes]:
+        log = self.home / f"node-{time.time_ns()}.txt"
+        own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(self.home))
+        with log.open("wb") as output:
+            node = subprocess.Popen(
+                [str(Path(sys.executable).with_name("ray")), "start", "--block", *flags,
+                 "--node-ip-address=127.0.0.2", "--disable-usage-stats",
+                 "--object-store-memory=100000000"],
+                env={**os.environ, **own, **LOOPBACK},
+                cwd=self.home, start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self.nodes.append(node)
+        for _ in range(1200):
+            if b"Ray runtime started" in log.read_bytes():
+                return node
+            if node.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise SystemExit(f"a node did not start:\n{log.read_text()}")
+
+
+@contextmanager
+def cluster(home: Path) -> Iterator[Cluster]:
+    """A cluster of which nothing is left at the end."""
+    found = Cluster(home)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def chaos(each: int, seed: int) -> dict[str, Any]:
+    """Disturb a search so many times in each way; what was done, lost and repeated."""
+    rng = np.random.default_rng([seed, each])
+    order = rng.permutation(DISTURBANCES * each)
+    done: Counter[str] = Counter()
+    with own_home() as home, cluster(home) as nodes:
+        workers, late = [nodes.add(), nodes.add()], list[subprocess.Popen[bytes]]()
+        flags = ("--address", nodes.address)
+        running = start_search(home, SPACE, *flags, *FLAGS, environment=LOOPBACK)
+        used = 0
+        try:
+            for what in order:
+                step = int(rng.integers(6, 15))
+                running.wait_for(partial(has_lines, running.log, lines(running.log) + step))
+                if running.process.poll() is not None:
+                    break
+                if what == "removed":
+                    if len(workers) < 2:  # the search would wait, and so would we
+                        workers.append(nodes.add())
+                    nodes.remove(workers.pop(int(rng.integers(len(workers)))))
+                elif what == "joined":
+                    workers.append(nodes.add())
+                    late.append(workers[-1])
+                    running.wait_for(partial(nodes.has_worker, workers[-1]))
+                    used += nodes.has_worker(workers[-1])
+                else:
+                    running.process.kill()
+                    running.kill()
+                    running = start_search(home, SPACE, "--resume", *flags, environment=LOOPBACK)
+                done[what] += 1
+            running.process.wait()
+        finally:
+            running.kill()
+        events: list[Event] = finished(running)
+    return {
+        **{what: done[what] for what in DISTURBANCES},
+        "late nodes used": used,
+        "trials": sum(isinstance(event, Ask) for event in events),
+        "failed": sum(isinstance(e, End) and e.outcome == "failed" for e in events),
+        "lost": len(lost(events)),
+        "repeated": len(repeated(events)),
+    }
+
+
+if __name__ == "__main__":
+    main()
