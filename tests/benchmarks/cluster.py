@@ -40,7 +40,7 @@ from tests.benchmarks.reliability import (
     lost,
     repeated,
 )
-from tests.benchmarks.search import kill_session, own_home, session_pids, start_search
+from tests.benchmarks.search import ROOT, kill_session, own_home, session_pids, start_search
 
 LOOPBACK = {"RAY_AUTH_MODE": "token"}
 DISTURBANCES = ("removed", "joined", "driver")
@@ -102,7 +102,7 @@ class Cluster:
                 [str(Path(sys.executable).with_name("ray")), "start", "--block", *flags,
                  "--node-ip-address=127.0.0.2", "--disable-usage-stats",
                  "--object-store-memory=100000000"],
-                env={**os.environ, **own, **LOOPBACK},
+                env={**os.environ, **own, **LOOPBACK, "PYTHONPATH": str(ROOT)},
                 cwd=self.home, start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.nodes.append(node)

@@ -1,0 +1,148 @@
+"""How `gpu: auto` packs spaces/cifar100.yaml onto GPUs: no over-use, and what is left unused.
+
+    python -m tests.benchmarks.packing           # five minutes on 2 CPU cores, no GPU needed
+    python -m tests.benchmarks.packing --quick   # that it runs
+
+A simulation: Ray is told of two GPUs of 80 GiB that are not there, and trials sleep; where each was
+placed, and when, is theirs to say. A class's memory is not measured but counted: what autograd
+saves of a batch in bf16, and weights, gradients, momentum and averages in fp32. Over-use is a
+moment at which trials that share a GPU hold more than it has. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search.preflight import with_shares
+from search.probing import Probed, classes
+from search.resources import MARGIN, Node
+from search.space import Space, load_space
+from supcon.config import Config
+from supcon.data import Split, Splits
+from supcon.train import network_for
+from tests.benchmarks.cluster import cluster
+from tests.benchmarks.scaling import sleep
+from tests.benchmarks.search import ROOT, own_home
+
+GPUS, CORES = 2, 16
+CAPACITY = 80 * 2**30
+EPOCH_SECONDS = 0.05  # of 200 epochs
+IMAGES = 45_000 * 3072  # bytes: resident on the GPU
+COPIES = 5  # fp32 numbers of each weight: itself, gradient, momentum, EMA, SWA
+Key = tuple[str, int]
+
+
+def main() -> None:
+    """Run, print tables and a line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.packing")
+    parser.add_argument("--quick", action="store_true", help="a minute")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: clean up, then end
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}; {GPUS} declared GPUs")
+    space = cifar100("auto")
+    print(f"\n{'backbone':>12s}{'batch':>8s}{'GiB':>8s}{'share':>8s}")
+    for each in space.resources.measured:
+        gib = each.memory / 2**30
+        print(f"{each.backbone:>12s}{each.batch_size:8d}{gib:8.1f}{each.gpu:8.4f}")
+    memory = {(f.backbone, f.batch_size): f.memory for f in space.resources.measured}
+    print(f"\n{'gpu':>6s}{'shares':>14s}{'memory':>14s}{'trials':>14s}{'over-used':>12s}")
+    rows, trials = {}, 10 if options.quick else 60
+    for share in ("auto", 0.25, 0.5):
+        rows[str(share)] = row = simulate(share, trials, memory)
+        used = "".join(
+            f"{f'{row[name][0]:.2f}, {row[name][1]:.2f}':>14s}"
+            for name in ("share", "memory", "trials")
+        )
+        print(f"{share!s:>6s}{used}{row['over_used']:12d}", flush=True)
+    print(
+        "of one GPU: at most, and on average over time; over-used: moments at which a trial began"
+    )
+    print(f"\n{json.dumps(rows)}")
+
+
+def cifar100(share: float | str) -> Space:
+    """The shipped space with this share, as if measured on GPUs of 80 GiB."""
+    changes = {"resources.gpu": share, "resources.cpu": 1.0, "run.precision": "bf16"}
+    space = load_space(ROOT / "spaces" / "cifar100.yaml", changes)
+    if share != "auto":
+        return space
+    found = [
+        Probed(config, 1.0, 1.0, 1.0, count_memory(config), CAPACITY, 1)
+        for config in classes(space)
+    ]
+    return with_shares(space, found, [Node(CORES, GPUS)])
+
+
+def count_memory(config: Config) -> int:
+    """Bytes that training takes: counted on two images that hold no numbers."""
+    pixels = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    split = Split(pixels, np.arange(4) % 2)
+    network = network_for(config, Splits(split, split, tuple(f"{i}" for i in range(100))))
+    network = network.to("meta").to(torch.bfloat16)
+    kept: list[Tensor] = []  # all of them: a storage's address must not be used again
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    weights = sum(p.numel() for p in network.parameters())
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(torch.empty(2, 3, 32, 32, device="meta", dtype=torch.bfloat16))
+    views = config.data.batch_size * config.augment.views
+    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in kept}
+    batch = sum(storages.values())
+    return int(batch / 2 * views + weights * 4 * COPIES + IMAGES)
+
+
+def simulate(share: float | str, trials: int, memory: dict[Key, int]) -> dict[str, Any]:
+    """Let Ray place so many trials of both arms together, and look at each GPU at all times."""
+    tree = cifar100(share).dump()
+    tree |= {"budget": {"trials": trials // 2}, "scheduler": "none", "points": {}}
+    tree["sampler"] = "random"  # nothing is learnt from trials that sleep
+    with own_home() as home, cluster(home) as machines:
+        for _ in range(GPUS):
+            machines.add(CORES // GPUS, gpus=1)
+        sleep(home, machines.address, tree, EPOCH_SECONDS, 0)
+        files = sorted((home / "study" / "trials").glob("*/place.json"))
+        return look([json.loads(file.read_text()) for file in files], memory)
+
+
+def look(places: list[dict[str, Any]], memory: dict[Key, int]) -> dict[str, Any]:
+    """How much of a GPU was used, (at most, on average), and how often more than there is."""
+    by_gpu: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for place in places:
+        (gpu,) = place["gpus"]
+        place["memory"] = MARGIN * memory[tuple(place["class"])] / CAPACITY
+        place["trials"] = 1
+        by_gpu[place["node"], gpu].append(place)
+    first = max(min(t["began"] for t in trials) for trials in by_gpu.values())
+    last = min(max(t["ended"] for t in trials) for trials in by_gpu.values())
+    moments = [
+        [t for t in trials if t["began"] <= moment < t["ended"]]
+        for trials in by_gpu.values()
+        for moment in (trial["began"] for trial in trials)
+    ]
+    found: dict[str, Any] = {
+        "over_used": sum(len(now) > 1 and sum(t["memory"] for t in now) > 1 for now in moments)
+    }
+    for name in ("share", "memory", "trials"):
+        spent = sum(
+            t[name] * max(0.0, min(t["ended"], last) - max(t["began"], first)) for t in places
+        )
+        most = max(sum(t[name] for t in now) for now in moments)
+        found[name] = (most, spent / len(by_gpu) / (last - first))
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The search phase of a study whose trials sleep instead of train; all else is as in a search.
+
+    python -m tests.benchmarks.sleeping FOLDER ADDRESS
+
+FOLDER holds space.yaml and sleep.json: seconds of an epoch, bytes of a checkpoint. The images are
+noise, as many and as large as CIFAR-100's. Each trial writes where it was, and when.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import ray
+
+from search.events import Opened
+from search.images import Images
+from search.journal import Journal
+from search.searcher import SearchPlan
+from search.space import load_space
+from search.trainable import SupConTrial
+from search.tuner import Interrupt, ray_session, run_trials
+from supcon.config import SELECTION_METRIC, Config
+from supcon.data import Split, Splits
+from supcon.train import Record
+
+
+class SleepingTrial(SupConTrial):
+    """Reports what a trial reports, at its epochs, and saves a file as large as its checkpoint."""
+
+    def _start(self, trial: dict[str, Any]) -> None:
+        super()._start(trial)
+        self.share = trial["gpu"]
+        self.records = self._sleep(self.training)
+
+    def _sleep(self, config: Config) -> Iterator[Record]:
+        given = json.loads((self.study / "sleep.json").read_text())
+        began = time.time()
+        for epoch in range(1, config.run.epochs + 1):
+            time.sleep(given["seconds"])
+            if epoch % config.run.checkpoint_every == 0 and given["checkpoint"]:
+                (self.folder / "last.pt").write_bytes(bytes(given["checkpoint"]))
+            is_last = epoch == config.run.epochs
+            metrics = {"train/loss": 1.0, "train/lr": 0.1}
+            if is_last or epoch in config.run.eval_at:
+                score = float(np.random.default_rng([config.run.seed, epoch]).uniform())
+                metrics |= dict.fromkeys((SELECTION_METRIC, "val/knn_top1", "val/knn1_top1"), score)
+            if is_last:
+                self._write_place(config, began)
+            yield Record(epoch, metrics, 100_000 * epoch, time.time() - began, is_last)
+
+    def _write_place(self, config: Config, began: float) -> None:
+        context = ray.get_runtime_context()
+        place = {
+            "node": context.get_node_id(),
+            "gpus": context.get_accelerator_ids().get("GPU", []),
+            "share": self.share,
+            "class": [config.model.backbone, config.data.batch_size],
+            "began": began,
+            "ended": time.time(),
+        }
+        (self.folder / "place.json").write_text(json.dumps(place))
+
+
+def noise() -> Splits:
+    """Images as many and as large as those of CIFAR-100."""
+    rng = np.random.default_rng(0)
+
+    def split(n: int) -> Split:
+        return Split(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), np.arange(n) % 100)
+
+    return Splits(split(45_000), split(5_000), tuple(f"class {i}" for i in range(100)))
+
+
+def main(folder: Path, address: str) -> None:
+    """Run the search phase."""
+    space = load_space(folder / "space.yaml", {})
+    opened = Opened(study=space.name, space=space.dump(), commit="", versions={})
+    journal = Journal.create(folder / "study" / "events.jsonl", opened)
+    (folder / "study" / "sleep.json").write_text((folder / "sleep.json").read_text())
+    images, interrupt = Images(noise()), Interrupt()
+    with (
+        ray_session(address),
+        images.shared() as data,
+        patch("search.tuner.SupConTrial", SleepingTrial),
+    ):
+        run = partial(run_trials, space, journal, data, ["search"], interrupt=interrupt)
+        run(SearchPlan(space, journal), is_time_up=lambda: False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
