@@ -18,6 +18,8 @@ from types import FrameType
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing phones home unless asked to
+# By itself, Ray asks for a token where it starts a cluster, but offers none to one that it joins.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
 # Ray would bind to the machine's address in spite of 127.0.0.1 without this.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the event log replaces them
@@ -31,6 +33,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # trials say c
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 
 from search.events import Ask, End
 from search.journal import Journal
@@ -39,7 +42,7 @@ from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
 from search.space import Phase, Space
 from search.trainable import SupConTrial
-from supcon.parsing import UserError
+from supcon.parsing import UserError, one_line
 
 ROOT = Path(__file__).resolve().parent.parent
 NODES_SECONDS = 1.0  # how old what is known about the nodes may be
@@ -87,29 +90,41 @@ class StopAll(tune.Stopper):
 @contextmanager
 def ray_session(address: str | None) -> Iterator[str]:
     """A local Ray, or a connection to the cluster at `address`; yields the dashboard's URL."""
-    # Workers import `search` and `supcon` also when the command runs in another folder.
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    code = None
     if address is None:
+        # Workers import `search` and `supcon` also when the command runs in another folder.
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
     else:
-        options |= {
-            "address": address,
-            # Our code goes along: the nodes need its dependencies only.
-            "runtime_env": {"py_modules": [str(ROOT / "search"), str(ROOT / "supcon")]},
-        }
+        code = copy_of_our_code()
+        options |= {"address": address, "runtime_env": {"working_dir": code}}
     try:
         context = ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
         raise UserError(
-            f"--address {address or 'local'}: Ray cannot be reached ({reason})"
+            f"--address {address or 'local'}: Ray cannot be reached ({one_line(error)[:300]})"
         ) from error
+    finally:
+        if code is not None:  # it lies in the cluster now
+            shutil.rmtree(code)
     try:
         yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
     finally:
         ray.shutdown()
+
+
+def copy_of_our_code() -> str:
+    """A folder to be sent to the nodes of a cluster, which then need the dependencies only.
+
+    As their working folder, it comes before any other copy of our code that they may have.
+    """
+    folder = tempfile.mkdtemp(prefix="supcon-search-")
+    for package in ("search", "supcon"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, Path(folder) / package, ignore=ignore)
+    return folder
 
 
 def run_trials(

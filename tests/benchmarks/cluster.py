@@ -42,7 +42,7 @@ from tests.benchmarks.reliability import (
 )
 from tests.benchmarks.search import ROOT, kill_session, own_home, session_pids, start_search
 
-LOOPBACK = {"RAY_AUTH_MODE": "token"}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
 DISTURBANCES = ("removed", "joined", "driver")
 FLAGS = ("--cpus-per-trial", "1")
 
@@ -71,6 +71,7 @@ class Cluster:
             self.address = f"127.0.0.2:{free.getsockname()[1]}"
         self.home = home
         self.nodes: list[subprocess.Popen[bytes]] = []
+        self.started = 0
         (home / ".ray").mkdir()
         (home / ".ray" / "auth_token").write_text(secrets.token_hex(32))
         port = self.address.partition(":")[2]
@@ -95,14 +96,17 @@ class Cluster:
         return any(b"Trial" in command_of(pid) for pid in session_pids(node.pid))
 
     def _start(self, *flags: str) -> subprocess.Popen[bytes]:
-        log = self.home / f"node-{time.time_ns()}.txt"
-        own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(self.home))
+        self.started += 1
+        # A folder of its own, as on a machine of its own: nodes remove files that they share.
+        temporary = self.home / f"n{self.started}"
+        log = self.home / f"n{self.started}.txt"
+        own = dict.fromkeys(("HOME", "TMPDIR"), str(self.home))
         with log.open("wb") as output:
             node = subprocess.Popen(
                 [str(Path(sys.executable).with_name("ray")), "start", "--block", *flags,
-                 "--node-ip-address=127.0.0.2", "--disable-usage-stats",
-                 "--object-store-memory=100000000"],
-                env={**os.environ, **own, **LOOPBACK, "PYTHONPATH": str(ROOT)},
+                 f"--temp-dir={temporary}", "--node-ip-address=127.0.0.2",
+                 "--object-store-memory=300000000", "--disable-usage-stats"],
+                env={**os.environ, **own, **TOKEN, "PYTHONPATH": str(ROOT)},
                 cwd=self.home, start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.nodes.append(node)
@@ -133,7 +137,7 @@ def chaos(each: int, seed: int) -> dict[str, Any]:
     with own_home() as home, cluster(home) as nodes:
         workers, late = [nodes.add(), nodes.add()], list[subprocess.Popen[bytes]]()
         flags = ("--address", nodes.address)
-        running = start_search(home, SPACE, *flags, *FLAGS, environment=LOOPBACK)
+        running = start_search(home, SPACE, *flags, *FLAGS, environment=TOKEN)
         used = 0
         try:
             for what in order:
@@ -153,7 +157,7 @@ def chaos(each: int, seed: int) -> dict[str, Any]:
                 else:
                     running.process.kill()
                     running.kill()
-                    running = start_search(home, SPACE, "--resume", *flags, environment=LOOPBACK)
+                    running = start_search(home, SPACE, "--resume", *flags, environment=TOKEN)
                 done[what] += 1
             running.process.wait()
         finally:

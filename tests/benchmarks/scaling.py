@@ -24,7 +24,7 @@ import yaml
 
 from search.events import End
 from search.journal import Journal
-from tests.benchmarks.cluster import LOOPBACK, cluster
+from tests.benchmarks.cluster import TOKEN, cluster
 from tests.benchmarks.search import ROOT, kill_session, own_home
 
 SLOTS = 2  # of a node
@@ -88,7 +88,7 @@ def sleep(
     own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(home))
     driver = subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.sleeping", str(home), address],
-        env={**os.environ, **own, **LOOPBACK, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **own, **TOKEN, "PYTHONPATH": str(ROOT)},
         cwd=ROOT, start_new_session=True,
     )  # fmt: skip
     try:

@@ -141,9 +141,14 @@ class RunningSearch:
         """The events of its study."""
         return self.home / "results" / NAME / "events.jsonl"
 
+    @property
+    def said(self) -> str:
+        """All that it has printed."""
+        return (self.home / "output.txt").read_text()
+
     def fail(self) -> NoReturn:
         """End this program, and show what the search has printed."""
-        raise SystemExit((self.home / "output.txt").read_text())
+        raise SystemExit(self.said)
 
     def pids(self) -> list[int]:
         """All processes that live."""
