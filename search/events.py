@@ -104,6 +104,9 @@ class Unsealed(_Event):
     commit: str
     data_hash: str
     """Of the test images."""
+    of_files: bool = False
+    """The hash is that of a folder's files. Older logs hashed its pixels, or names and lengths, as
+    memory allowed: such a hash says nothing against another one."""
     classes: list[str]
     labels: str
     """Of the test images, as `search.sealed.unpack_labels` reads them."""

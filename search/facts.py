@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from search.audit import audit
@@ -17,7 +18,7 @@ from search.events import Ask, Opened, Unsealed
 from search.fairness import winners_curse
 from search.importance import importances
 from search.journal import Journal, Trial
-from search.sealed import correctness, unpack_labels
+from search.sealed import correctness, is_for, unlike_images, unpack_labels
 from search.space import Space
 from search.verdict import MIN_SEEDS, Difference, compare, sentence
 from supcon.config import SELECTION_METRIC
@@ -152,6 +153,7 @@ def _verdict(space: Space, journal: Journal, arms: dict[str, Any]) -> dict[str, 
     runs = {arm: _confirmed(space, journal, arm) for arm in ordered_arms(space)}
     n_seeds = min(len(r) for r in runs.values())
     refusal, warnings = _problems(space, journal, arms, n_seeds)
+    refusal = refusal or unlike_images(space, journal, [*chain(*runs.values())])
     empty = {"difference": None, "ci95": None, "p_value": None, "detectable": None}
     a, b = [*runs, ""][:2]
     facts: dict[str, Any] = {"a": a, "b": b, **empty, "n_seeds": n_seeds, "against_head": None}
@@ -228,9 +230,12 @@ def _per_class(space: Space, journal: Journal) -> dict[str, Any] | None:
     """Differences of the winners' probes class by class."""
     arms = ordered_arms(space)
     runs = [_confirmed(space, journal, arm) for arm in arms]
-    if len(arms) != 2 or min(map(len, runs)) < MIN_SEEDS or not journal.openings:
+    if len(arms) != 2 or min(map(len, runs)) < MIN_SEEDS:
         return None
-    opening = journal.openings[-1]
+    openings = [opening for opening in journal.openings if is_for(opening, runs[0][0])]
+    if not openings or unlike_images(space, journal, [*chain(*runs)]):
+        return None
+    opening = openings[0]
     labels = unpack_labels(opening.labels)
     a, b = (correctness(r, "probe") for r in runs)
     found = []
@@ -265,6 +270,7 @@ def _openings(journal: Journal) -> list[dict[str, Any]]:
             "when": _when(opening.time),
             "commit": opening.commit,
             "data_hash": opening.data_hash,
+            "of_files": opening.of_files,
             "runs": [
                 journal.trials[opening.arm, opening.phase, number].name
                 for number in opening.numbers

@@ -82,13 +82,16 @@ def _number(path: Path) -> int:
 def _together(verdicts: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> dict[str, Any]:
     differences = [v["difference"] for v in verdicts]
     heads = [v["against_head"]["difference"] for v in verdicts if v["against_head"]]
-    opened = {o["data_hash"] for s in summaries for o in s["test_openings"]}
+    # An older repeat of a folder hashed something else, which says nothing against a later one.
+    opened = {
+        (o.get("of_files", False), o["data_hash"]) for s in summaries for o in s["test_openings"]
+    }
     text = methods_sentence(
         summaries[0]["verdict"]["a"],
         summaries[0]["verdict"]["b"],
         differences,
         heads if len(heads) == len(differences) else None,
-        same_test_images=len(opened) == 1,
+        same_test_images=len(opened) == len({of_files for of_files, _ in opened}),
     )
     found = methods(differences) if len(differences) >= MIN_SEARCHES else None
     return {

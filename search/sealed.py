@@ -1,13 +1,16 @@
 """The sealed test images: opened here and nowhere else, once for each row, and each time is logged.
 
 A row (a winner or a reference) is opened after all of its runs have ended. The opening is in the
-log before an image is looked at.
+log before an image is looked at. All openings of a study must find the same images.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +23,9 @@ from search.journal import Journal, Trial
 from search.retrained import predict_by_run
 from search.space import Space
 from search.verdict import MIN_SEEDS
-from supcon.data import Split, Splits, fingerprint, load_test
+from supcon.data import Split, Splits, find_test, fingerprint, load_test
+from supcon.image_files import ImageFiles
+from supcon.parsing import UserError
 from supcon.scoring import accuracies
 
 
@@ -38,8 +43,8 @@ def open_test(space: Space, journal: Journal, data: Splits) -> None:
     left = [t for t in journal.trials.values() if _is_unsealed(t, journal) and t.tested is None]
     if not waiting and not left:
         return
+    found = check_same_test(space, journal, data)
     test = load_test(space.config.data)
-    data_hash, labels = fingerprint([test], data.classes), pack_labels(test.labels)
     for row, runs in waiting:
         journal.append(
             Unsealed(
@@ -47,14 +52,85 @@ def open_test(space: Space, journal: Journal, data: Splits) -> None:
                 phase=row.phase,
                 numbers=[run.ask.number for run in runs],
                 commit=journal.latest.commit,
-                data_hash=data_hash,
-                classes=list(data.classes),
-                labels=labels,
+                data_hash=found.data_hash,
+                of_files=found.of_files,
+                classes=list(found.classes),
+                labels=pack_labels(np.array(found.labels)),
             )
         )
         left += runs
     for run in left:
         _score(space, journal, data, test, run)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells one set of test images from another, whichever way they are loaded."""
+
+    data_hash: str
+    of_files: bool
+    """The hash is of a folder's files, else of pixels."""
+    is_exact: bool
+    """Otherwise the hash says nothing against another one; see `search.events.Unsealed`."""
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def is_unlike(self, other: Identity) -> bool:
+        """Whether these are certainly other images."""
+        if (self.classes, self.labels) != (other.classes, other.labels):
+            return True
+        is_known = self.is_exact and other.is_exact
+        return is_known and self.data_hash != other.data_hash
+
+    def __str__(self) -> str:
+        return f"{len(self.labels)} images, hash {self.data_hash[:12]}"
+
+
+def identify(space: Space, opening: Unsealed) -> Identity:
+    """The images that an opening found."""
+    is_exact = opening.of_files or space.config.data.name != "folder"
+    classes, labels = tuple(opening.classes), tuple(unpack_labels(opening.labels).tolist())
+    return Identity(opening.data_hash, opening.of_files, is_exact, classes, labels)
+
+
+def check_same_test(space: Space, journal: Journal, data: Splits) -> Identity:
+    """The test images that are there now; their files are read, not decoded.
+
+    Raises:
+        UserError: they are not those that the study opened first.
+    """
+    test = find_test(space.config.data)
+    now = Identity(
+        data_hash=fingerprint([test], data.classes, reads_files=True),
+        of_files=isinstance(test.images, ImageFiles),
+        is_exact=True,
+        classes=data.classes,
+        labels=tuple(test.labels.tolist()),
+    )
+    for then in (identify(space, opening) for opening in journal.openings):
+        if now.is_unlike(then):
+            raise UserError(
+                f"data.root: the test images are not those that {journal.path.parent} was tested "
+                f"on before ({then}; now {now}); put them back and go on with --resume, or start "
+                f"another study"
+            )
+    return now
+
+
+def unlike_images(space: Space, journal: Journal, runs: Sequence[Trial]) -> str | None:
+    """Why test scores of these runs cannot be compared, if they are not of the same images.
+
+    Earlier versions let the images change between two openings.
+    """
+    own = [opening for opening in journal.openings if any(is_for(opening, run) for run in runs)]
+    opened = [identify(space, opening) for opening in own]
+    pairs = [f"{a}; then {b}" for a, b in itertools.combinations(opened, 2) if a.is_unlike(b)]
+    counts = sorted({run.tested.n_images for run in runs if run.tested})
+    if not pairs and len(counts) > 1:  # older logs may hold scores without an opening
+        pairs = [" and ".join(f"{n} images" for n in counts)]
+    if pairs:
+        return f"its runs were not tested on the same images ({pairs[0]}); search again"
+    return None
 
 
 def _ready(row: Row, journal: Journal) -> list[Trial]:
@@ -67,11 +143,14 @@ def _ready(row: Row, journal: Journal) -> list[Trial]:
 
 
 def _is_unsealed(run: Trial, journal: Journal) -> bool:
+    return any(is_for(opening, run) for opening in journal.openings)
+
+
+def is_for(opening: Unsealed, run: Trial) -> bool:
+    """Whether the test images were opened for this run."""
     ask = run.ask
-    return any(
-        (opening.arm, opening.phase) == (ask.arm, ask.phase) and ask.number in opening.numbers
-        for opening in journal.openings
-    )
+    is_row = (opening.arm, opening.phase) == (ask.arm, ask.phase)
+    return is_row and ask.number in opening.numbers
 
 
 def _score(space: Space, journal: Journal, data: Splits, test: Split, run: Trial) -> None:

@@ -24,7 +24,7 @@ from search.noise import NoisePlan, describe_noise
 from search.pictures import add_pictures
 from search.progress import Progress
 from search.report import outcome, write_report
-from search.sealed import open_test
+from search.sealed import check_same_test, open_test
 from search.searcher import SearchPlan
 from search.space import Space
 from search.tuner import ROOT, Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
@@ -48,16 +48,21 @@ def reopen(folder: Path, space: Space, images: Images, command: str) -> Journal:
     """The log of a study that goes on; that, and with which code, is logged.
 
     Raises:
-        UserError: the images are not those that it was started with.
+        UserError: the images are not those that it was started with, or was tested on.
     """
     journal = Journal.open(folder / "events.jsonl", to_write=True)
     now, then = images.splits.fingerprint(), journal.opened.data_hash
-    if then and now != then:
+    try:
+        if then and now != then:
+            raise UserError(
+                f"--resume: {folder} was started on other images than there are under data.root "
+                f"now (hash {then[:12]}, now {now[:12]}); put them back, or start another study"
+            )
+        if journal.openings:  # before hours are spent on what could not be compared
+            check_same_test(space, journal, images.splits)
+    except UserError:
         journal.close()
-        raise UserError(
-            f"--resume: {folder} was started on other images than there are under data.root now "
-            f"(hash {then[:12]}, now {now[:12]}); put them back, or start another study"
-        )
+        raise
     journal.append(opening(folder.name, space, now, command))
     return journal
 

@@ -81,16 +81,21 @@ class Splits:
         return fingerprint([self.train, self.val], self.classes)
 
 
-def fingerprint(splits: Sequence[Split], classes: Sequence[str]) -> str:
+def fingerprint(
+    splits: Sequence[Split], classes: Sequence[str], *, reads_files: bool = False
+) -> str:
     """Equal for equal images, labels and class names, in the same order.
 
-    Images in files are equal if their names and lengths are.
+    Args:
+        splits: the images.
+        classes: their names.
+        reads_files: images in files are told apart by their bytes, else by names and lengths alone.
     """
     found = hashlib.blake2b("\n".join(classes).encode(), digest_size=16)
     for split in splits:
         found.update(str(split.images.shape).encode())
         if isinstance(split.images, ImageFiles):
-            for file in split.images.identity():
+            for file in split.images.contents() if reads_files else split.images.identity():
                 found.update(file)
         else:
             found.update(np.ascontiguousarray(split.images).data)
@@ -121,11 +126,16 @@ def load_splits(config: DataConfig) -> Splits:
 
 def load_test(config: DataConfig) -> Split:
     """The sealed test images. A search calls this in one place only: `search/sealed.py`."""
+    test = find_test(config)
+    # Other copies of images may be in memory by now: what does not fit is read from its files.
+    fits = math.prod(test.images.shape) <= free_memory() // RESIDENT_SHARE
+    return test.decoded() if fits and config.pipeline != "streaming" else test
+
+
+def find_test(config: DataConfig) -> Split:
+    """The same images, those of a folder not decoded: to count them, or to tell them apart."""
     if config.name == "folder":
-        test = _list_folder(config, "test")
-        # Other copies of images may be in memory by now: what does not fit is read from its files.
-        fits = math.prod(test.images.shape) <= free_memory() // RESIDENT_SHARE
-        return test.decoded() if fits and config.pipeline != "streaming" else test
+        return _list_folder(config, "test")
     return _load_named(config, "test")[0]
 
 
@@ -160,9 +170,7 @@ def check_test(config: DataConfig) -> None:
 
 def count_test(config: DataConfig) -> int:
     """How many test images there are; nothing else of them is told."""
-    if config.name == "folder":
-        return len(_list_folder(config, "test"))
-    return len(_load_named(config, "test")[0])
+    return len(find_test(config))
 
 
 def check_batch_size(batch_size: int, n_train: int) -> None:

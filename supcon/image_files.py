@@ -90,6 +90,20 @@ class ImageFiles:
         for name, path in zip(self.names, self.paths(), strict=True):
             yield b"%s %d\n" % (name, path.stat().st_size)
 
+    def contents(self) -> Iterator[bytes]:
+        """Names, lengths and bytes of the files, one after the other.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        for name, path in zip(self.names, self.paths(), strict=True):
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read ({error.strerror}); repair it") from None
+            yield b"%s %d\n" % (name, len(content))
+            yield content
+
 
 Images = Pixels | ImageFiles
 """(N, H, W, C) uint8, decoded or not; a slice or an index array gives pixels."""

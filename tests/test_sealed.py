@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from search.confirm import next_run
 from search.events import Ask, End, Opened, Report, Scored, Unsealed
 from search.facts import summarise
+from search.images import Images
 from search.journal import Journal
 from search.noise import NoisePlan, check_noise_floor, describe_noise
 from search.pictures import add_pictures
-from search.sealed import correctness, open_test, unpack_labels
+from search.report import write_report
+from search.sealed import check_same_test, correctness, open_test, unpack_labels
 from search.space import Space, parse_space
-from supcon.config import Config, override
-from supcon.data import Splits, load_test
+from search.study import reopen
+from supcon.config import Config, DataConfig, override
+from supcon.data import Split, Splits, load_test
 from supcon.parsing import UserError
 from supcon.train import fit
 from supcon.trained import Trained, save_trained
@@ -122,6 +128,95 @@ def test_the_ledger_says_when_with_which_code_and_which_images(study: Study) -> 
     assert len(summary["test_openings"]) == 1
     assert summary["test_openings"][0]["runs"] == [f"supcon-confirm-{i}" for i in range(3)]
     assert summary["test_evaluations"] == 3
+
+
+def change_test_images(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Split], Split], config: DataConfig
+) -> None:
+    changed = change(load_test(config))
+    monkeypatch.setattr("search.sealed.find_test", lambda _: changed)
+    monkeypatch.setattr("search.sealed.load_test", lambda _: changed)
+
+
+def fewer(test: Split) -> Split:
+    return test.take(np.arange(len(test) - 60))
+
+
+def darker(test: Split) -> Split:
+    return Split(test.images[:] // 2, test.labels)
+
+
+def relabelled(test: Split) -> Split:
+    return Split(test.images, test.labels[::-1].copy())
+
+
+@pytest.mark.parametrize("change", [fewer, darker, relabelled])
+def test_images_that_changed_after_an_opening_are_not_opened(
+    study: Study, monkeypatch: pytest.MonkeyPatch, change: Callable[[Split], Split]
+) -> None:
+    study.confirm("supcon", 0, 3)
+    (opening,) = study.open()
+    study.confirm("ce", 0, 3)
+    n_events = len(study.journal.events)
+    change_test_images(monkeypatch, change, study.space.config.data)
+    with pytest.raises(UserError, match="the test images are not those") as error:
+        study.open()
+    assert f"(360 images, hash {opening.data_hash[:12]}; now 3" in str(error.value)
+    assert "start another study" in str(error.value)
+    assert len(study.journal.events) == n_events
+    with pytest.raises(UserError, match="the test images are not those"):  # before any training
+        reopen_again(study)
+
+
+def reopen_again(study: Study) -> None:
+    study.journal.close()
+    folder, images = study.journal.path.parent, Images(study.data)
+    study.journal = reopen(folder, study.space, images, "again")
+
+
+def test_a_study_goes_on_with_the_test_images_that_it_had(study: Study) -> None:
+    study.confirm("supcon", 0, 3)
+    study.open()
+    reopen_again(study)
+    study.confirm("ce", 0, 3)
+    assert len(study.open()) == 2
+
+
+@pytest.mark.parametrize("change", [fewer, darker, relabelled])
+def test_a_log_whose_test_images_changed_has_a_report_without_a_verdict(
+    study: Study, monkeypatch: pytest.MonkeyPatch, change: Callable[[Split], Split]
+) -> None:
+    study.confirm("supcon", 0, 3)
+    study.open()
+    study.confirm("ce", 0, 3)
+    change_test_images(monkeypatch, change, study.space.config.data)
+    monkeypatch.setattr("search.sealed.Identity.is_unlike", lambda *_: False)  # as it was once
+    study.open()
+    monkeypatch.undo()
+    summary = write_report(study.journal)
+    assert summary["verdict"]["difference"] is summary["per_class"] is None
+    assert "No verdict: its runs were not tested on the same images" in summary["verdict"]["text"]
+
+
+def test_a_folder_of_test_images_is_the_same_whichever_way_it_is_loaded(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(2):
+                shade = Image.new("L", (8, 8), 40 * i)
+                shade.save(tmp_path / part / name / f"{i}.bmp")  # all of one length
+    base = {"data": {"name": "folder", "root": str(tmp_path), "image_size": 8}}
+    space = parse_space(TREE | {"base": base}, "x")
+    data = Splits(study.data.train, study.data.val, ("cat", "dog"))
+    resident = check_same_test(space, study.journal, data)
+    monkeypatch.setattr("supcon.data.free_memory", lambda: 0)
+    assert check_same_test(space, study.journal, data) == resident
+    Image.new("L", (8, 8), 200).save(tmp_path / "test" / "cat" / "1.bmp")
+    assert check_same_test(space, study.journal, data).is_unlike(resident)
+    old = replace(resident, data_hash="0f", is_exact=False)
+    assert not resident.is_unlike(old)  # which hash it was is not known
 
 
 def test_a_row_stays_sealed_until_its_runs_have_ended_or_are_enough(study: Study) -> None:
