@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from search.events import Ask
+from search.events import Ask, End
 from search.fairness import budget_problem
 from search.journal import Journal, Trial
 from search.published import one_view, published
@@ -35,8 +35,24 @@ class Row:
     """The number of the search trial that it stems from."""
 
     def runs(self, journal: Journal) -> list[Trial]:
-        """Its runs so far."""
-        return [run for run in journal.of(self.arm, self.phase) if run.ask.of == self.of]
+        """Its runs so far; those that failed before a restart give way to other seeds.
+
+        What they failed of may have been put right, like a full disk; one that diverged or did not
+        fit into memory would do so again. Once the test images were opened for the row, or for the
+        winner that it picked, none is tried again: who has seen a test score is not blind to it.
+        """
+        own = [run for run in journal.of(self.arm, self.phase) if run.ask.of == self.of]
+        failed = [run.end for run in own if run.end and _failed_before(run.end, journal.resumed)]
+        left = [run for run in own if run.end not in failed]
+        is_settled = any(end.time < time for end in failed for time in self._opened(journal))
+        return own if is_settled and len(left) < self.seeds else left
+
+    def _opened(self, journal: Journal) -> list[float]:
+        """When the test images were opened for what hangs on this row."""
+        row = self.arm, "confirm" if self.phase == "pick" else self.phase
+        opened = [o.time for o in journal.openings if (o.arm, o.phase) == row]
+        # Older logs have the scores alone.
+        return opened + [t.tested.time for t in journal.of(*row) if t.tested]
 
     def completed(self, journal: Journal) -> list[Trial]:
         """Its runs that were trained to the end."""
@@ -56,6 +72,10 @@ class Row:
             case "published":
                 return f"{self.arm}, published settings"
         return f"{self.arm} winner"
+
+
+def _failed_before(end: End, time: float) -> bool:
+    return end.outcome == "failed" and end.time < time
 
 
 def winner(space: Space, journal: Journal, arm: str) -> Trial | None:
@@ -201,7 +221,7 @@ def next_run(space: Space, journal: Journal, rows: list[Row]) -> Ask | None:
     if not waiting:
         return None
     row = rows[min(waiting)[2]]
-    number = len(journal.of(row.arm, row.phase))  # a study that was extended had other rows before
+    number = len(journal.of(row.arm, row.phase))  # other rows, and runs that failed, had some too
     return Ask(
         arm=row.arm,
         phase=row.phase,

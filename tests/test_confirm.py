@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,10 @@ from search.confirm import (
     published_rows,
     winner,
 )
-from search.events import Ask, End, Opened, Outcome, Report
+from search.events import Ask, End, Opened, Outcome, Report, Unsealed
 from search.journal import Journal
 from search.published import one_view, published
-from search.space import Space, parse_space
+from search.space import Phase, Space, parse_space
 
 TREE: dict[str, Any] = {
     "name": "x",
@@ -129,6 +130,50 @@ def test_a_run_that_fails_is_not_asked_for_again(study: Study, phase: str) -> No
         end(journal, ask, 0.5, "failed" if ask.phase == phase else "completed")
     assert asked == planned_runs(space, 4).total
     assert all(winner(space, journal, arm) for arm in space.arms)
+
+
+def resume(journal: Journal) -> None:
+    journal.append(journal.opened.model_copy(update={"time": time.time() + 1}))
+
+
+@pytest.mark.parametrize("phase", AFTER_SEARCH)
+@pytest.mark.parametrize(
+    ("outcome", "is_replaced"), [("failed", True), ("diverged", False), ("infeasible", False)]
+)
+def test_runs_that_failed_before_a_restart_give_way_to_other_seeds(
+    study: Study, phase: str, outcome: Outcome, is_replaced: bool
+) -> None:
+    space, journal = study
+    plan, lost = ConfirmPlan(space, journal), list[Ask]()
+    while (ask := plan()) is not None:
+        journal.append(ask)
+        lost += [ask] if ask.phase == phase else []
+        end(journal, ask, 0.5, outcome if ask.phase == phase else "completed")
+    resume(journal)
+    assert plan.is_over() is not is_replaced
+    again = run_all(study, {})
+    known = Counter((ask.arm, ask.phase, ask.of) for ask in lost)
+    assert Counter((a.arm, a.phase, a.of) for a in again) == (known if is_replaced else Counter())
+    assert not {ask.seed for ask in lost} & {ask.seed for ask in again}
+    assert plan.runs_left() == (0, 0)
+    for row in final_rows(space, journal):
+        assert len(row.completed(journal)) == (0 if row.phase == phase and not is_replaced else 3)
+
+
+@pytest.mark.parametrize("phase", ["pick", "confirm"])
+def test_nothing_is_tried_again_that_a_test_score_could_decide(study: Study, phase: Phase) -> None:
+    space, journal = study
+    plan = ConfirmPlan(space, journal)
+    while (ask := plan()) is not None:
+        journal.append(ask)
+        is_lost = (ask.arm, ask.phase, ask.number) == ("ce", phase, 0)
+        end(journal, ask, 0.5, "failed" if is_lost else "completed")
+    before = winner(space, journal, "ce")
+    opening = {"commit": "", "data_hash": "", "classes": [], "labels": "", "numbers": [1, 2]}
+    journal.append(Unsealed(arm="ce", phase="confirm", **opening))
+    resume(journal)
+    assert plan.is_over()
+    assert winner(space, journal, "ce") == before
 
 
 def test_a_candidate_that_diverges_on_a_fresh_seed_does_not_win(study: Study) -> None:

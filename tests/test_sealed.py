@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -299,6 +300,23 @@ def test_runs_that_diverged_are_named_next_to_the_verdict(study: Study) -> None:
     study.open()
     (warning,) = summarise(study.space, study.journal)["verdict"]["warnings"]
     assert "ce winner: of 4 runs on fresh seeds 1 diverged" in warning
+
+
+def test_a_run_that_failed_is_no_lost_one_after_another_seed_took_its_place(study: Study) -> None:
+    study.confirm("supcon", 0, 3)
+    study.confirm("ce", 0, 2)
+    params = {"optim.lr_per_256": 0.2}
+    ask = Ask(arm="ce", phase="confirm", number=2, params=params, seed=9, of=0)
+    study.journal.append(ask)
+    study.journal.end(ask.key, "failed", detail="OSError: no space left on device")
+    warnings = summarise(study.space, study.journal)["verdict"]["warnings"]
+    assert "ce winner: of 3 runs on fresh seeds 1 failed" in warnings[0]
+    time.sleep(0.002)  # the log counts milliseconds
+    reopen_again(study)
+    study.confirm("ce", 0, 1)
+    study.open()
+    verdict = summarise(study.space, study.journal)["verdict"]
+    assert (verdict["n_seeds"], verdict["warnings"]) == (3, [])
 
 
 def test_classes_are_compared_one_by_one(study: Study) -> None:
