@@ -1,12 +1,14 @@
 """Independent searches, and only then a sentence about the methods: `--repeat R`.
 
 Each repeat is a study of its own, of another study seed and another split, in
-`results/<name>/repeat-<r>/`. What they found is compared by a t-test over their R differences.
+`results/<name>/repeat-<r>/`. What they found is compared by a t-test over their R differences. R is
+kept: to add searches after looking at what the first ones found would be to stop when it pleases.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,19 @@ import yaml
 from search.space import Space
 from search.tables import aligned
 from search.verdict import MIN_SEARCHES, methods, methods_sentence
-from supcon.parsing import UserError
+from supcon.parsing import UserError, read_yaml
 from supcon.seeds import derive_seed
 
+SPACE, NUMBER = "space.yaml", "repeats.yaml"
 
-def begin_repeats(folder: Path, space: Space, *, to_resume: bool) -> Path:
+
+def begin_repeats(folder: Path, space: Space, n_searches: int, *, to_resume: bool) -> Path:
     """The file with the space that all repeats share, in the folder that holds them.
 
     Raises:
-        UserError: the folder exists, or, to resume, does not.
+        UserError: the folder exists, or, to resume, does not, or was begun with another number.
     """
-    file = folder / "space.yaml"
+    file = folder / SPACE
     if to_resume != file.exists() or (folder.exists() and not to_resume):
         raise UserError(
             f"--repeat: {folder} holds no repeats to go on with; leave --resume out"
@@ -33,13 +37,31 @@ def begin_repeats(folder: Path, space: Space, *, to_resume: bool) -> Path:
             else f"--repeat: {folder} exists; continue with --resume, remove it, or choose another "
             f"name with --name"
         )
-    if not to_resume:
-        try:
+    try:
+        if not to_resume:
             folder.mkdir(parents=True)
             file.write_text(yaml.safe_dump(space.dump(), sort_keys=False), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--results {folder.parent}: cannot be written ({error})") from error
+        if not (folder / NUMBER).exists():  # nor did earlier versions write it
+            (folder / NUMBER).write_text(f"searches: {n_searches}\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--results {folder.parent}: cannot be written ({error})") from error
+    begun = read_yaml(folder / NUMBER).get("searches")
+    if begun != n_searches:
+        raise UserError(
+            f"--repeat {n_searches}: {folder} was begun with {begun} searches, and what they found "
+            f"must not decide how many there are; go on with --repeat {begun}, or start all anew "
+            f"under another --name"
+        )
     return file
+
+
+def forget_repeats(folder: Path) -> None:
+    """Leave nothing behind of repeats of which not even the first has begun."""
+    if not any(folder.glob("repeat-*")):
+        for name in (SPACE, NUMBER):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody keeps something there
+            folder.rmdir()
 
 
 def repeat_changes(space: Space, number: int) -> tuple[int, list[str]]:
@@ -91,6 +113,7 @@ def _together(verdicts: list[dict[str, Any]], summaries: list[dict[str, Any]]) -
         summaries[0]["verdict"]["b"],
         differences,
         heads if len(heads) == len(differences) else None,
+        n_searches=len(summaries),
         same_test_images=len(opened) == len({of_files for of_files, _ in opened}),
     )
     found = methods(differences) if len(differences) >= MIN_SEARCHES else None

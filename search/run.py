@@ -136,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
 
 def repeat(options: argparse.Namespace) -> int:
     """Independent searches, each a study of its own in the folder of their common name."""
-    from search.repeats import begin_repeats, conclude_repeats, repeat_changes
+    from search.repeats import begin_repeats, conclude_repeats, forget_repeats, repeat_changes
 
     if options.repeat < 2:
         raise UserError(f"--repeat must be at least 2 searches, got {options.repeat}")
@@ -148,7 +148,7 @@ def repeat(options: argparse.Namespace) -> int:
     folder = options.results / (options.name or space.name)
     if options.resume:
         check_unchanged(given)
-    file = begin_repeats(folder, space, to_resume=options.resume)
+    file = begin_repeats(folder, space, options.repeat, to_resume=options.resume)
     codes = []
     for number in range(options.repeat):
         own = argparse.Namespace(**vars(options))
@@ -160,7 +160,11 @@ def repeat(options: argparse.Namespace) -> int:
         if not own.resume:
             own.seed, own.changes = repeat_changes(load_space(file, {}), number)
         print(f"search    {number + 1} of {options.repeat}", flush=True)
-        codes.append(run(own))
+        try:
+            codes.append(run(own))
+        except UserError:
+            forget_repeats(folder)
+            raise
         if codes[-1] == 130:
             return 130
     print(conclude_repeats(folder))

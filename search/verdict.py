@@ -207,6 +207,7 @@ def methods_sentence(
     probes: Sequence[float],
     against_head: Sequence[float] | None,
     *,
+    n_searches: int,
     same_test_images: bool,
 ) -> str:
     """One plain sentence about the methods, from independent searches.
@@ -216,15 +217,19 @@ def methods_sentence(
         name_b: arm B.
         probes: A's linear probe minus B's, of each search.
         against_head: A's linear probe minus B's own head, of each search, where B has one.
+        n_searches: with those that gave no verdict, and so no difference.
         same_test_images: all searches were scored on the same test images.
     """
     scope, n = "The methods, searched like this on this data set", len(probes)
+    count = str(n) if n == n_searches else f"{n} of {n_searches}"
+    without = "" if n == n_searches else " (the others gave no verdict)"
     if n < MIN_SEARCHES:
         return (
             f"{scope}: no statement is possible, since how much one search differs from the next "
-            f"takes {MIN_SEARCHES} independent searches of both arms to see, and there are {n}."
+            f"takes {MIN_SEARCHES} independent searches of both arms to see, and there are "
+            f"{count}{without}."
         )
-    evidence = f"{n} searches" + (
+    evidence = f"{count} searches{without}" + (
         ", all scored on the same test images, so that the interval leaves out the chance of these"
         if same_test_images
         else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.repeats import begin_repeats, conclude_repeats, repeat_changes
+from search.repeats import begin_repeats, conclude_repeats, forget_repeats, repeat_changes
 from search.run import main as search
 from search.space import load_space, parse_space
 from supcon.parsing import UserError
@@ -46,9 +46,36 @@ def test_repeats_differ_in_their_seeds_and_splits_and_the_first_is_the_space_its
 
 
 def test_the_space_of_all_repeats_is_kept_for_a_resume(tmp_path: Path) -> None:
-    file = begin_repeats(tmp_path / "x", SPACE, to_resume=False)
+    file = begin_repeats(tmp_path / "x", SPACE, 3, to_resume=False)
     assert load_space(file, {}) == SPACE
-    assert begin_repeats(tmp_path / "x", SPACE, to_resume=True) == file
+    assert begin_repeats(tmp_path / "x", SPACE, 3, to_resume=True) == file
+
+
+def test_the_number_of_repeats_is_not_changed_after_looking(tmp_path: Path) -> None:
+    begin_repeats(tmp_path / "x", SPACE, 3, to_resume=False)
+    with pytest.raises(UserError, match=r"--repeat 5: .* was begun with 3 searches.* --repeat 3"):
+        begin_repeats(tmp_path / "x", SPACE, 5, to_resume=True)
+    (tmp_path / "x" / "repeats.yaml").unlink()  # of an earlier version
+    begin_repeats(tmp_path / "x", SPACE, 5, to_resume=True)
+    with pytest.raises(UserError, match="was begun with 5 searches"):
+        begin_repeats(tmp_path / "x", SPACE, 6, to_resume=True)
+
+
+def test_repeats_of_which_none_could_begin_leave_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--space", "spaces/aa.yaml", "--results", str(tmp_path), "--repeat", "3"]
+    for _ in range(2):  # as it would say that the folder exists the second time
+        assert search([*flags, "--cpus-per-trial", "999"]) == 2
+        assert "a trial wants 999 CPUs" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_repeats_that_have_begun_are_not_forgotten(tmp_path: Path) -> None:
+    file = begin_repeats(tmp_path / "x", SPACE, 3, to_resume=False)
+    (tmp_path / "x" / "repeat-1").mkdir()
+    forget_repeats(tmp_path / "x")
+    assert file.exists()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +88,7 @@ def test_repeats_are_neither_overwritten_nor_resumed_from_nothing(
     if exists:
         (tmp_path / "x").mkdir()
     with pytest.raises(UserError, match=message):
-        begin_repeats(tmp_path / "x", SPACE, to_resume=to_resume)
+        begin_repeats(tmp_path / "x", SPACE, 3, to_resume=to_resume)
 
 
 def test_three_searches_give_a_sentence_about_the_methods(tmp_path: Path) -> None:
@@ -81,6 +108,7 @@ def test_a_search_without_a_verdict_does_not_count(tmp_path: Path) -> None:
         add_repeat(tmp_path, number, difference)
     text = conclude_repeats(tmp_path)
     assert "no statement is possible" in text
+    assert "there are 2 of 3 (the others gave no verdict)" in text
     assert json.loads((tmp_path / "summary.json").read_text())["difference"] is None
 
 

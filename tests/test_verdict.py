@@ -308,24 +308,38 @@ def test_without_any_variance_the_sentence_claims_no_smallest_difference() -> No
 
 
 def test_the_sentence_about_methods_speaks_of_methods_and_of_their_test_images() -> None:
-    shared = methods_sentence("supcon", "ce", [0.01, 0.012, 0.011], None, same_test_images=True)
+    found = [0.01, 0.012, 0.011]
+    shared = methods_sentence("supcon", "ce", found, None, n_searches=3, same_test_images=True)
     assert shared.startswith("The methods, searched like this on this data set: supcon beats ce (")
     assert "3 searches, all scored on the same test images" in shared
-    own = methods_sentence("supcon", "ce", [0.01, 0.012, 0.011], None, same_test_images=False)
+    own = methods_sentence("supcon", "ce", found, None, n_searches=3, same_test_images=False)
     assert "same test images" not in own
 
 
 def test_methods_too_must_beat_the_head() -> None:
     probes, head = [0.01, 0.012, 0.011], [0.01, -0.01, 0.0]
-    text = methods_sentence("supcon", "ce", probes, head, same_test_images=False)
+    text = methods_sentence("supcon", "ce", probes, head, n_searches=3, same_test_images=False)
     assert "no difference shown against ce's head" in text
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_the_sentence_about_methods_says_why_too_few_searches_say_nothing(n: int) -> None:
-    text = methods_sentence("supcon", "ce", [0.01] * n, None, same_test_images=True)
+    text = methods_sentence("supcon", "ce", [0.01] * n, None, n_searches=n, same_test_images=True)
     assert "no statement is possible" in text
     assert f"there are {n}." in text
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [(2, "there are 2 of 5 (the others gave no verdict)."),
+     (3, ", 3 of 5 searches (the others gave no verdict), all scored on")],
+)  # fmt: skip
+def test_the_sentence_about_methods_counts_the_searches_without_a_verdict(
+    n: int, words: str
+) -> None:
+    found = [0.01, 0.012, 0.011][:n]
+    text = methods_sentence("supcon", "ce", found, None, n_searches=5, same_test_images=True)
+    assert words in text
 
 
 def test_simulated_studies_raise_few_false_alarms() -> None:
