@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -14,10 +13,10 @@ from search.audit import audit
 from search.budget_curve import best_so_far, expected_best
 from search.confirm import Row, budget_problems, final_rows, leader, winner
 from search.edges import edges
-from search.events import Ask, Opened, Unsealed
 from search.fairness import winners_curse
 from search.importance import importances
 from search.journal import Journal, Trial
+from search.provenance import commands, opened_before, openings, provenance
 from search.sealed import correctness, is_for, unlike_images, unpack_labels
 from search.space import Space
 from search.verdict import MIN_SEEDS, Difference, compare, sentence
@@ -26,26 +25,20 @@ from supcon.config import SELECTION_METRIC
 
 def summarise(space: Space, journal: Journal) -> dict[str, Any]:
     """The facts; results/README.md documents the keys."""
-    opened = journal.opened
     arms = {arm: _arm(space, journal, arm) for arm in space.arms}
     facts = {
-        "study": opened.study,
+        **provenance(journal),
         "metric": SELECTION_METRIC,
-        "commit": opened.commit,
-        "versions": opened.versions,
-        "machine": opened.machine,
-        "data_hash": opened.data_hash,
-        "opened": _when(opened.time),
         "seed": space.seed,
         "arms": arms,
         "rows": [_row(space, journal, row) for row in final_rows(space, journal)],
         "verdict": _verdict(space, journal, arms),
         "per_class": _per_class(space, journal),
         "tsne": _pictures(space, journal),
-        "test_openings": _openings(journal),
+        "test_openings": openings(journal),
         "test_evaluations": sum(trial.tested is not None for trial in journal.trials.values()),
         "protocol": _protocol(space),
-        "reproduce": _commands(journal, [arm for arm in arms if arms[arm]["best"]]),
+        "reproduce": commands(journal, [arm for arm in arms if arms[arm]["best"]]),
     }
     # As a reader of summary.json gets them: every form of the report shows the same.
     plain: dict[str, Any] = json.loads(json.dumps(facts, allow_nan=False))
@@ -164,7 +157,7 @@ def _verdict(space: Space, journal: Journal, arms: dict[str, Any]) -> dict[str, 
     head: Difference | None = None
     if has_head:
         head = compare(correctness(runs[a], "probe"), correctness(runs[b], "head"))
-    again = _opened_before(journal)
+    again = opened_before(journal)
     return {
         **facts,
         **_difference(probes),
@@ -212,30 +205,16 @@ def _lost_runs(space: Space, journal: Journal) -> list[str]:
     return found
 
 
-def _opened_before(journal: Journal) -> str:
-    """A sentence, if anything was decided on or trained after the test images had spoken."""
-    kinds = [isinstance(event, Unsealed) for event in journal.events]
-    if True not in kinds:
-        return ""
-    later = journal.events[kinds.index(True) :]
-    if not any(isinstance(e, Ask) and e.phase in ("search", "pick", "confirm") for e in later):
-        return ""
-    return (
-        f"The test images of this study had been opened before ({sum(kinds)} openings in all, and "
-        f"trials in between): who has seen a test score is no longer blind to it."
-    )
-
-
 def _per_class(space: Space, journal: Journal) -> dict[str, Any] | None:
     """Differences of the winners' probes class by class."""
     arms = ordered_arms(space)
     runs = [_confirmed(space, journal, arm) for arm in arms]
     if len(arms) != 2 or min(map(len, runs)) < MIN_SEEDS:
         return None
-    openings = [opening for opening in journal.openings if is_for(opening, runs[0][0])]
-    if not openings or unlike_images(space, journal, [*chain(*runs)]):
+    opened = [opening for opening in journal.openings if is_for(opening, runs[0][0])]
+    if not opened or unlike_images(space, journal, [*chain(*runs)]):
         return None
-    opening = openings[0]
+    opening = opened[0]
     labels = unpack_labels(opening.labels)
     a, b = (correctness(r, "probe") for r in runs)
     found = []
@@ -263,27 +242,6 @@ def _pictures(space: Space, journal: Journal) -> dict[str, Any]:
     return found
 
 
-def _openings(journal: Journal) -> list[dict[str, Any]]:
-    return [
-        {
-            "what": f"{opening.arm}, {opening.phase}",
-            "when": _when(opening.time),
-            "commit": opening.commit,
-            "data_hash": opening.data_hash,
-            "of_files": opening.of_files,
-            "runs": [
-                journal.trials[opening.arm, opening.phase, number].name
-                for number in opening.numbers
-            ],
-        }
-        for opening in journal.openings
-    ]
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
-
-
 def _protocol(space: Space) -> list[str]:
     config, confirm = space.config, space.confirm
     asha, rungs = space.scheduler.asha, ", ".join(map(str, space.rungs[:-1]))
@@ -299,14 +257,4 @@ def _protocol(space: Space) -> list[str]:
         f"fresh seeds pick its winner; the winner is judged on {confirm.seeds} further seeds"
         + (", and so are the reference rows." if confirm.references else "."),
         "Test images are opened once for each row, after all training of the row.",
-    ]
-
-
-def _commands(journal: Journal, winners: list[str]) -> list[str]:
-    opened = [event for event in journal.events if isinstance(event, Opened) and event.command]
-    study = f"results/{journal.path.parent.name}"
-    return [
-        *dict.fromkeys(event.command for event in opened),
-        *(f"python -m supcon train {study}/best/{arm}.yaml" for arm in winners),
-        f"python search/report.py {study}",
     ]

@@ -21,6 +21,7 @@ from search.facts import summarise
 from search.journal import Journal
 from search.page import render
 from search.progress import show_params
+from search.provenance import as_typed
 from search.space import parse_space
 from search.tables import aligned, points_table, results_table, spent_table, trials_csv
 from supcon.config import dump_config
@@ -35,8 +36,8 @@ def write_report(journal: Journal) -> dict[str, Any]:
     wide = wider(space, journal)
     summary["wider"] = f"{space.name}.wider.yaml" if wide is not None else None
     if wide is not None:
-        file = f"results/{folder.name}/{summary['wider']}"
-        _write(folder / summary["wider"], wider_yaml(wide, file))
+        file = folder / summary["wider"]
+        _write(file, wider_yaml(wide, as_typed(file)))
     _write(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     _write(folder / "report.md", markdown(summary))
     _write(folder / "report.html", render(space, journal, summary))
@@ -86,6 +87,7 @@ def markdown(summary: dict[str, Any]) -> str:
         f"Study seed {summary['seed']}, commit {summary['commit']}, images {summary['data_hash']}, "
         + ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
         + f"; {summary['machine']}.",
+        "\n".join(f"- Went on at {r['when']}: {r['text']}." for r in summary["resumed_with"]),
         "\n".join(f"    {command}" for command in summary["reproduce"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
