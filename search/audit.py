@@ -62,7 +62,8 @@ def audit(space: Space, journal: Journal, arm: str, seed: int = 0) -> Audit | No
     asha = space.scheduler.asha
     if asha is None:
         return None
-    ended = [(t, _scores(t, space.rungs)) for t in journal.of(arm)]
+    # No rung stopped those that were cut when the time was up.
+    ended = [(t, _scores(t, space.rungs)) for t in journal.of(arm) if not t.is_cut]
     done = [(t, s) for t, s in ended if t.outcome == "completed" and len(s) == len(space.rungs)]
     stopped = [s for t, s in ended if t.outcome == "stopped" and 0 < len(s) < len(space.rungs)]
     n_sentinels = sum(asha.is_sentinel(trial.ask.number) for trial, _ in done)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from search.events import Ask, End, Report, TrialId
 from search.journal import Journal, Trial
 from search.space import Space
-from search.suggester import STATE
+from search.suggester import told_state
 
 N_STARTUP = 10  # Optuna's default, in trials that are complete or pruned, given points included
 MIN_TRIALS = 3
@@ -62,17 +62,20 @@ def expected_best(space: Space, journal: Journal, arm: str, seed: int = 0) -> Ex
     """The best of n random trials of an arm, in expectation; None if fewer than 3 are known.
 
     A trial that diverged or ran out of memory scores 0: its params are of no use. One whose worker
-    died, or that has not ended, says nothing and is left out.
+    died, or that has not ended, says nothing and is left out, and so is one that was cut when the
+    time was up, before it came as far as all others.
     """
     trials = random_trials(space, journal, arm)
-    scored = [t for t in trials if t.outcome in ("completed", "stopped")]
-    at = [trial.scores for trial in scored]
-    common = [epoch for epoch in space.rungs if all(epoch in reports for reports in at)]
+    scored = [t for t in trials if t.outcome in ("completed", "stopped") and not t.is_cut]
+    common = [epoch for epoch in space.rungs if all(epoch in t.scores for t in scored)]
     useless = [t for t in trials if t.outcome in ("infeasible", "diverged")]
-    n = len(scored) + len(useless)
-    if n < MIN_TRIALS or not scored or not common:
+    if not scored or not common:
         return None
     epoch = common[-1]
+    scored += [trial for trial in trials if trial.is_cut and epoch in trial.scores]
+    n, at = len(scored) + len(useless), [trial.scores for trial in scored]
+    if n < MIN_TRIALS:
+        return None
     scores = np.array([reports[epoch] for reports in at] + [0.0] * len(useless))
     cost = sum(min(trial.epochs, epoch) for trial in [*scored, *useless]) / n
     scores.sort()  # the order of the trials does not matter
@@ -118,7 +121,7 @@ def random_trials(space: Space, journal: Journal, arm: str) -> list[Trial]:
             continue
         trial = journal.trials[event.key]
         if isinstance(event, End):
-            n_told += trial.ask.of is None and STATE[event.outcome].name != "FAIL"
+            n_told += trial.ask.of is None and told_state(trial).name != "FAIL"
         elif event.number >= n_points and _is_random(space, n_told):
             chosen.append(trial)
     return chosen

@@ -13,6 +13,8 @@ from supcon.parsing import Section
 Outcome = Literal["completed", "stopped", "infeasible", "diverged", "failed"]
 Decision = Literal["continue", "stop", "done"]
 TrialId = tuple[str, Phase, int]
+TIME_UP = "the time was up"
+"""Detail of the end of a search trial that nothing but the study's time stopped."""
 
 
 class _Event(Section):

@@ -20,6 +20,7 @@ from search.verdict import mean_interval
 OUTCOMES = {
     "completed": "#009E73",
     "stopped": GREY,
+    "cut": "#56B4E9",
     "infeasible": "#E69F00",
     "diverged": "#CC79A7",
     "failed": "#D55E00",

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from search.events import (
     ADAPTER,
+    TIME_UP,
     Ask,
     End,
     Event,
@@ -55,6 +56,11 @@ class Trial:
     def outcome(self) -> Outcome | None:
         """None while it runs."""
         return self.end.outcome if self.end else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was stopped by the end of the study's time, and not for its scores."""
+        return self.end is not None and (self.end.outcome, self.end.detail) == ("stopped", TIME_UP)
 
     @property
     def epochs(self) -> int:

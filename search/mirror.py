@@ -26,7 +26,7 @@ from search.distribution import Distribution
 from search.events import Ask, End, Report
 from search.journal import Journal, Trial
 from search.space import Space
-from search.suggester import STATE
+from search.suggester import told_state
 from supcon.config import SELECTION_METRIC
 from supcon.parsing import one_line
 
@@ -107,7 +107,7 @@ class Mirror:
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         """A trial as Optuna stores it."""
-        state = STATE[trial.outcome] if trial.outcome else TrialState.RUNNING
+        state = told_state(trial)
         drawn = self.space.drawn(trial.ask.arm)
         frozen = create_trial(
             state=state,

@@ -16,7 +16,7 @@ import torch
 from search.clock import Clock, confirm_seconds
 from search.cluster import check_nodes
 from search.confirm import AFTER_SEARCH, ConfirmPlan
-from search.events import Opened
+from search.events import TIME_UP, Opened
 from search.images import Images
 from search.journal import Journal
 from search.mirror import Mirror
@@ -126,7 +126,7 @@ def execute(
 def end_for_time(journal: Journal) -> None:
     """End the search trials that still ran when the time of the search was up."""
     for trial in journal.unfinished("search"):
-        journal.end(trial.ask.key, "stopped", detail="the time was up")
+        journal.end(trial.ask.key, "stopped", detail=TIME_UP)
 
 
 def conclude(journal: Journal, is_interrupted: bool) -> int:

@@ -13,18 +13,27 @@ from optuna.trial import BaseTrial, TrialState
 
 from search.distribution import Distribution
 from search.events import Ask, End, Report
-from search.journal import Journal
+from search.journal import Journal, Trial
 from search.space import Space
 from supcon.config import SELECTION_METRIC
 from supcon.seeds import derive_seed
 
-STATE = {  # FAIL would teach the sampler nothing, so trials that cannot run count as pruned
+_STATE = {  # FAIL would teach the sampler nothing, so trials that cannot run count as pruned
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "infeasible": TrialState.PRUNED,
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+
+
+def told_state(trial: Trial) -> TrialState:
+    """What Optuna is told of a trial that has ended, or that it runs."""
+    if trial.outcome is None:
+        return TrialState.RUNNING
+    if trial.is_cut and not trial.reports:
+        return TrialState.FAIL  # as pruned without a score it would be the worst of all
+    return _STATE[trial.outcome]
 
 
 class Suggester:
@@ -73,8 +82,8 @@ class Suggester:
             case Report():
                 self.asked[event.number].report(event.metrics[SELECTION_METRIC], event.epoch)
             case End():
-                state = STATE[event.outcome]
                 trial = self.journal.trials[event.key]
+                state = told_state(trial)
                 if trial.ask.of is not None:
                     state = TrialState.FAIL  # another seed of known params is no new evidence
                 value = trial.score if state == TrialState.COMPLETE else None

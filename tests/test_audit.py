@@ -14,7 +14,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from search.audit import audit, impute
-from search.events import Ask, End, Opened, Report
+from search.events import TIME_UP, Ask, End, Opened, Report
+from search.facts import summarise
 from search.journal import Journal
 from search.space import Space, parse_space
 
@@ -174,6 +175,25 @@ def test_too_few_completed_trials_are_said_to_be_too_few(tmp_path: Path) -> None
     assert found.chance_best_stopped is None
     assert (found.n_completed, found.n_stopped) == (3, 9)
     assert found.note == "at least 4 trials trained to the end are needed, got 3"
+
+
+def test_trials_that_were_cut_when_the_time_was_up_were_not_stopped(tmp_path: Path) -> None:
+    known = [tuple(row) for row in latent(12, 5).tolist()]
+    there = audit(SPACE, write(tmp_path, known), "ce")
+    log = write(tmp_path, known)
+    for number, epochs in ((12, ()), (13, (2,))):
+        key: Any = {"arm": "ce", "phase": "search", "number": number}
+        log._fold(Ask(**key, params={}, seed=0))
+        for epoch in epochs:
+            metrics = {"val/probe_top1": 0.99}
+            log._fold(
+                Report(**key, epoch=epoch, metrics=metrics, views=0, seconds=0, decision="continue")
+            )
+        log._fold(End(**key, outcome="stopped", detail=TIME_UP))
+    assert audit(SPACE, log, "ce") == there
+    facts = summarise(SPACE, log)["arms"]["ce"]
+    assert facts["outcomes"] == {"completed": 12, "cut": 2}
+    assert facts["reached"]["2"] == [13, 13]  # no rung stopped it
 
 
 def test_without_early_stopping_there_is_nothing_to_audit(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from search.budget_curve import best_so_far, expected_best, expected_maxima, random_trials
-from search.events import Ask, End, Opened, Report
+from search.events import TIME_UP, Ask, End, Opened, Report
 from search.journal import Journal
 from search.space import Space, parse_space
 from search.suggester import Suggester
@@ -119,6 +119,26 @@ def test_useless_trials_score_nothing_and_dead_workers_do_not_count(log: Journal
     assert (found.epoch, found.n_trials) == (3, 4)
     assert found.mean[0] == pytest.approx(0.9 / 4)
     assert found.epochs[0] == (3 + 3 + 1 + 1) / 4
+
+
+def cut(log: Journal, number: int, *scores: float) -> None:
+    ask(log, number)
+    for epoch, score in zip((3, 9), scores, strict=False):
+        report(log, number, epoch, score)
+    log._fold(End(arm="ce", phase="search", number=number, outcome="stopped", detail=TIME_UP))
+
+
+def test_a_trial_that_was_cut_counts_if_it_came_as_far_as_the_others(log: Journal) -> None:
+    for number in range(3):
+        run(log, number, [0.5])
+    there = expected_best(space_of(), log, "ce")
+    cut(log, 3)  # before its first rung
+    assert expected_best(space_of(), log, "ce") == there
+    cut(log, 4, 0.9)
+    found = expected_best(space_of(), log, "ce")
+    assert found is not None
+    assert (found.epoch, found.n_trials) == (3, 4)
+    assert found.mean[0] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("scores", [[], [0.1, 0.2]])

@@ -15,6 +15,7 @@ from search.journal import Journal
 from search.points import read_points
 from search.searcher import SearchPlan, TrialSource
 from search.space import Space, parse_space
+from search.study import end_for_time
 from search.suggester import Suggester, decode, encode, suggest
 from search.tables import trials_csv
 from supcon.parsing import UserError
@@ -151,6 +152,23 @@ def test_each_outcome_is_told_to_optuna_for_what_it_is(
     told = suggester.study.trials[0]
     assert told.state == optuna.trial.TrialState[state]
     assert told.value == (0.7 if outcome in ("completed", "stopped") else None)
+
+
+@pytest.mark.parametrize(("scores", "state"), [([], "FAIL"), ([0.4], "PRUNED")])
+def test_a_trial_that_the_time_cut_before_any_score_teaches_nothing(
+    tmp_path: Path, scores: list[float], state: str
+) -> None:
+    space, journal = study(tmp_path)
+    suggester = Suggester(space, "ce", journal)
+    key: dict[str, Any] = {"arm": "ce", "phase": "search", "number": 0}
+    journal.append(Ask(**key, params=suggester.suggest(0), seed=0))
+    for score in scores:
+        metrics = {"val/probe_top1": score}
+        report: dict[str, Any] = {"epoch": 1, "metrics": metrics, "views": 1, "seconds": 1}
+        journal.append(Report(**key, **report, decision="continue"))
+    end_for_time(journal)
+    suggester.suggest(1)
+    assert suggester.study.trials[0].state == optuna.trial.TrialState[state]
 
 
 @pytest.mark.parametrize(
