@@ -79,14 +79,14 @@ def _failed_before(end: End, time: float) -> bool:
 
 
 def winner(space: Space, journal: Journal, arm: str) -> Trial | None:
-    """The arm's winner, a search trial; None while that is open.
+    """The arm's winner, a search trial; None while that is open, as it is during the search.
 
     The best mean score over the fresh seeds of those candidates whose runs were all trained to the
     end; if there is none such, the best of the search. Ties go to the better one of the search.
     """
     candidates = journal.top(arm, space.confirm.top)
     picks = _picks(space, journal, arm)
-    if not all(row.is_over(journal) for row in picks):
+    if not journal.is_searched or not all(row.is_over(journal) for row in picks):
         return None
     whole = [
         (candidate, runs)

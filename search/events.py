@@ -95,6 +95,12 @@ class End(_TrialEvent):
     detail: str = ""
 
 
+class Searched(_Event):
+    """The search is over: winners are found among its trials, until its budget is changed."""
+
+    event: Literal["searched"] = "searched"
+
+
 class Unsealed(_Event):
     """The sealed test images are opened, for the runs of one row."""
 
@@ -137,6 +143,6 @@ class Pictured(_TrialEvent):
     """(N, 2) after the projection head, where there is one."""
 
 
-Event = Opened | Ask | Report | Retry | End | Unsealed | Scored | Pictured
+Event = Opened | Ask | Report | Retry | End | Searched | Unsealed | Scored | Pictured
 ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 """Reads an event from its line."""

@@ -187,6 +187,8 @@ def _problems(
     warnings += [warning] if warning else []
     warnings += _lost_runs(space, journal)
     is_searched = all(facts["is_decided"] for facts in arms.values())
+    if not journal.is_searched and any(facts["best"] for facts in arms.values()):
+        return "the search is not over; go on with --resume", warnings
     if n_seeds < MIN_SEEDS and not (refusal and is_searched):
         return (
             f"it needs {MIN_SEEDS} confirmed and tested seeds of each arm, there are {n_seeds}",

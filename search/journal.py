@@ -28,6 +28,7 @@ from search.events import (
     Report,
     Retry,
     Scored,
+    Searched,
     TrialId,
     Unsealed,
 )
@@ -94,8 +95,8 @@ class Journal:
         self.openings: list[Unsealed] = []
         """Of the test images: the ledger."""
         self.pictures: list[Pictured] = []
-        self.is_confirming = False
-        """Whether the search is over: winners were confirmed since its budget was last changed."""
+        self.is_searched = False
+        """Whether the search is over, as said since its budget was last changed."""
 
     @classmethod
     def create(cls, path: Path, opened: Opened) -> Journal:
@@ -273,18 +274,20 @@ class Journal:
                 is_new = len(self.events) == 1 or event.space.get("budget") != self.space.get(
                     "budget"
                 )
-                self.is_confirming = self.is_confirming and not is_new
+                self.is_searched = self.is_searched and not is_new
                 self.latest = event
             case Ask():
                 self.trials[event.key] = Trial(event)
-                # The published settings are trained before the search for --noise-floor.
-                self.is_confirming |= event.phase not in ("search", "published")
+                # Older logs do not say so. Published settings are trained before for --noise-floor.
+                self.is_searched |= event.phase not in ("search", "published")
             case Report():
                 self.trials[event.key].reports.append(event)
             case Retry():
                 self.trials[event.key].retry = event
             case End():
                 self.trials[event.key].end = event
+            case Searched():
+                self.is_searched = True
             case Unsealed():
                 self.openings.append(event)
             case Scored():

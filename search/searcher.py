@@ -54,7 +54,7 @@ class SearchPlan:
 
     def open_arms(self) -> list[str]:
         """The arms that may start another trial."""
-        if self.is_time_up() or self.journal.is_confirming:
+        if self.is_time_up() or self.journal.is_searched:
             return []
         return [arm for arm in self.space.arms if self._may_start(arm)]
 

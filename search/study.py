@@ -16,7 +16,7 @@ import torch
 from search.clock import Clock, confirm_seconds
 from search.cluster import check_nodes
 from search.confirm import AFTER_SEARCH, ConfirmPlan
-from search.events import TIME_UP, Opened
+from search.events import TIME_UP, Opened, Searched
 from search.images import Images
 from search.journal import Journal
 from search.mirror import Mirror
@@ -87,6 +87,8 @@ def execute(
     journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
     clock = Clock(space, journal)
     search, confirm = SearchPlan(space, journal, clock.is_over), ConfirmPlan(space, journal)
+    if clock.is_over() or search.is_over():
+        end_search(space, journal)
     if clock.is_over() or (search.is_over() and confirm.is_over()):
         Mirror(space, journal)  # makes it anew if it is missing
     else:
@@ -107,14 +109,15 @@ def execute(
             with images.shared() as data:
                 run = partial(run_trials, space, journal, data, interrupt=interrupt)
                 if noise_floor:
-                    noise = NoisePlan(space, journal)
-                    run(["published"], noise, is_time_up=clock.is_over)
+                    run(["published"], NoisePlan(space, journal), is_time_up=clock.is_over)
+                if noise_floor and not interrupt.requested:
                     print(*describe_noise(space, journal, images.splits), sep="\n", flush=True)
                 if not interrupt.requested:
                     run(["search"], search, is_time_up=is_search_over)
                 if not interrupt.requested:
                     if is_search_over():
                         end_for_time(journal)
+                    end_search(space, journal)
                     run(AFTER_SEARCH, confirm, is_time_up=clock.is_over)
         if interrupt.requested:
             return True
@@ -127,6 +130,12 @@ def end_for_time(journal: Journal) -> None:
     """End the search trials that still ran when the time of the search was up."""
     for trial in journal.unfinished("search"):
         journal.end(trial.ask.key, "stopped", detail=TIME_UP)
+
+
+def end_search(space: Space, journal: Journal) -> None:
+    """Log that the search is over, once, if it has found anything; else --resume may go on."""
+    if not journal.is_searched and any(journal.best(arm) for arm in space.arms):
+        journal.append(Searched())
 
 
 def conclude(journal: Journal, is_interrupted: bool) -> int:

@@ -19,7 +19,8 @@ from search.confirm import (
     published_rows,
     winner,
 )
-from search.events import Ask, End, Opened, Outcome, Report, Unsealed
+from search.events import Ask, End, Opened, Outcome, Report, Searched, Unsealed
+from search.facts import summarise
 from search.journal import Journal
 from search.published import one_view, published
 from search.space import Phase, Space, parse_space
@@ -48,12 +49,14 @@ def end(journal: Journal, ask: Ask, score: float, outcome: Outcome = "completed"
     journal.append(End(**key, outcome=outcome))
 
 
-def searched(journal: Journal, arm: str, scores: Sequence[float]) -> None:
+def searched(journal: Journal, arm: str, scores: Sequence[float], *, is_over: bool = True) -> None:
     for number, score in enumerate(scores):
         params = {"optim.lr_per_256": 0.2 + number / 10}
         ask = Ask(arm=arm, phase="search", number=number, params=params, seed=number)
         journal.append(ask)
         end(journal, ask, score)
+    if is_over:
+        journal.append(Searched())
 
 
 def run_all(study: Study, scores: dict[tuple[str, int | None], float]) -> list[Ask]:
@@ -194,6 +197,42 @@ def test_a_single_candidate_is_not_picked(tmp_path: Path) -> None:
     run_all((space, journal), {})
     assert journal.of("ce", "pick") == []
     assert len(journal.of("ce", "confirm")) == 3
+
+
+@pytest.mark.parametrize("top", [1, 3])
+def test_nothing_is_decided_while_the_search_goes_on(tmp_path: Path, top: int) -> None:
+    space, journal = new_study(tmp_path, confirm={"top": top, "seeds": 3})
+    searched(journal, "ce", [0.7], is_over=False)
+    assert winner(space, journal, "ce") is None
+    assert leader(space, journal, "ce") == journal.best("ce")
+    facts = summarise(space, journal)
+    assert not facts["arms"]["ce"]["is_decided"]
+    assert facts["verdict"]["text"] == "No verdict: the search is not over; go on with --resume."
+    journal.append(Searched())
+    assert winner(space, journal, "ce") == journal.best("ce")
+
+
+def test_a_larger_budget_leaves_the_winner_open_until_it_is_spent(study: Study) -> None:
+    space, journal = study
+    run_all(study, {})
+    decided = winner(space, journal, "ce")
+    assert decided is not None
+    larger = TREE | {"budget": {"trials": 12}}
+    journal.append(journal.opened.model_copy(update={"space": larger}))
+    assert winner(space, journal, "ce") is None
+    journal.append(Searched())  # which found nothing better
+    assert winner(space, journal, "ce") == decided
+    assert ConfirmPlan(space, journal).is_over()
+
+
+def test_a_log_without_the_end_of_the_search_has_its_winner(study: Study) -> None:
+    space, journal = study
+    run_all(study, {})
+    decided = winner(space, journal, "ce")
+    old = [e.model_dump_json() for e in journal.events if not isinstance(e, Searched)]
+    journal.close()
+    journal.path.write_text("\n".join([*old, ""]))
+    assert winner(space, Journal.open(journal.path), "ce") == decided
 
 
 def test_without_a_result_nothing_is_confirmed(tmp_path: Path) -> None:

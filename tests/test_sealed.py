@@ -358,7 +358,7 @@ def test_the_noise_floor_is_read_off_val_and_leaves_test_sealed(study: Study) ->
     assert "51.00 +- 1.00: 50.00, 51.00, 52.00" in text
     assert "3 seeds and 360 test images will probably show differences from" in text
     assert study.journal.openings == []
-    assert not study.journal.is_confirming  # the search is still to come
+    assert not study.journal.is_searched  # the search is still to come
 
 
 def test_the_noise_floor_without_two_runs_says_what_it_takes(study: Study) -> None:
