@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
-from search.events import Ask, Opened, Unsealed
+from search.events import Ask, Opened, Scored, Unsealed
 from search.journal import Journal
+from search.sealed import is_for
 
 
 def provenance(journal: Journal) -> dict[str, Any]:
@@ -53,8 +55,13 @@ def _changes(first: Opened, later: Opened) -> str:
 
 
 def openings(journal: Journal) -> list[dict[str, Any]]:
-    """The ledger of the test images."""
-    return [
+    """The ledger of the test images; of an opening that an older log lacks, its scores tell."""
+    unlogged: dict[str, list[str]] = {}
+    for trial in journal.trials.values():
+        if trial.tested and not any(is_for(opening, trial) for opening in journal.openings):
+            unlogged.setdefault(f"{trial.ask.arm}, {trial.ask.phase}", []).append(trial.name)
+    unknown = {"when": None, "commit": None, "data_hash": None, "of_files": None}
+    return [{"what": what, **unknown, "runs": runs} for what, runs in unlogged.items()] + [
         {
             "what": f"{opening.arm}, {opening.phase}",
             "when": _when(opening.time),
@@ -72,15 +79,13 @@ def openings(journal: Journal) -> list[dict[str, Any]]:
 
 def opened_before(journal: Journal) -> str:
     """A sentence, if anything was decided on or trained after the test images had spoken."""
-    kinds = [isinstance(event, Unsealed) for event in journal.events]
-    if True not in kinds:
-        return ""
-    later = journal.events[kinds.index(True) :]
+    later = dropwhile(lambda event: not isinstance(event, Unsealed | Scored), journal.events)
     if not any(isinstance(e, Ask) and e.phase in ("search", "pick", "confirm") for e in later):
         return ""
+    n = len(openings(journal))
     return (
-        f"The test images of this study had been opened before ({sum(kinds)} openings in all, and "
-        f"trials in between): who has seen a test score is no longer blind to it."
+        f"The test images of this study had been opened before ({n} openings in all, and trials in "
+        f"between): who has seen a test score is no longer blind to it."
     )
 
 

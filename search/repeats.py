@@ -104,17 +104,13 @@ def _number(path: Path) -> int:
 def _together(verdicts: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> dict[str, Any]:
     differences = [v["difference"] for v in verdicts]
     heads = [v["against_head"]["difference"] for v in verdicts if v["against_head"]]
-    # An older repeat of a folder hashed something else, which says nothing against a later one.
-    opened = {
-        (o.get("of_files", False), o["data_hash"]) for s in summaries for o in s["test_openings"]
-    }
     text = methods_sentence(
         summaries[0]["verdict"]["a"],
         summaries[0]["verdict"]["b"],
         differences,
         heads if len(heads) == len(differences) else None,
         n_searches=len(summaries),
-        same_test_images=len(opened) == len({of_files for of_files, _ in opened}),
+        same_test_images=_are_same([o for s in summaries for o in s["test_openings"]]),
     )
     found = methods(differences) if len(differences) >= MIN_SEARCHES else None
     return {
@@ -124,6 +120,15 @@ def _together(verdicts: list[dict[str, Any]], summaries: list[dict[str, Any]]) -
         "n_searches": len(differences),
         "text": text,
     }
+
+
+def _are_same(openings: list[dict[str, Any]]) -> bool:
+    """Whether openings found the same images, as far as their hashes are of the same kind.
+
+    What an older repeat hashed of a folder says nothing against the files of a later one.
+    """
+    known = {(o.get("of_files", False), o["data_hash"]) for o in openings if o["data_hash"]}
+    return bool(known) and len(known) == len({kind for kind, _ in known})
 
 
 def _markdown(name: str, facts: dict[str, Any]) -> str:

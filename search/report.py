@@ -185,8 +185,8 @@ def _parameters(summary: dict[str, Any]) -> list[str]:
 
 def _opening(opening: dict[str, Any]) -> str:
     return (
-        f"- {opening['when']}: {opening['what']} ({', '.join(opening['runs'])}), commit "
-        f"{opening['commit']}, images {opening['data_hash']}"
+        f"- {opening['when'] or 'time unknown'}: {opening['what']} ({', '.join(opening['runs'])}), "
+        f"commit {opening['commit'] or 'unknown'}, images {opening['data_hash'] or 'unknown'}"
     )
 
 

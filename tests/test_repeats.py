@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from search.repeats import begin_repeats, conclude_repeats, forget_repeats, repeat_changes
+from search.repeats import (
+    _are_same,
+    begin_repeats,
+    conclude_repeats,
+    forget_repeats,
+    repeat_changes,
+)
 from search.run import main as search
 from search.space import load_space, parse_space
 from supcon.parsing import UserError
@@ -101,6 +107,23 @@ def test_three_searches_give_a_sentence_about_the_methods(tmp_path: Path) -> Non
     assert summary["difference"] == pytest.approx(0.0305)
     assert summary["n_searches"] == 4
     assert list(summary["repeats"]) == [f"repeat-{n}" for n in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("openings", "is_same"),
+    [([("files", True), ("files", True)], True), ([("files", True), ("other", True)], False),
+     ([("pixels", False), ("pixels", False)], True), ([("pixels", False), ("files", True)], True),
+     ([("pixels", None), ("files", True)], True), ([("a", None), ("b", None)], False),
+     ([(None, None)], False), ([], False)],
+)  # fmt: skip
+def test_hashes_of_another_kind_do_not_tell_test_images_apart(
+    openings: list[tuple[str | None, bool | None]], is_same: bool
+) -> None:
+    found = [
+        {"data_hash": name, **({} if of_files is None else {"of_files": of_files})}
+        for name, of_files in openings
+    ]
+    assert _are_same(found) == is_same
 
 
 def test_a_search_without_a_verdict_does_not_count(tmp_path: Path) -> None:

@@ -281,6 +281,27 @@ def test_an_arm_that_was_opened_alone_is_not_forgotten(study: Study) -> None:
     assert "opened before" in summarise(study.space, study.journal)["verdict"]["text"]
 
 
+def test_scores_in_a_log_without_openings_are_openings_of_unknown_time(study: Study) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    study.open()
+    study.search("ce", 1, 0.4)
+    journal = study.journal
+    lines = [e.model_dump_json() for e in journal.events if not isinstance(e, Unsealed)]
+    journal.path.write_text("\n".join([*lines, ""]))
+    summary = write_report(Journal.open(journal.path))
+    unknown = {"when": None, "commit": None, "data_hash": None, "of_files": None}
+    assert summary["test_openings"] == [
+        {"what": f"{arm}, confirm", **unknown, "runs": [f"{arm}-confirm-{i}" for i in range(3)]}
+        for arm in ("supcon", "ce")
+    ]
+    assert "had been opened before (2 openings in all" in summary["verdict"]["text"]
+    assert (
+        "- time unknown: ce, confirm (ce-confirm-0"
+        in (journal.path.parent / "report.md").read_text()
+    )
+
+
 def test_nothing_is_opened_where_unequal_searches_allow_no_verdict(study: Study) -> None:
     for number in (1, 2):
         study.search("ce", number, 0.4)
