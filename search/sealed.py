@@ -97,7 +97,7 @@ def check_same_test(space: Space, journal: Journal, data: Splits) -> Identity:
     """The test images that are there now; their files are read, not decoded.
 
     Raises:
-        UserError: they are not those that the study opened first.
+        UserError: they are not those that the study opened before.
     """
     test = find_test(space.config.data)
     now = Identity(
