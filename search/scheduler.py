@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -38,6 +39,14 @@ class LoggedAsha(FIFOScheduler):
     def __init__(self, space: Space, journal: Journal) -> None:
         super().__init__()
         self.space, self.journal = space, journal
+        self.errors: dict[TrialId, str] = {}
+        """What went wrong last with a trial's process, in Ray's words."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A trial's process died; whether it gets another one is for `TrialSource` to say."""
+        lines = Path(trial.error_file).read_text(encoding="utf-8").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        self.errors[trial_id(trial)] = said[-1][:300] if said else ""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A trial reported and could go on."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -82,6 +83,7 @@ class TrialSource(Searcher):
         phases: Sequence[Phase],
         next_trial: Callable[[], Ask | None],
         has_room: Callable[[Sequence[Share]], bool] = lambda taken: True,
+        errors: Mapping[TrialId, str] = MappingProxyType({}),
     ) -> None:
         """Trials of these phases.
 
@@ -91,10 +93,11 @@ class TrialSource(Searcher):
             phases: what the trials are for.
             next_trial: the next new trial, or None.
             has_room: whether another trial may start beside those that have taken these shares.
+            errors: what went wrong last with a trial's process.
         """
         super().__init__()
         self.space, self.journal, self.phases, self.next_trial = space, journal, phases, next_trial
-        self.has_room = has_room
+        self.has_room, self.errors = has_room, errors
         self.taken: dict[TrialId, Share] = {}
         # Those that ran out of memory wait until the others have ended.
         self.unfinished = [t.ask for t in journal.unfinished(*phases) if t.retry is None]
@@ -165,7 +168,9 @@ class TrialSource(Searcher):
             ask = self.handed_out[trial_id]
             self.deaths[ask.key] += 1
             if self.deaths[ask.key] > MAX_RESTARTS:
-                self.journal.end(ask.key, "failed", detail="its worker process kept dying")
+                why = self.errors.get(ask.key, "")
+                detail = f"its worker process kept dying{f' ({why})' if why else ''}"
+                self.journal.end(ask.key, "failed", detail=detail)
             else:
                 self.unfinished.insert(0, ask)
 

@@ -149,9 +149,10 @@ def run_trials(
         is_time_up: whether they must end.
     """
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
-    source = TrialSource(space, journal, phases, next_trial, Room(space))
+    asha = LoggedAsha(space, journal)
+    source = TrialSource(space, journal, phases, next_trial, Room(space), asha.errors)
     stop = StopAll(interrupt, lambda: is_time_up() or journal.broken is not None)
-    tuner = _tuner(space, journal, data, source, stop, scratch)
+    tuner = _tuner(journal, data, source, asha, stop, scratch)
     ray_logger = logging.getLogger("ray.tune.execution.tune_controller")
     ray_logger.addFilter(is_worth_saying := lambda _: journal.broken is None)
     try:
@@ -167,7 +168,7 @@ def run_trials(
 
 
 def _tuner(
-    space: Space, journal: Journal, data: Any, source: TrialSource, stop: StopAll, scratch: str
+    journal: Journal, data: Any, source: TrialSource, asha: LoggedAsha, stop: StopAll, scratch: str
 ) -> tune.Tuner:
     study = journal.path.parent.resolve()
     trainable = tune.with_resources(
@@ -178,7 +179,7 @@ def _tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=source,
-            scheduler=LoggedAsha(space, journal),
+            scheduler=asha,
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["name"],

@@ -145,3 +145,12 @@ def test_sentinels_are_the_share_asked_for_and_at_least_two(
 ) -> None:
     asha = Asha(sentinels=share)
     assert sum(asha.is_sentinel(number) for number in range(trials)) == expected
+
+
+def test_what_ended_a_trials_process_is_kept_for_its_last_line(tmp_path: Path) -> None:
+    asha = study(tmp_path)
+    (tmp_path / "error.txt").write_text("Traceback:\n  File ...\nOSError: no such folder: /x\n\n")
+    died = trial(1)
+    died.error_file = str(tmp_path / "error.txt")
+    asha.on_trial_error(None, died)
+    assert asha.errors == {("ce", "search", 1): "OSError: no such folder: /x"}

@@ -229,14 +229,19 @@ def test_no_trial_starts_once_the_time_is_up(tmp_path: Path) -> None:
 
 def test_a_trial_whose_worker_keeps_dying_has_failed(tmp_path: Path) -> None:
     space, journal = study(tmp_path)
-    source = TrialSource(space, journal, ["search"], SearchPlan(space, journal))
+    errors = {("supcon", "search", 0): "OSError: no such folder: /x"}
+    plan = SearchPlan(space, journal)
+    source = TrialSource(space, journal, ["search"], plan, errors=errors)
     for attempt in range(3):
         handed_out = source.suggest(f"ray-{attempt}")
         assert isinstance(handed_out, dict)
         assert handed_out["name"] == "supcon-0"
         assert journal.trials["supcon", "search", 0].outcome is None
         source.on_trial_complete(f"ray-{attempt}", error=True)
-    assert [trial.outcome for trial in journal.of("supcon")] == ["failed"]
+    (trial,) = journal.of("supcon")
+    assert trial.end is not None
+    assert trial.end.outcome == "failed"
+    assert trial.end.detail == "its worker process kept dying (OSError: no such folder: /x)"
     assert journal.of("ce") == []
 
 

@@ -141,7 +141,7 @@ def chaos(each: int, seed: int) -> dict[str, Any]:
         used = 0
         try:
             for what in order:
-                step = int(rng.integers(6, 15))
+                step = int(rng.integers(4, 10))
                 running.wait_for(partial(has_lines, running.log, lines(running.log) + step))
                 if running.process.poll() is not None:
                     break
