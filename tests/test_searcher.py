@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from search.distribution import Distribution
-from search.events import Ask, End, Opened, Outcome, Report
+from search.events import Ask, End, Opened, Outcome, Report, TrialId
 from search.journal import Journal
 from search.points import read_points
 from search.searcher import SearchPlan, TrialSource
@@ -229,7 +229,7 @@ def test_no_trial_starts_once_the_time_is_up(tmp_path: Path) -> None:
 
 def test_a_trial_whose_worker_keeps_dying_has_failed(tmp_path: Path) -> None:
     space, journal = study(tmp_path)
-    errors = {("supcon", "search", 0): "OSError: no such folder: /x"}
+    errors: dict[TrialId, str] = {("supcon", "search", 0): "OSError: no such folder: /x"}
     plan = SearchPlan(space, journal)
     source = TrialSource(space, journal, ["search"], plan, errors=errors)
     for attempt in range(3):
