@@ -76,8 +76,9 @@ def check_machine(space: Space) -> None:
     cpus, gpus = here.cpus, here.gpus
     if want.gpu > gpus:
         there = f"{gpus:g} GPUs" if gpus else "no GPU"
+        wish = "auto needs one" if space.resources.gpu == "auto" else f"a trial wants {want.gpu:g}"
         raise UserError(
-            f"resources.gpu: a trial wants {want.gpu:g} GPU, this machine has {there}; set it to 0 "
+            f"resources.gpu: {wish} GPU, this machine has {there}; set it to 0 "
             f"(--gpus-per-trial 0), or name a cluster that has them with --address"
         )
     if want.cpu > cpus:

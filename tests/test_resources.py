@@ -294,3 +294,19 @@ def test_the_shipped_cifar100_space_can_be_shared_out_by_itself() -> None:
     found = [class_of(config)[:2] for config in classes(plain)]
     assert len(found) == 3 * 4
     assert ("resnet50", 1024) in found
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_process_that_wants_more_than_its_share_runs_out_of_memory() -> None:
+    total = torch.cuda.get_device_properties(0).total_memory
+    try:
+        cap_memory(0.25)
+        fits = torch.empty(int(0.2 * total), dtype=torch.uint8, device="cuda")
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(int(0.1 * total), dtype=torch.uint8, device="cuda")
+        del fits
+        cap_memory(1.0)  # the actor's next trial has the GPU to itself
+        torch.cuda.empty_cache()
+        torch.empty(int(0.3 * total), dtype=torch.uint8, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
