@@ -151,15 +151,12 @@ def test_seeds_of_picking_confirming_and_searching_differ(whole: tuple[Path, str
     assert len(set(seeds)) == len(seeds) >= 8 + 2 + 15
 
 
-@pytest.mark.parametrize(("at_once", "kills"), [(1, 3), (4, 2)])
-def test_a_search_that_is_killed_and_resumed_loses_and_repeats_nothing(
-    at_once: int, kills: int
-) -> None:
-    found = chaos(at_once, kills, seed=1)
-    assert found["driver"] + found["worker"] + found["group"] >= kills - 1  # a worker may be away
+def test_a_search_that_is_killed_and_resumed_loses_and_repeats_nothing() -> None:
+    found = chaos(at_once=1, kills=3, seed=1)  # several at once: in test_cluster.py
+    assert found["driver"] + found["worker"] + found["group"] >= 2  # a worker may be away
     assert (found["lost"], found["repeated"]) == (0, 0)
     assert found["trials"] == 2 * (8 + 2 + 3)
-    assert found["same_log"] == (True if at_once == 1 else "-")
+    assert found["same_log"] is True
 
 
 def test_ctrl_c_stops_cleanly_with_a_report_and_can_be_resumed(home: Path, tmp_path: Path) -> None:

@@ -44,7 +44,12 @@ from tests.benchmarks.search import ROOT, kill_session, own_home, session_pids, 
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
 DISTURBANCES = ("removed", "joined", "driver")
-FLAGS = ("--cpus-per-trial", "1")
+# Longer trials than elsewhere: a trial that takes a second never waits for a new node's worker.
+LONGER = {
+    **SPACE,
+    "base": {**SPACE["base"], "data": {"name": "digits", "pipeline": "resident"},
+             "run": {"epochs": 9, "precision": "fp32"}},
+}  # fmt: skip
 
 
 def main() -> None:
@@ -137,7 +142,7 @@ def chaos(each: int, seed: int) -> dict[str, Any]:
     with own_home() as home, cluster(home) as nodes:
         workers, late = [nodes.add(), nodes.add()], list[subprocess.Popen[bytes]]()
         flags = ("--address", nodes.address)
-        running = start_search(home, SPACE, *flags, *FLAGS, environment=TOKEN)
+        running = start_search(home, LONGER, *flags, environment=TOKEN)
         used = 0
         try:
             for what in order:
@@ -157,7 +162,7 @@ def chaos(each: int, seed: int) -> dict[str, Any]:
                 else:
                     running.process.kill()
                     running.kill()
-                    running = start_search(home, SPACE, "--resume", *flags, environment=TOKEN)
+                    running = start_search(home, LONGER, "--resume", *flags, environment=TOKEN)
                 done[what] += 1
             running.process.wait()
         finally:
