@@ -86,7 +86,9 @@ def wider_yaml(space: Space, file: str) -> str:
         f"# An earlier search's space, wider where its best trials lay at a bound: "
         f"python search/run.py --space {file}\n"
     )
-    return head + yaml.safe_dump(space.dump(), sort_keys=False)
+    tree = space.dump()
+    tree["resources"].pop("measured")  # new batch sizes need shares of their own
+    return head + yaml.safe_dump(tree, sort_keys=False)
 
 
 def _bounds(distribution: Distribution) -> tuple[Bound, ...]:

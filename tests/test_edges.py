@@ -155,3 +155,15 @@ def test_a_widened_space_can_be_read_back_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "any.yaml"
     path.write_text(text)
     assert load_space(path, {}) == new
+
+
+def test_a_widened_space_measures_the_shares_of_its_batch_sizes_anew(tmp_path: Path) -> None:
+    found = {"backbone": "resnet18", "batch_size": 256, "precision": "auto", "memory": 2**30,
+             "views_per_second": 1.0, "cpu": 1, "gpu": 0.5}  # fmt: skip
+    space = space_of(
+        {"data.batch_size": {"pow2": [64, 256]}}, resources={"gpu": "auto", "measured": [found]}
+    )
+    new = wider(space, write(tmp_path, [({"data.batch_size": 256}, 0.9)]))
+    assert new is not None
+    (tmp_path / "any.yaml").write_text(wider_yaml(new, "x"))
+    assert load_space(tmp_path / "any.yaml", {}).resources.must_measure
