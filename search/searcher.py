@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.budget import may_start
 from search.events import Ask, TrialId
 from search.journal import Journal
 from search.resources import Share, class_of, share_of
@@ -17,7 +18,6 @@ from search.suggester import Suggester
 from supcon.config import Config
 
 MAX_RESTARTS = 2  # of a trial whose worker process died
-GIVE_UP = 3  # failed trials in a row after which an arm starts no more
 
 
 class SearchPlan:
@@ -57,20 +57,7 @@ class SearchPlan:
         """The arms that may start another trial."""
         if self.is_time_up() or self.journal.is_searched:
             return []
-        return [arm for arm in self.space.arms if self._may_start(arm)]
-
-    def _may_start(self, arm: str) -> bool:
-        budget = self.space.budget
-        opened = self.journal.resumed  # what failed before may have been put right
-        ended = [t for t in self.journal.of(arm) if t.end is not None and t.end.time >= opened]
-        if len(ended) >= GIVE_UP and all(t.outcome == "failed" for t in ended[-GIVE_UP:]):
-            return False  # something is broken; more trials would only fail as well
-        number = len(self.journal.of(arm))
-        if self.space.sampler == "points" and number >= len(self.space.points.get(arm, [])):
-            return False
-        return (budget.trials is None or number < budget.trials) and (
-            budget.total_epochs is None or self.journal.epochs_spent(arm) < budget.total_epochs
-        )
+        return [arm for arm in self.space.arms if may_start(self.space, self.journal, arm)]
 
 
 class TrialSource(Searcher):
