@@ -165,6 +165,15 @@ class Journal:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error})") from None
 
+    def is_claimed(self) -> bool:
+        """Whether a process is at work on the study."""
+        with self.path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
+            except BlockingIOError:
+                return True
+        return False
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"lock": None}  # Ray pickles all that a Tuner holds
 
