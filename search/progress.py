@@ -36,8 +36,7 @@ class Progress:
                 self._say(event.key, "tested", scores)
 
     def _say(self, key: Any, what: str, text: str) -> None:
-        seconds = int(time.monotonic() - self.started)
-        clock = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+        clock = show_clock(time.monotonic() - self.started)
         print(f"{clock}  {self.journal.trials[key].name:18s} {what:10s} {text}", flush=True)
 
     def _score(self, report: Report) -> str:
@@ -60,6 +59,12 @@ class Progress:
         total = self.space.budget.total_epochs
         spent = self.journal.epochs_spent(arm)
         return f"| {arm}: {lead}, {spent}{f'/{total}' if total else ''} epochs"
+
+
+def show_clock(seconds: float) -> str:
+    """`1:02:03`."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def show_params(params: dict[str, Any]) -> str:

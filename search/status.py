@@ -1,0 +1,100 @@
+"""Where a search stands: `python search/status.py results/x`, while it runs or after, without Ray.
+
+From the event log alone, which it only reads. Without a study: the newest one in results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+if __name__ == "__main__":  # as in run.py: our packages are found from any folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from rich.console import Console
+
+from search.journal import Journal
+from search.space import parse_space
+from search.standing import Standing, standing
+from search.view import View
+from supcon.parsing import UserError, show_error
+
+
+def find_log(path: Path) -> Path:
+    """The log of a study, or of the newest study in a folder of studies.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (path / "events.jsonl").exists():
+        return path / "events.jsonl"
+    logs = [*path.glob("*/events.jsonl"), *path.glob("*/repeat-*/events.jsonl")]
+    if not logs:
+        raise UserError(
+            f"{path}: holds no study; give a study's folder, for example results/digits"
+        )
+    return max(logs, key=lambda log: log.stat().st_mtime)
+
+
+def show(log: Path, console: Console) -> None:
+    """Print where a study stands, and what to do next."""
+    journal = Journal.open(log)
+    space = parse_space(journal.space, str(log))
+    now = standing(space, journal, time.time(), is_at_work=journal.is_claimed())
+    console.print(View(now))
+    for line in what_next(now, log.parent):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def what_next(now: Standing, folder: Path) -> list[str]:
+    """The verdict of a study that is finished, or how it goes on."""
+    if now.is_at_work:
+        return []
+    if now.stage != "done":
+        return [f"go on with the same --space and --name {folder.name} --resume"]
+    verdict = _verdict(now, folder / "summary.json")
+    if verdict is None:
+        return [f"its report is not written: python search/report.py {folder}"]
+    return [verdict, f"report    {folder}/report.html"]
+
+
+def _verdict(now: Standing, file: Path) -> str | None:
+    """What the report says; None if there is none, or it is of an earlier state of the study."""
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        ends = {arm: facts["outcomes"] for arm, facts in summary["arms"].items()}
+        is_current = summary["test_evaluations"] == now.n_tested
+        if is_current and ends == {arm.name: arm.outcomes for arm in now.arms}:
+            return str(summary["verdict"]["text"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not a summary any more
+        return None
+    return None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and print where the study stands."""
+    parser = argparse.ArgumentParser(prog="search/status.py", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "study",
+        type=Path,
+        nargs="?",
+        default=Path("results"),
+        help="a study's folder (default: the newest study in results/)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    options = parser.parse_args(arguments)
+    try:
+        show(find_log(options.study), Console())
+    except UserError as error:
+        show_error(error, with_trace=options.debug)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
