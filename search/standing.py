@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from search.budget import may_start, most_trials
@@ -93,8 +93,6 @@ class Standing:
     """Where a search stands at one moment."""
 
     study: str
-    at: float
-    """Seconds since 1970."""
     is_at_work: bool
     """Whether a process has claimed the study."""
     stage: Stage
@@ -109,17 +107,6 @@ class Standing:
     limit: float | None
     left: float | None
     """About so many seconds are left, by the pace so far; None: not known."""
-
-    def later(self, now: float) -> Standing:
-        """The same at a later moment, nothing having happened since."""
-        seconds = now - self.at if self.is_at_work else 0.0
-        return replace(
-            self,
-            at=now,
-            elapsed=self.elapsed + seconds,
-            left=None if self.left is None else max(0.0, self.left - seconds),
-            running=tuple(replace(r, silent=r.silent + now - self.at) for r in self.running),
-        )
 
 
 def standing(space: Space, journal: Journal, now: float, *, is_at_work: bool = True) -> Standing:
@@ -140,7 +127,6 @@ def standing(space: Space, journal: Journal, now: float, *, is_at_work: bool = T
     first = _first_report_after(journal) if unfinished else None
     return Standing(
         study=journal.path.parent.name,
-        at=now,
         is_at_work=is_at_work,
         stage=_stage(space, journal, plan, arms, elapsed),
         arms=arms,

@@ -19,7 +19,7 @@ from search.progress import show_clock, show_params
 from search.standing import ArmStanding, Running, Stage, Standing
 
 SPARKS, ASCII_SPARKS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
-N_SPARKS = 12  # scores of a trial that are shown, the last ones
+N_SPARKS = 8  # scores of a trial that are shown, the last ones
 ARM_WIDTH = 36  # of a panel at least
 PARAMS_WIDTH = 110  # of a terminal from which on there is room for the params of running trials
 AT_WORK: dict[Stage, str] = {
@@ -156,7 +156,10 @@ def running_table(standing: Standing, rows: int, options: ConsoleOptions) -> Tab
     trials = standing.running
     has_memory = any(trial.memory is not None for trial in trials)
     has_params = options.max_width >= PARAMS_WIDTH
-    table = Table(box=None, expand=has_params, pad_edge=False, header_style="dim")
+    gap = 1 if options.max_width < 100 else 2
+    table = Table(
+        box=None, expand=has_params, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim"
+    )
     table.add_column("running" if standing.is_at_work else "open", no_wrap=True)
     table.add_column("epoch", justify="right", no_wrap=True)
     table.add_column("rungs", justify="right", no_wrap=True)
@@ -195,12 +198,12 @@ def _furthest(trials: Sequence[Running], rows: int) -> list[Running]:
 
 def _heard(trial: Running, *, is_at_work: bool) -> Text:
     """How long ago a trial was last heard of."""
-    ago = f"{show_span(trial.silent)} ago"
-    if not is_at_work:
-        return Text(ago)
-    if trial.is_retry:
-        return Text(f"{ago}, out of memory, again alone", "yellow")
-    return Text(f"{ago}, silent!", "bold red") if trial.is_late else Text(ago)
+    span = show_span(trial.silent)
+    if is_at_work and trial.is_retry:  # it waits until no other one runs
+        return Text(f"retry, {span}", "yellow")
+    if is_at_work and trial.is_late:
+        return Text(f"silent {span}", "bold red")
+    return Text(f"{span} ago")
 
 
 def _gigabytes(memory: int | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,18 +188,6 @@ def test_the_time_that_a_study_was_down_makes_no_trial_late(study: Study) -> Non
     study.add(Opened, study="x", space=study.tree, commit="", versions={})
     assert study.running(later=20).silent == 20
     assert study.standing(later=20).elapsed == 20 + 20
-
-
-def test_time_that_goes_by_ages_what_was_computed_before(study: Study) -> None:
-    for number in range(3):
-        study.trial("ce", number, 0.8)
-    study.ask("supcon", 0)
-    before = study.standing()
-    assert before.left is not None
-    after = before.later(study.now + 7)
-    assert (after.elapsed, after.running[0].silent) == (before.elapsed + 7, 7)
-    assert after == replace(study.standing(later=7), left=before.left - 7)
-    assert before.later(study.now + 1e6).left == 0
 
 
 def test_what_is_left_is_told_by_the_epochs_that_are_left_and_the_pace(study: Study) -> None:
