@@ -92,7 +92,11 @@ def execute(
     if clock.is_over() or (search.is_over() and confirm.is_over()):
         Mirror(space, journal)  # makes it anew if it is missing
     else:
-        with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
+        with (
+            Interrupt().installed() as interrupt,
+            ray_session(address) as dashboard,
+            interrupt.installed(),  # again: Ray has taken SIGTERM for itself
+        ):
             if dashboard:
                 print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
             print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
