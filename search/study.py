@@ -19,6 +19,7 @@ from search.confirm import AFTER_SEARCH, ConfirmPlan
 from search.events import TIME_UP, Opened, Searched
 from search.images import Images
 from search.journal import Journal
+from search.live import live_view
 from search.mirror import Mirror
 from search.noise import NoisePlan, describe_noise
 from search.pictures import add_pictures
@@ -110,8 +111,8 @@ def execute(
                 return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
 
             search.is_time_up = is_search_over
-            with images.shared() as data:
-                run = partial(run_trials, space, journal, data, interrupt=interrupt)
+            with images.shared() as data, live_view(space, journal) as poll:
+                run = partial(run_trials, space, journal, data, interrupt=interrupt, poll=poll)
                 if noise_floor:
                     run(["published"], NoisePlan(space, journal), is_time_up=clock.is_over)
                 if noise_floor and not interrupt.requested:

@@ -73,10 +73,15 @@ class Interrupt:
 
 
 class StopAll(tune.Stopper):
-    """Ends all trials of a Tuner once an interrupt was requested, or the time is up."""
+    """Ends all trials of a Tuner once an interrupt was requested, or the time is up.
 
-    def __init__(self, interrupt: Interrupt, is_time_up: Callable[[], bool]) -> None:
-        self.interrupt, self.is_time_up = interrupt, is_time_up
+    Ray asks ten times a second, whatever happens; `poll` is called each time.
+    """
+
+    def __init__(
+        self, interrupt: Interrupt, is_time_up: Callable[[], bool], poll: Callable[[], None]
+    ) -> None:
+        self.interrupt, self.is_time_up, self.poll = interrupt, is_time_up, poll
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Never stops a single trial."""
@@ -84,6 +89,7 @@ class StopAll(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to end all."""
+        self.poll()
         return self.interrupt.requested or self.is_time_up()
 
 
@@ -135,6 +141,7 @@ def run_trials(
     next_trial: Callable[[], Ask | None],
     interrupt: Interrupt,
     is_time_up: Callable[[], bool],
+    poll: Callable[[], None],
 ) -> None:
     """Run the phases' unfinished trials and then new ones, until there are none, Ctrl-C, or the
     time is up.
@@ -147,11 +154,12 @@ def run_trials(
         next_trial: the next trial of the phase, or None.
         interrupt: Ctrl-C.
         is_time_up: whether they must end.
+        poll: called several times a second meanwhile.
     """
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
     asha = LoggedAsha(space, journal)
     source = TrialSource(space, journal, phases, next_trial, Room(space), asha.errors)
-    stop = StopAll(interrupt, lambda: is_time_up() or journal.broken is not None)
+    stop = StopAll(interrupt, lambda: is_time_up() or journal.broken is not None, poll)
     tuner = _tuner(journal, data, source, asha, stop, scratch)
     ray_logger = logging.getLogger("ray.tune.execution.tune_controller")
     ray_logger.addFilter(is_worth_saying := lambda _: journal.broken is None)
