@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
@@ -62,7 +62,7 @@ class Board:
             if self.now is not None and not self.problem:
                 view = View(self.now, int(console.height * SHARE))
                 options = options.update(no_wrap=False, overflow="fold")  # unlike printed lines
-                drawn = list(console.render(view, options))
+                drawn = list(console.render(Group("", view), options))
         except Exception as error:
             self.problem = one_line(error)
         yield from [Text(f"no live view: {self.problem}")] if self.problem else drawn
