@@ -154,7 +154,7 @@ def _stage(
             return "noise floor"
         if may_search or "search" in phases:
             return "search"
-        if not plan.is_over():
+        if not (journal.is_searched and plan.is_over()):
             return "confirmation"
     final = [run for row in plan.rows() if row.phase in FINAL for run in row.completed(journal)]
     return "test" if any(run.tested is None for run in final) else "done"
@@ -162,9 +162,10 @@ def _stage(
 
 def _arm(space: Space, journal: Journal, arm: str) -> ArmStanding:
     trials = journal.of(arm)
-    won = winner(space, journal, arm) if journal.is_confirming else None
+    won = winner(space, journal, arm) if journal.is_searched else None
     top = won or journal.best(arm)
-    outcomes = Counter(trial.outcome for trial in trials if trial.outcome is not None)
+    ended = [trial for trial in trials if trial.outcome is not None]
+    outcomes = Counter("cut" if trial.is_cut else str(trial.outcome) for trial in ended)
     return ArmStanding(
         name=arm,
         started=len(trials),
@@ -173,7 +174,7 @@ def _arm(space: Space, journal: Journal, arm: str) -> ArmStanding:
         epochs=sum(trial.epochs for trial in trials),
         most_epochs=space.budget.total_epochs,
         most_trials=most_trials(space, arm),
-        is_open=not journal.is_confirming and may_start(space, journal, arm),
+        is_open=not journal.is_searched and may_start(space, journal, arm),
         best=None if top is None else Best(top.name, top.score, top.ask.params, won is not None),
     )
 
@@ -181,7 +182,7 @@ def _arm(space: Space, journal: Journal, arm: str) -> ArmStanding:
 def _steps(space: Space, journal: Journal, plan: ConfirmPlan) -> tuple[Step, ...]:
     """The runs after the search; during it, as many as there will be if all goes well."""
     candidates, rows = space.confirm.top, published_rows(space)
-    if journal.is_confirming:  # else no more is known, and a thousand trials are not ranked
+    if journal.is_searched:  # else no more is known, and a thousand trials are not ranked
         candidates = max(len(journal.top(arm, candidates)) for arm in space.arms)
         rows = plan.rows()
     planned, ended = planned_runs(space, candidates), Counter[str]()

@@ -92,7 +92,7 @@ def main(folder: Path, address: str) -> None:
         patch("search.tuner.SupConTrial", SleepingTrial),
     ):
         run = partial(run_trials, space, journal, data, ["search"], interrupt=interrupt)
-        run(SearchPlan(space, journal), is_time_up=lambda: False)
+        run(SearchPlan(space, journal), is_time_up=lambda: False, poll=lambda: None)
 
 
 if __name__ == "__main__":
