@@ -154,7 +154,8 @@ def _stage(
             return "noise floor"
         if may_search or "search" in phases:
             return "search"
-        if not (journal.is_searched and plan.is_over()):
+        is_found = any(arm.best is not None for arm in arms)
+        if (is_found and not journal.is_searched) or not plan.is_over():
             return "confirmation"
     final = [run for row in plan.rows() if row.phase in FINAL for run in row.completed(journal)]
     return "test" if any(run.tested is None for run in final) else "done"
