@@ -27,6 +27,7 @@ from search.sealed import open_test
 from search.searcher import SearchPlan
 from search.space import Space
 from search.tuner import ROOT, Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
+from search.watch import LOOPBACK, Watch, watching
 from supcon.parsing import UserError
 
 PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy", "scipy")
@@ -75,7 +76,12 @@ def opening(name: str, space: Space, data_hash: str, command: str) -> Opened:
 
 
 def execute(
-    space: Space, journal: Journal, images: Images, address: str | None, noise_floor: bool
+    space: Space,
+    journal: Journal,
+    images: Images,
+    address: str | None,
+    noise_floor: bool,
+    watch: Watch | None = None,
 ) -> bool:
     """Search, confirm and test; whether it was interrupted."""
     journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
@@ -84,10 +90,8 @@ def execute(
     if clock.is_over() or (search.is_over() and confirm.is_over()):
         Mirror(space, journal)  # makes it anew if it is missing
     else:
-        with Interrupt().installed() as interrupt, ray_session(address) as dashboard:
-            if dashboard:
-                print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
-            print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
+        host = watch.host if watch else LOOPBACK
+        with Interrupt().installed() as interrupt, ray_session(address, host) as dashboard:
             slots = concurrency(space)
             journal.listeners += [Mirror(space, journal)]
 
@@ -96,7 +100,7 @@ def execute(
                 return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
 
             search.is_time_up = is_search_over
-            with images.shared() as data:
+            with watching(watch, journal.path.parent, dashboard), images.shared() as data:
                 run = partial(run_trials, space, journal, data, interrupt=interrupt)
                 if noise_floor:
                     noise = NoisePlan(space, journal)

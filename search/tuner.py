@@ -82,14 +82,19 @@ class StopAll(tune.Stopper):
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[str]:
-    """A local Ray, or a connection to the cluster at `address`; yields the dashboard's URL."""
+def ray_session(address: str | None, host: str) -> Iterator[str]:
+    """A local Ray, or a connection to a cluster; yields the dashboard's URL.
+
+    Args:
+        address: of the cluster; None starts a Ray on this machine.
+        host: what the dashboard of a local Ray listens on.
+    """
     # Workers import `search` and `supcon` also when the command runs in another folder.
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+        options |= {"address": "local", "include_dashboard": True, "dashboard_host": host}
     else:
         options |= {
             "address": address,
