@@ -17,8 +17,6 @@ from types import FrameType
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing phones home unless asked to
-# Ray would bind to the machine's address in spite of 127.0.0.1 without this.
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the event log replaces them
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is handled here
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
@@ -29,7 +27,9 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # trials say c
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 
+from search.auth_token import guard_token
 from search.events import Ask, End
 from search.journal import Journal
 from search.preflight import room_on
@@ -93,7 +93,12 @@ def ray_session(address: str | None, host: str) -> Iterator[str]:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    guard_token(create=address is None)
     if address is None:
+        # Else Ray listens on the machine's address, or on all. Ray reads the variable when it is
+        # imported, which may have been before, and its processes inherit it.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        ray_constants.ENABLE_RAY_CLUSTER = False
         options |= {"address": "local", "include_dashboard": True, "dashboard_host": host}
     else:
         options |= {
