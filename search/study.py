@@ -18,6 +18,7 @@ from search.confirm import AFTER_SEARCH, ConfirmPlan
 from search.events import Opened
 from search.images import Images
 from search.journal import Journal
+from search.metrics import Metrics, endpoint
 from search.mirror import Mirror
 from search.noise import NoisePlan, describe_noise
 from search.pictures import add_pictures
@@ -93,14 +94,15 @@ def execute(
         host = watch.host if watch else LOOPBACK
         with Interrupt().installed() as interrupt, ray_session(address, host) as dashboard:
             slots = concurrency(space)
-            journal.listeners += [Mirror(space, journal)]
+            journal.listeners += [Mirror(space, journal), Metrics(space, journal)]
 
             def is_search_over() -> bool:
                 has_limit = clock.limit is not None  # else nobody needs to know what is reserved
                 return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
 
             search.is_time_up = is_search_over
-            with watching(watch, journal.path.parent, dashboard), images.shared() as data:
+            pages = watching(watch, journal.path.parent, dashboard, endpoint())
+            with pages, images.shared() as data:
                 run = partial(run_trials, space, journal, data, interrupt=interrupt)
                 if noise_floor:
                     noise = NoisePlan(space, journal)

@@ -32,13 +32,14 @@ class Watch:
 
 
 @contextmanager
-def watching(watch: Watch | None, study: Path, dashboard: str) -> Iterator[None]:
+def watching(watch: Watch | None, study: Path, dashboard: str, metrics: str) -> Iterator[None]:
     """Say where a search can be looked at; with `--watch`, start what that takes, until the end.
 
     Args:
         watch: what is asked for; None starts nothing.
         study: the folder of the study, with its study.db.
         dashboard: the URL of Ray's dashboard, or nothing.
+        metrics: the URL of Ray's metrics.
     """
     if dashboard:
         print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
@@ -51,6 +52,7 @@ def watching(watch: Watch | None, study: Path, dashboard: str) -> Iterator[None]
         for name in LABELS:
             servers += _open(name, study, watch)
         remember(servers, study / "watch.json")
+        print(f"metrics   {metrics} (for Prometheus, without a token)")
         print(f"laptop    {tunnel([dashboard, *(s.url for s in servers)])}", flush=True)
         yield
     finally:
