@@ -133,10 +133,18 @@ def run(options: argparse.Namespace) -> int:
 
 def wanted_watch(options: argparse.Namespace) -> Watch | None:
     """What --watch and its companions ask for."""
+    from search.servers import NotStarted, free_port
     from search.watch import LOOPBACK, Watch
 
     if options.watch:
-        return Watch(options.watch_host or LOOPBACK, options.keep)
+        watch = Watch(options.watch_host or LOOPBACK, options.keep)
+        try:
+            free_port(watch.host, 0)
+        except NotStarted as error:
+            raise UserError(
+                f"--watch-host {watch.host}: {error}; name one of this machine"
+            ) from None
+        return watch
     if options.keep or options.watch_host:
         raise UserError(f"--{'keep' if options.keep else 'watch-host'}: goes with --watch; add it")
     return None
