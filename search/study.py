@@ -92,8 +92,11 @@ def execute(
         Mirror(space, journal)  # makes it anew if it is missing
     else:
         host = watch.host if watch else LOOPBACK
-        # Ray takes SIGTERM for itself when it starts: the handler comes after it.
-        with ray_session(address, host) as dashboard, Interrupt().installed() as interrupt:
+        with (
+            Interrupt().installed() as interrupt,
+            ray_session(address, host) as dashboard,
+            interrupt.installed(),  # again: Ray has taken SIGTERM for itself
+        ):
             slots = concurrency(space)
             journal.listeners += [Mirror(space, journal), Metrics(space, journal)]
 
