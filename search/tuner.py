@@ -109,8 +109,11 @@ def ray_session(address: str | None, host: str) -> Iterator[str]:
         context = ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
+        # Ray looks for a token by itself only for `auto` and for a Ray of its own.
+        is_without_token = address not in (None, "auto") and "RAY_AUTH_MODE" not in os.environ
+        hint = "; if the cluster asks for a token, set RAY_AUTH_MODE=token" * is_without_token
         raise UserError(
-            f"--address {address or 'local'}: Ray cannot be reached ({reason})"
+            f"--address {address or 'local'}: Ray cannot be reached ({reason}){hint}"
         ) from error
     try:
         yield f"http://{context.dashboard_url}" if context.dashboard_url else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.auth_token import guard_token
+from search.tuner import ray_session
 from supcon.parsing import UserError
 
 
@@ -84,3 +85,17 @@ def test_a_token_from_elsewhere_is_left_alone(
     monkeypatch.setenv(name, value)
     guard_token(create=True)
     assert not token.exists()
+
+
+@pytest.mark.parametrize(("address", "is_hinted"), [("10.0.0.1:6379", True), ("auto", False)])
+def test_a_cluster_that_cannot_be_reached_may_want_a_token(
+    token: Path, monkeypatch: pytest.MonkeyPatch, address: str, is_hinted: bool
+) -> None:
+    def refuse(**options: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(UserError) as error, ray_session(address, "127.0.0.1"):
+        pass
+    assert f"--address {address}: Ray cannot be reached (Failed to" in str(error.value)
+    assert ("set RAY_AUTH_MODE=token" in str(error.value)) is is_hinted
