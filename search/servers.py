@@ -152,7 +152,10 @@ def remember(servers: list[Server], file: Path) -> None:
         file.unlink(missing_ok=True)
         return
     known = {s.name: {key: getattr(s, key) for key in REMEMBERED} for s in servers}
-    file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    try:
+        file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:  # no reason to lose a search
+        print(f"{file}: cannot be written ({error.strerror}); a later search will not find them")
 
 
 def recall(name: str, study: Path, host: str) -> Server | None:

@@ -78,7 +78,7 @@ def _open(name: str, study: Path, watch: Watch) -> list[Server]:
 def _say_what_stays(servers: list[Server]) -> None:
     for server in servers:
         print(f"kept      {server.name} {server.url}; end it with: kill {server.pid}")
-    print("          Ray's own dashboard has ended with the search")
+    print("          Ray's dashboard does not stay, unless it is that of a cluster")
 
 
 def tunnel(urls: list[str]) -> str:

@@ -248,3 +248,10 @@ def test_a_server_on_all_addresses_is_called_by_the_name_of_its_machine() -> Non
     server = Server("tensorboard", 1, "0.0.0.0", 6006, 0)
     assert server.url == f"http://{socket.gethostname()}:6006"
     end([server])  # not ours to end
+
+
+def test_a_note_that_cannot_be_written_costs_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remember([Server("tensorboard", 1, "127.0.0.1", 6006, 0)], tmp_path / "gone" / "watch.json")
+    assert "cannot be written (No such file" in capsys.readouterr().out
