@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.images import Images
 from search.probing import Probed, Unable, probe, probe_config
 from search.resources import Node
+from search.session import alive_nodes, ray_session
 from search.space import Space
-from search.tuner import alive_nodes, concurrency, ray_session
+from search.tuner import concurrency
+from search.watch import LOOPBACK
 from supcon.config import Config
 from supcon.data import Splits
 from supcon.image_files import ImageFiles
@@ -28,7 +31,7 @@ def probe_there(
     want = space.resources
     cpus = 1 if want.cpu == "auto" else want.cpu
     gpus = 1 if want.gpu == "auto" else want.gpu
-    with ray_session(address), images.shared() as data:
+    with ray_session(address, LOOPBACK), images.shared() as data:
         concurrency(space)  # without room for one, Ray would wait
         # max_calls: a process of its own for each, since memory is a peak.
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(probe_config)
@@ -57,7 +60,8 @@ def check_nodes(study: Path, data: Splits) -> None:
         if node["Alive"] and node["Resources"].get("CPU"):  # others run no trials
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             look = ray.remote(num_cpus=0, scheduling_strategy=where)(unseen)
-            blind += ray.get(look.remote(needed))
+            with suppress(TaskUnschedulableError, WorkerCrashedError):  # it has left
+                blind += ray.get(look.remote(needed))
     if blind:
         raise UserError(
             f"--address: results, and images that are streamed, must lie in folders that all nodes "

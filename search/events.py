@@ -5,13 +5,23 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from search.space import Phase
 from supcon.parsing import Section
 
+
+def checked_arm(name: str) -> str:
+    """The name of an arm; a ValueError unless it is one."""
+    if not name.isidentifier():
+        raise ValueError(f"an arm's name must be letters, digits and _, got '{name}'")
+    return name
+
+
 Outcome = Literal["completed", "stopped", "infeasible", "diverged", "failed"]
 Decision = Literal["continue", "stop", "done"]
+# A folder is named after it, and a log may come from somebody else.
+Arm = Annotated[str, AfterValidator(checked_arm)]
 TrialId = tuple[str, Phase, int]
 TIME_UP = "the time was up"
 """Detail of the end of a search trial that nothing but the study's time stopped."""
@@ -39,7 +49,7 @@ class Opened(_Event):
 
 
 class _TrialEvent(_Event):
-    arm: str
+    arm: Arm
     phase: Phase
     number: int
 
@@ -105,7 +115,7 @@ class Unsealed(_Event):
     """The sealed test images are opened, for the runs of one row."""
 
     event: Literal["unsealed"] = "unsealed"
-    arm: str
+    arm: Arm
     phase: Phase
     numbers: list[int]
     """Of the runs that are tested."""

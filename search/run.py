@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from search.images import Images
     from search.probing import Probed, Unable
     from search.resources import Node
+    from search.watch import Watch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,6 +86,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="R independent searches, of other seeds and splits; then a sentence on the methods",
     )
     add("--address", metavar="HOST:PORT", help="an existing Ray cluster (default: a local one)")
+    add("--watch", action="store_true", help="TensorBoard and optuna-dashboard beside the search")
+    add("--keep", action="store_true", help="with --watch: let them run when the search has ended")
+    add("--watch-host", metavar="HOST", help="with --watch: listen there (default: 127.0.0.1)")
     add("--debug", action="store_true", help="show the stack trace of an error")
     options = parser.parse_args(arguments)
     given = sys.argv[1:] if arguments is None else arguments
@@ -100,6 +104,7 @@ def amount(text: str) -> float | str:
 
 def run(options: argparse.Namespace) -> int:
     """Everything between a command line and an exit code."""
+    watch = wanted_watch(options)
     folder, space = resume(options) if options.resume else plan(options)
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
@@ -124,7 +129,9 @@ def run(options: argparse.Namespace) -> int:
     journal = start(folder, space, images, options.command)
     print(f"study     {folder}", *describe(space, images.splits), sep="\n", flush=True)
     try:
-        is_interrupted = execute(space, journal, images, options.address, options.noise_floor)
+        is_interrupted = execute(
+            space, journal, images, options.address, options.noise_floor, watch
+        )
         return conclude(journal, is_interrupted)
     except UserError:
         if len(journal.events) == 1:  # nothing has happened in this study: leave nothing behind
@@ -132,6 +139,25 @@ def run(options: argparse.Namespace) -> int:
         raise
     finally:
         journal.close()
+
+
+def wanted_watch(options: argparse.Namespace) -> Watch | None:
+    """What --watch and its companions ask for."""
+    from search.servers import NotStarted, free_port
+    from search.watch import LOOPBACK, Watch
+
+    if options.watch:
+        watch = Watch(options.watch_host or LOOPBACK, options.keep)
+        try:
+            free_port(watch.host, 0)
+        except NotStarted as error:
+            raise UserError(
+                f"--watch-host {watch.host}: {error}; name one of this machine"
+            ) from None
+        return watch
+    if options.keep or options.watch_host:
+        raise UserError(f"--{'keep' if options.keep else 'watch-host'}: goes with --watch; add it")
+    return None
 
 
 def repeat(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from search.events import TIME_UP, Opened, Searched
 from search.images import Images
 from search.journal import Journal
 from search.live import live_view
+from search.metrics import Metrics, endpoint
 from search.mirror import Mirror
 from search.noise import NoisePlan, describe_noise
 from search.pictures import add_pictures
@@ -27,8 +28,10 @@ from search.progress import Progress
 from search.report import outcome, write_report
 from search.sealed import check_same_test, open_test
 from search.searcher import SearchPlan
+from search.session import ROOT, ray_session
 from search.space import Space
-from search.tuner import ROOT, Interrupt, concurrency, ray_session, remove_checkpoint, run_trials
+from search.tuner import Interrupt, concurrency, remove_checkpoint, run_trials
+from search.watch import LOOPBACK, Watch, watching
 from supcon.parsing import UserError
 
 PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy", "scipy")
@@ -82,7 +85,12 @@ def opening(name: str, space: Space, data_hash: str, command: str) -> Opened:
 
 
 def execute(
-    space: Space, journal: Journal, images: Images, address: str | None, noise_floor: bool
+    space: Space,
+    journal: Journal,
+    images: Images,
+    address: str | None,
+    noise_floor: bool,
+    watch: Watch | None = None,
 ) -> bool:
     """Search, confirm and test; whether it was interrupted."""
     journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
@@ -93,25 +101,24 @@ def execute(
     if clock.is_over() or (search.is_over() and confirm.is_over()):
         Mirror(space, journal)  # makes it anew if it is missing
     else:
+        host = watch.host if watch else LOOPBACK
         with (
             Interrupt().installed() as interrupt,
-            ray_session(address) as dashboard,
+            ray_session(address, host) as dashboard,
             interrupt.installed(),  # again: Ray has taken SIGTERM for itself
         ):
-            if dashboard:
-                print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
-            print(f"curves    tensorboard --logdir {journal.path.parent}/tensorboard", flush=True)
             slots = concurrency(space)
             if address is not None:
                 check_nodes(journal.path.parent, images.splits)
-            journal.listeners += [Mirror(space, journal)]
+            journal.listeners += [Mirror(space, journal), Metrics(space, journal)]
 
             def is_search_over() -> bool:
                 has_limit = clock.limit is not None  # else nobody needs to know what is reserved
                 return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
 
             search.is_time_up = is_search_over
-            with images.shared() as data, live_view(space, journal) as poll:
+            pages = watching(watch, journal.path.parent, dashboard, endpoint())
+            with pages, images.shared() as data, live_view(space, journal) as poll:
                 run = partial(run_trials, space, journal, data, interrupt=interrupt, poll=poll)
                 if noise_floor:
                     run(["published"], NoisePlan(space, journal), is_time_up=clock.is_over)

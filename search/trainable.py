@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from ray import tune
 
+from search.actor_row import ActorRow
 from search.resources import CONTEXT
 from search.space import FINAL
-from supcon.config import Config
+from supcon.config import Config, is_used
 from supcon.data import Splits
 from supcon.parsing import one_line
 from supcon.runlog import RunLog
@@ -49,7 +50,7 @@ class SupConTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any], data: Splits, study: Path) -> None:
         """Called by Ray once an actor, with the first trial."""
-        self.data, self.study = data, study
+        self.data, self.study, self.row = data, study, ActorRow()
         gc.collect()
         gc.freeze()  # what the imports made stays: a trial's collection takes 7 ms and not 0.24 s
         self._start(config)
@@ -70,6 +71,7 @@ class SupConTrial(tune.Trainable):
         self.log = RunLog(self.training, self.folder, self.study / "tensorboard" / self.name)
         self.records: Iterator[Record] = fit(self.training, self.data, self.folder / "last.pt")
         self.epoch = 0
+        self.row.show(repr(self), at_once=True)
 
     def step(self) -> dict[str, Any]:
         """The next evaluated record as a result for Ray; `done` with an outcome when it is over."""
@@ -93,6 +95,7 @@ class SupConTrial(tune.Trainable):
     def _next_evaluated(self) -> Record:
         for record in self.records:
             self.epoch = record.epoch
+            self.row.show(repr(self))
             self.log.write(record)
             if record.is_evaluated:
                 return record
@@ -128,5 +131,8 @@ class SupConTrial(tune.Trainable):
             torch.cuda.empty_cache()  # a reused actor would sit on memory that its neighbours need
 
     def __repr__(self) -> str:
-        """What Ray's dashboard and logs show."""
-        return self.name
+        """What Ray's dashboard and logs show: `supcon-12 resnet18 τ=0.1 epoch 7/200`."""
+        parts = [self.name, self.training.model.backbone]
+        if is_used("loss.temperature", self.training):
+            parts.append(f"τ={self.training.loss.temperature:.3g}")
+        return " ".join([*parts, f"epoch {self.epoch}/{self.training.run.epochs}"])

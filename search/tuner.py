@@ -1,4 +1,4 @@
-"""Ray: a session, and a Tuner that runs trials over the log. The only file tied to Ray's version.
+"""A Ray Tuner that runs trials over the log.
 
 Every start is a fresh Tuner; Ray's own snapshots go to a temporary folder and are never read.
 """
@@ -6,45 +6,27 @@ Every start is a fresh Tuner; Ray's own snapshots go to a temporary folder and a
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing phones home unless asked to
-# By itself, Ray asks for a token where it starts a cluster, but offers none to one that it joins.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-# Ray would bind to the machine's address in spite of 127.0.0.1 without this.
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the event log replaces them
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is handled here
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a table even at verbose=0
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "60")  # a stopped trial ends its epoch first
-os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "4096")  # Room says how many may start
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # trials say cpu themselves
-
-import ray
 from ray import tune
-from ray.exceptions import RayError
 
 from search.events import Ask, End
 from search.journal import Journal
-from search.resources import Node, Share, room, smallest_share
+from search.resources import Share, room, smallest_share
 from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
+from search.session import alive_nodes
 from search.space import Phase, Space
 from search.trainable import SupConTrial
-from supcon.parsing import UserError, one_line
+from supcon.parsing import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 NODES_SECONDS = 1.0  # how old what is known about the nodes may be
 
 
@@ -93,46 +75,6 @@ class StopAll(tune.Stopper):
         return self.interrupt.requested or self.is_time_up()
 
 
-@contextmanager
-def ray_session(address: str | None) -> Iterator[str]:
-    """A local Ray, or a connection to the cluster at `address`; yields the dashboard's URL."""
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    code = None
-    if address is None:
-        # Workers import `search` and `supcon` also when the command runs in another folder.
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    else:
-        code = copy_of_our_code()
-        options |= {"address": address, "runtime_env": {"working_dir": code}}
-    try:
-        context = ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
-        raise UserError(
-            f"--address {address or 'local'}: Ray cannot be reached ({one_line(error)[:300]})"
-        ) from error
-    finally:
-        if code is not None:  # it lies in the cluster now
-            shutil.rmtree(code)
-    try:
-        yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
-    finally:
-        ray.shutdown()
-
-
-def copy_of_our_code() -> str:
-    """A folder to be sent to the nodes of a cluster, which then need the dependencies only.
-
-    As their working folder, it comes before any other copy of our code that they may have.
-    """
-    folder = tempfile.mkdtemp(prefix="supcon-search-")
-    for package in ("search", "supcon"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, Path(folder) / package, ignore=ignore)
-    return folder
-
-
 def run_trials(
     space: Space,
     journal: Journal,
@@ -161,6 +103,8 @@ def run_trials(
     source = TrialSource(space, journal, phases, next_trial, Room(space), asha.errors)
     stop = StopAll(interrupt, lambda: is_time_up() or journal.broken is not None, poll)
     tuner = _tuner(journal, data, source, asha, stop, scratch)
+    # It would name trials whose worker died as not completed; they were run again, or have failed.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     ray_logger = logging.getLogger("ray.tune.execution.tune_controller")
     ray_logger.addFilter(is_worth_saying := lambda _: journal.broken is None)
     try:
@@ -227,12 +171,6 @@ class Room:
         if time.monotonic() - self.seen > NODES_SECONDS:
             self.nodes, self.seen = alive_nodes(), time.monotonic()
         return room(self.nodes, taken, smallest_share(self.resources)) > 0
-
-
-def alive_nodes() -> list[Node]:
-    """The cluster's nodes; others may join, and these may leave."""
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(node.get("CPU", 0), node.get("GPU", 0)) for node in found]
 
 
 def concurrency(space: Space) -> int:

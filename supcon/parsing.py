@@ -134,7 +134,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _load(text: str) -> Any:
-    return yaml.load(text, _Loader)
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 def one_line(error: BaseException) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,25 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--remote-debugging-port=0",
 ]  # fmt: skip
+TEXT = """function text(node) {
+  if (node.nodeType === 3) return node.data;
+  if (["SCRIPT", "STYLE"].includes(node.nodeName)) return "";
+  const inside = [...node.childNodes, ...(node.shadowRoot ? [node.shadowRoot] : [])];
+  return inside.map(text).join(" ");
+}"""
+CLICK = """function click(node, label) {
+  if (node.nodeType === 1 && (node.title === label || node.textContent.trim() === label)) {
+    const inner = [...node.children].some(child => click(child, label));
+    if (!inner) node.click();
+    return true;
+  }
+  const inside = [...(node.children ?? []), ...(node.shadowRoot ? [node.shadowRoot] : [])];
+  return inside.some(child => click(child, label));
+}"""
+
+
+class Refused(Exception):
+    """The browser cannot do what it was told."""
 
 
 class Browser:
@@ -69,7 +90,8 @@ class Browser:
             message = json.loads((await asyncio.wait_for(self.socket.receive(), 60)).data)
             self._note(message)
             if message.get("id") == number:
-                assert "error" not in message, message
+                if "error" in message:
+                    raise Refused(message["error"]["message"])
                 return message["result"]
 
     def _note(self, message: dict[str, Any]) -> None:
@@ -92,15 +114,44 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    async def open(self, path: Path, width: int) -> None:
-        """Open a file in a window so wide, and wait until it is there."""
+    async def open(self, page: Path | str, width: int) -> None:
+        """Open a file or a URL in a window so wide, and wait until it is there."""
+        url = page if isinstance(page, str) else page.as_uri()
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=900, deviceScaleFactor=1, mobile=width < 600,
         )  # fmt: skip
-        await self.call("Page.navigate", url=path.as_uri())
+        await self.call("Page.navigate", url=url)
         for _ in range(300):
             if await self.value("document.readyState") == "complete":
                 return
             await asyncio.sleep(0.05)
-        raise TimeoutError(f"{path} did not load")
+        raise TimeoutError(f"{url} did not load")
+
+    async def text(self) -> str:
+        """What the page says, in shadow roots too."""
+        return " ".join(str(await self.value(f"({TEXT})(document)")).split())
+
+    async def wait_for_text(self, *wanted: str) -> str:
+        """What the page says, once it says all that is wanted."""
+        text = ""
+        for _ in range(120):
+            with suppress(Refused):  # the page is on its way to another
+                text = await self.text()
+            if all(word in text for word in wanted):
+                return text
+            await asyncio.sleep(0.5)
+        raise AssertionError(f"{wanted} not in: {text[:3000]}")
+
+    async def click(self, label: str) -> None:
+        """Click what has exactly this text, or this title."""
+        assert await self.value(f"({CLICK})(document, {json.dumps(label)})"), label
+
+    async def type(self, text: str) -> None:
+        """Type into what has the focus."""
+        await self.call("Input.insertText", text=text)
+
+    async def screenshot(self, file: Path) -> None:
+        """Keep a picture of what the window shows."""
+        shot = await self.call("Page.captureScreenshot")
+        file.write_bytes(base64.b64decode(shot["data"]))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,10 @@ import torch
 
 from supcon.checkpoint import check_same_config, load_state, save_atomic
 from supcon.config import Config, flatten, override
+from supcon.data import Splits
 from supcon.parsing import UserError
+from supcon.train import fit
+from supcon.trained import load_trained
 
 STATE = {
     "config": flatten(Config()),
@@ -103,11 +109,52 @@ class Intruder:
         self.path = path
 
 
-def test_loading_runs_no_code_from_the_file(tmp_path: Path) -> None:
-    torch.save({"epoch": Intruder(tmp_path / "was_here")}, tmp_path / "last.pt")
+def save_old(state: object, path: Path) -> None:
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def save_plain(state: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(state))
+
+
+@pytest.mark.parametrize("save", [torch.save, save_old, save_plain])
+def test_loading_runs_no_code_from_the_file(
+    tmp_path: Path, save: Callable[[object, Path], None]
+) -> None:
+    save({"config": Intruder(tmp_path / "was_here")}, tmp_path / "last.pt")
     with pytest.raises(UserError, match=r"last\.pt: damaged, or no file of this program \("):
         load_state(tmp_path / "last.pt")
     assert not (tmp_path / "was_here").exists()
+
+
+@pytest.mark.parametrize("name", ["last.pt", "model.pt"])
+def test_a_run_with_a_malicious_file_is_refused_without_running_it(
+    tmp_path: Path, tiny: Config, digits: Splits, name: str
+) -> None:
+    torch.save({"config": {}, "network": Intruder(tmp_path / "was_here")}, tmp_path / name)
+
+    def use() -> None:
+        if name == "last.pt":
+            next(fit(tiny, digits, tmp_path / name))
+        else:
+            load_trained(tmp_path / name, torch.device("cpu"))
+
+    with pytest.raises(UserError, match="damaged, or no file of this program"):
+        use()
+    assert not (tmp_path / "was_here").exists()
+
+
+def test_nothing_of_ours_unpickles_what_it_finds_in_a_file() -> None:
+    loads = re.compile(r"(pickle|marshal|joblib|shelve|dill)\.(load|open)|allow_pickle|torch\.load")
+    lines = [
+        line
+        for folder in ("supcon", "search")
+        for file in (Path(__file__).parent.parent / folder).glob("*.py")
+        for line in file.read_text().splitlines()
+        if loads.search(line)
+    ]
+    assert len(lines) == 1
+    assert "weights_only=True" in lines[0]
 
 
 @pytest.mark.parametrize(

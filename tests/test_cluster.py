@@ -72,9 +72,10 @@ def test_nodes_run_the_code_of_the_driver_and_hold_the_images_once(nodes: Cluste
 import json, os
 import numpy as np, ray
 from pathlib import Path
+from unittest.mock import patch
 from search.cluster import check_nodes
 from search.images import Images
-from search.tuner import ray_session
+from search.session import ray_session
 from supcon.parsing import UserError
 from tests.benchmarks.sleeping import noise
 
@@ -83,13 +84,16 @@ def look(data):
     return search.trainable.__file__, supcon.train.__file__, data.train.images.flags.writeable
 
 images = Images(noise())
-with ray_session({nodes.address!r}), images.shared() as data:
+with ray_session({nodes.address!r}, ""), images.shared() as data:
     files = ray.get([ray.remote(num_cpus=1)(look).remote(data) for _ in range(2)])
-    try:
-        check_nodes(Path("/nowhere"), images.splits)
-        refused = ""
-    except UserError as error:
-        refused = str(error)
+    there = ray.nodes()
+    left = dict(there[-1], NodeID="ab" * 28)  # a node that has died since
+    with patch("ray.nodes", lambda: [*there, left]):
+        try:
+            check_nodes(Path("/nowhere"), images.splits)
+            refused = ""
+        except UserError as error:
+            refused = str(error)
 print(json.dumps([files, refused]))
 """
     own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(nodes.home))

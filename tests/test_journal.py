@@ -81,6 +81,14 @@ def test_any_other_damage_is_an_error_that_names_the_line(journal: Journal, line
         Journal.open(journal.path)
 
 
+def test_a_log_cannot_name_a_folder_outside_of_its_study(journal: Journal) -> None:
+    text = journal.path.read_text()
+    assert '"arm":"ce"' in text
+    journal.path.write_text(text.replace('"arm":"ce"', '"arm":"../../ce"'))
+    with pytest.raises(UserError, match=r"line 2 is damaged .*letters, digits and _, got '\.\./"):
+        Journal.open(journal.path)
+
+
 def test_a_missing_log_and_an_empty_one_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such study"):
         Journal.open(tmp_path / "events.jsonl")

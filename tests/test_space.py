@@ -10,7 +10,7 @@ import yaml
 
 from search.distribution import Distribution
 from search.space import Space, load_space, parse_space
-from supcon.parsing import UserError
+from supcon.parsing import UserError, parse_assignment
 
 SPACES = Path(__file__).resolve().parent.parent / "spaces"
 
@@ -282,3 +282,21 @@ def test_a_set_flag_with_an_unknown_section_names_the_nearest(tmp_path: Path) ->
 )
 def test_a_distribution_goes_back_to_its_yaml_form(pair: dict[str, Any]) -> None:
     assert Distribution.model_validate(pair).as_pair() == pair
+
+
+def test_a_space_runs_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"name: !!python/object/apply:os.system ['touch {tmp_path}/was_here']")
+    with pytest.raises(UserError, match="not valid YAML: could not determine a constructor"):
+        load_space(path, {})
+    with pytest.raises(UserError, match="the value is not YAML"):
+        parse_assignment(f"seed=!!python/object/apply:os.system ['touch {tmp_path}/was_here']")
+    assert not (tmp_path / "was_here").exists()
+
+
+@pytest.mark.parametrize("arm", ["../ce", "a/b", "..", ""])
+def test_an_arm_after_which_folders_are_named_stays_in_its_study(tmp_path: Path, arm: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL | {"arms": {arm: {"loss.name": "ce"}}}))
+    with pytest.raises(UserError, match="an arm's name must be letters, digits and _"):
+        load_space(path, {})

@@ -91,3 +91,13 @@ def test_a_trial_says_when_it_began_to_train_and_what_evaluation_took(
     result = start(trial(tiny, "x", EVERY_EPOCH)).step()
     assert result["evaluation_seconds"] > 0
     assert result["first_step"] > 1.7e9
+
+
+def test_an_actor_says_which_trial_it_trains_and_how_far_it_is(start: Start, tiny: Config) -> None:
+    changes = {**EVERY_EPOCH, "loss.temperature": 0.0712345, "model.backbone": "test_resnet"}
+    actor = start(trial(tiny, "supcon-12", changes))
+    assert repr(actor) == "supcon-12 test_resnet τ=0.0712 epoch 0/3"
+    actor.step()
+    assert repr(actor) == "supcon-12 test_resnet τ=0.0712 epoch 1/3"
+    actor.reset_config(trial(tiny, "ce-3", {**EVERY_EPOCH, "loss.name": "ce"}))
+    assert repr(actor) == "ce-3 test_resnet epoch 0/3"

@@ -24,9 +24,11 @@ from search.events import Opened
 from search.images import Images
 from search.journal import Journal
 from search.searcher import SearchPlan
+from search.session import ray_session
 from search.space import load_space
 from search.trainable import SupConTrial
-from search.tuner import Interrupt, ray_session, run_trials
+from search.tuner import Interrupt, run_trials
+from search.watch import LOOPBACK
 from supcon.config import SELECTION_METRIC, Config
 from supcon.data import Split, Splits
 from supcon.train import Record
@@ -87,7 +89,7 @@ def main(folder: Path, address: str) -> None:
     (folder / "study" / "sleep.json").write_text((folder / "sleep.json").read_text())
     images, interrupt = Images(noise()), Interrupt()
     with (
-        ray_session(address),
+        ray_session(address, LOOPBACK),
         images.shared() as data,
         patch("search.tuner.SupConTrial", SleepingTrial),
     ):

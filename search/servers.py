@@ -1,0 +1,183 @@
+"""TensorBoard and optuna-dashboard as processes: started, found again, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PORTS = {"tensorboard": 6006, "optuna-dashboard": 8080}
+START_SECONDS = 60.0
+END_SECONDS = 5.0
+REMEMBERED = ("pid", "host", "port", "inode")
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by way of a proxy
+# A search that is killed cannot end them; Linux does, if asked to (1 is PR_SET_PDEATHSIG).
+TETHER = """import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class NotStarted(Exception):
+    """A program does not serve; the message says why."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A program that serves a page about a study."""
+
+    name: str
+    pid: int
+    host: str
+    port: int
+    inode: int
+    """Of study.db: a program that has an older file open would show that one for ever."""
+    process: subprocess.Popen[bytes] | None = None
+    """None if an earlier search started it."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{socket.gethostname() if self.host == '0.0.0.0' else self.host}:{self.port}"
+
+
+def serve(name: str, study: Path, host: str, *, keep: bool) -> Server:
+    """Start a program for a study, and wait until it answers.
+
+    Args:
+        name: one of `PORTS`.
+        study: the study's folder; the program's output goes to `watch-<name>.log` there.
+        host: the address to listen on.
+        keep: whether it outlives this process.
+
+    Raises:
+        NotStarted: it ended at once, or does not answer.
+    """
+    port = free_port(host, PORTS[name])
+    arguments = command(name, study, host, port)
+    is_tethered = not keep and sys.platform == "linux"
+    tether = [sys.executable, "-c", TETHER, str(os.getpid())] if is_tethered else []
+    log = study / f"watch-{name}.log"
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                tether + arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,  # a terminal's Ctrl-C ends the search first, then this
+            )  # fmt: skip
+    except OSError as error:
+        raise NotStarted(str(error)) from error
+    server = Server(name, process.pid, host, port, inode_of(study), process)
+    try:
+        _wait_until_it_answers(server, log)
+    except BaseException:
+        end([server])
+        raise
+    return server
+
+
+def command(name: str, study: Path, host: str, port: int) -> list[str]:
+    """The command line of a program; -P: no module is looked for in the current folder."""
+    python, where = [sys.executable, "-P", "-m"], ["--host", host, "--port", str(port)]
+    study = study.resolve()
+    if name == "tensorboard":
+        return [*python, "tensorboard.main", "--logdir", str(study / "tensorboard"), *where]
+    return [*python, "optuna_dashboard._cli", f"sqlite:///{study / 'study.db'}", *where]
+
+
+def free_port(host: str, usual: int) -> int:
+    """The usual port, or another one if that is taken."""
+    for port in (usual, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if port == 0:
+                    raise NotStarted(f"nothing can listen on {host} ({error.strerror})") from error
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError("unreachable")
+
+
+def _wait_until_it_answers(server: Server, log: Path) -> None:
+    assert server.process is not None
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            lines = log.read_text(errors="replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "without a word")
+            raise NotStarted(f"{last.strip()[:200]}; all it said: {log}")
+        if answers(server):
+            return
+        time.sleep(0.1)
+    raise NotStarted(f"does not answer within {START_SECONDS:g} s; what it said: {log}")
+
+
+def answers(server: Server) -> bool:
+    """Whether a server does."""
+    host = "127.0.0.1" if server.host == "0.0.0.0" else server.host
+    try:
+        with DIRECT.open(f"http://{host}:{server.port}", timeout=5) as answer:
+            return int(answer.status) == 200
+    except OSError:
+        return False
+
+
+def end(servers: list[Server]) -> None:
+    """End processes that this one has started, and what they have started."""
+    processes = [server.process for server in servers if server.process is not None]
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def remember(servers: list[Server], file: Path) -> None:
+    """Write down which run, for a later search."""
+    if not servers:
+        file.unlink(missing_ok=True)
+        return
+    known = {s.name: {key: getattr(s, key) for key in REMEMBERED} for s in servers}
+    try:
+        file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:  # no reason to lose a search
+        print(f"{file}: cannot be written ({error.strerror}); a later search will not find them")
+
+
+def recall(name: str, study: Path, host: str) -> Server | None:
+    """The program that an earlier search has kept, if it still runs and serves this study.
+
+    The file that tells of it is not believed: a process is ours if its command line says so.
+    """
+    try:
+        known = json.loads((study / "watch.json").read_text(encoding="utf-8"))[name]
+        server = Server(name, *(known[key] for key in REMEMBERED))
+        command_line = Path(f"/proc/{int(server.pid)}/cmdline").read_text(encoding="utf-8")
+    except (OSError, ValueError, KeyError, TypeError):  # none, or no longer, or not Linux
+        return None
+    if command_line != "\0".join([*command(name, study, server.host, server.port), ""]):
+        return None
+    if server.host == host and server.inode == inode_of(study) and answers(server):
+        return server
+    os.killpg(server.pid, signal.SIGTERM)  # of no use any more
+    return None
+
+
+def inode_of(study: Path) -> int:
+    """What tells study.db from one that was made anew."""
+    file = study / "study.db"
+    return file.stat().st_ino if file.exists() else 0
