@@ -5,6 +5,7 @@ Ray makes the file itself, but readable by everybody.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import stat
@@ -73,6 +74,7 @@ def offer_token(address: str) -> None:
     found = services.canonicalize_bootstrap_address(address, None)
     if found is None:  # `auto`, and there is none: Ray says so
         return
+    logging.getLogger(setup.__name__).setLevel(logging.ERROR)  # no news: it is what we ask for
     wants = asks_for_token(found)
     os.environ.pop("RAY_AUTH_MODE", None)  # the cluster decides
     setup.Config.initialize("")  # Ray keeps what it has read

@@ -78,7 +78,9 @@ class Cluster:
         self.nodes: list[subprocess.Popen[bytes]] = []
         self.started = 0
         (home / ".ray").mkdir()
-        (home / ".ray" / "auth_token").write_text(secrets.token_hex(32))
+        token = home / ".ray" / "auth_token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
         port = self.address.partition(":")[2]
         self._start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
 

@@ -36,7 +36,7 @@ from tests.benchmarks.search import ROOT, own_home
 
 GPUS, CORES = 2, 16
 CAPACITY = 80 * 2**30
-EPOCH_SECONDS = 0.05  # of 200 epochs
+EPOCH_SECONDS = 0.1  # of 200 epochs
 IMAGES = 45_000 * 3072  # bytes: resident on the GPU
 COPIES = 5  # fp32 numbers of each weight: itself, gradient, momentum, EMA, SWA
 Key = tuple[str, int]
