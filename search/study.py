@@ -94,48 +94,60 @@ def execute(
 ) -> bool:
     """Search, confirm and test; whether it was interrupted."""
     journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
-    clock = Clock(space, journal)
-    search, confirm = SearchPlan(space, journal, clock.is_over), ConfirmPlan(space, journal)
-    if clock.is_over() or search.is_over():
+    clock, confirm = Clock(space, journal), ConfirmPlan(space, journal)
+    is_searched = clock.is_over() or SearchPlan(space, journal).is_over()
+    if is_searched:
         end_search(space, journal)
-    if clock.is_over() or (search.is_over() and confirm.is_over()):
+    if clock.is_over() or (is_searched and confirm.is_over()):
         Mirror(space, journal)  # makes it anew if it is missing
-    else:
-        host = watch.host if watch else LOOPBACK
-        with (
-            Interrupt().installed() as interrupt,
-            ray_session(address, host) as dashboard,
-            interrupt.installed(),  # again: Ray has taken SIGTERM for itself
-        ):
-            slots = concurrency(space)
-            if address is not None:
-                check_nodes(journal.path.parent, images.splits)
-            journal.listeners += [Mirror(space, journal), Metrics(space, journal)]
-
-            def is_search_over() -> bool:
-                has_limit = clock.limit is not None  # else nobody needs to know what is reserved
-                return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
-
-            search.is_time_up = is_search_over
-            pages = watching(watch, journal.path.parent, dashboard, endpoint())
-            with pages, images.shared() as data, live_view(space, journal) as poll:
-                run = partial(run_trials, space, journal, data, interrupt=interrupt, poll=poll)
-                if noise_floor:
-                    run(["published"], NoisePlan(space, journal), is_time_up=clock.is_over)
-                if noise_floor and not interrupt.requested:
-                    print(*describe_noise(space, journal, images.splits), sep="\n", flush=True)
-                if not interrupt.requested:
-                    run(["search"], search, is_time_up=is_search_over)
-                if not interrupt.requested:
-                    if is_search_over():
-                        end_for_time(journal)
-                    end_search(space, journal)
-                    run(AFTER_SEARCH, confirm, is_time_up=clock.is_over)
-        if interrupt.requested:
-            return True
+    elif train(space, journal, images, clock, address, noise_floor, watch):
+        return True
     open_test(space, journal, images.splits)
     add_pictures(space, journal, images.splits)
     return False
+
+
+def train(
+    space: Space,
+    journal: Journal,
+    images: Images,
+    clock: Clock,
+    address: str | None,
+    noise_floor: bool,
+    watch: Watch | None,
+) -> bool:
+    """Run all trials in a session of Ray; whether it was interrupted."""
+    with (
+        Interrupt().installed() as interrupt,
+        ray_session(address, watch.host if watch else LOOPBACK) as dashboard,
+        interrupt.installed(),  # again: Ray has taken SIGTERM for itself
+    ):
+        slots = concurrency(space)
+        if address is not None:
+            check_nodes(journal.path.parent, images.splits)
+        journal.listeners += [Mirror(space, journal), Metrics(space, journal)]
+        pages = watching(watch, journal.path.parent, dashboard, endpoint())
+        with pages, images.shared() as data, live_view(space, journal) as poll:
+            run = partial(run_trials, space, journal, data, interrupt=interrupt, poll=poll)
+            if noise_floor:
+                run(["published"], NoisePlan(space, journal), is_time_up=clock.is_over)
+            if noise_floor and not interrupt.requested:
+                print(*describe_noise(space, journal, images.splits), sep="\n", flush=True)
+            if not interrupt.requested:
+                is_over = partial(is_time_to_confirm, space, journal, clock, slots)
+                run(["search"], SearchPlan(space, journal, is_over), is_time_up=is_over)
+            if not interrupt.requested:
+                if is_over():
+                    end_for_time(journal)
+                end_search(space, journal)
+                run(AFTER_SEARCH, ConfirmPlan(space, journal), is_time_up=clock.is_over)
+    return interrupt.requested
+
+
+def is_time_to_confirm(space: Space, journal: Journal, clock: Clock, slots: int) -> bool:
+    """Whether what is left of a study's time is needed to confirm what was found."""
+    has_limit = clock.limit is not None  # else nobody needs to know what is reserved
+    return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
 
 
 def end_for_time(journal: Journal) -> None:
