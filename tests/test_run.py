@@ -14,9 +14,10 @@ import yaml
 from PIL import Image
 
 from search.forecast import _row, at_once
+from search.plan import extended, plan
 from search.probing import probe, probe_here
 from search.resources import Node
-from search.run import extended, main, parse_arguments, plan
+from search.run import main, parse_arguments
 from search.space import is_plain_name, load_space
 from supcon.data import load_splits
 from supcon.parsing import UserError
