@@ -76,6 +76,8 @@ def offer_token(address: str) -> None:
         return
     logging.getLogger(setup.__name__).setLevel(logging.ERROR)  # no news: it is what we ask for
     wants = asks_for_token(found)
+    if wants is None:  # it speaks TLS, or is down: what the environment says holds
+        return
     os.environ.pop("RAY_AUTH_MODE", None)  # the cluster decides
     setup.Config.initialize("")  # Ray keeps what it has read
     setup.AuthenticationTokenLoader.instance().reset_cache()
@@ -87,8 +89,10 @@ def offer_token(address: str) -> None:
         )
 
 
-def asks_for_token(address: str) -> bool:
-    """Whether the control service of a cluster at HOST:PORT refuses those without a token."""
+def asks_for_token(address: str) -> bool | None:
+    """Whether the control service of a cluster at HOST:PORT refuses those without a token; None if
+    it does not say.
+    """
     import grpc
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
@@ -97,5 +101,5 @@ def asks_for_token(address: str) -> bool:
         try:
             service.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=10)
         except grpc.RpcError as error:
-            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+            return True if error.code() == grpc.StatusCode.UNAUTHENTICATED else None
     return False

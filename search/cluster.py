@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 
 import ray
@@ -16,7 +15,7 @@ from search.probing import Probed, Unable, probe, probe_config
 from search.resources import Node
 from search.session import alive_nodes, ray_session
 from search.space import Space
-from search.tuner import concurrency
+from search.tuner import check_room
 from search.watch import LOOPBACK
 from supcon.config import Config
 from supcon.data import Splits
@@ -32,7 +31,7 @@ def probe_there(
     cpus = 1 if want.cpu == "auto" else want.cpu
     gpus = 1 if want.gpu == "auto" else want.gpu
     with ray_session(address, LOOPBACK), images.shared() as data:
-        concurrency(space)  # without room for one, Ray would wait
+        check_room(space)  # without room for one, Ray would wait
         # max_calls: a process of its own for each, since memory is a peak.
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(probe_config)
 
@@ -60,8 +59,16 @@ def check_nodes(study: Path, data: Splits) -> None:
         if node["Alive"] and node["Resources"].get("CPU"):  # others run no trials
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             look = ray.remote(num_cpus=0, scheduling_strategy=where)(unseen)
-            with suppress(TaskUnschedulableError, WorkerCrashedError):  # it has left
+            try:
                 blind += ray.get(look.remote(needed))
+            except (TaskUnschedulableError, WorkerCrashedError):
+                continue  # it has left
+            except RayError as error:
+                why = one_line(getattr(error, "cause", None) or error)
+                raise UserError(
+                    f"--address: {node['NodeName']} cannot run our code ({why}); install the "
+                    f"dependencies there, the same versions as here"
+                ) from error
     if blind:
         raise UserError(
             f"--address: results, and images that are streamed, must lie in folders that all nodes "
@@ -70,9 +77,9 @@ def check_nodes(study: Path, data: Splits) -> None:
 
 
 def unseen(needed: dict[str, Path]) -> list[str]:
-    """What this machine cannot read."""
+    """What this machine cannot read, and results that it cannot write."""
     return [
-        f"{socket.gethostname()} does not see {path} ({key})"
+        f"{socket.gethostname()} cannot use {path} ({key})"
         for key, path in needed.items()
-        if not os.access(path, os.R_OK)
+        if not os.access(path, os.R_OK | (os.W_OK if key == "--results" else 0))
     ]

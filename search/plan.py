@@ -10,6 +10,9 @@ from typing import Any
 from search.space import Space, is_plain_name, load_space, parse_space
 from supcon.parsing import UserError, parse_assignment
 
+RESOURCES = {"resources.concurrency", "resources.cpu", "resources.gpu"}
+"""What may differ when a study goes on: what trials take, not what they are."""
+
 
 def plan(options: argparse.Namespace) -> tuple[Path, Space]:
     """The folder and the space of a new study."""
@@ -43,15 +46,23 @@ def resume(options: argparse.Namespace) -> tuple[Path, Space]:
         raise UserError(f"--resume: {folder} is a study of '{space.name}', not of '{wanted}'")
     if options.extend:
         space = extended(space, budget)
-    if options.concurrency is not None:
-        more = {"resources": space.resources.model_dump() | {"concurrency": options.concurrency}}
-        space = parse_space(space.dump() | more, "--concurrency")
-    return folder, space
+    return folder, with_resources(space, given)
+
+
+def with_resources(space: Space, given: dict[str, Any]) -> Space:
+    """The space on another machine: with other resources, and what was measured for them if any."""
+    changed = {key.split(".")[1]: value for key, value in given.items() if key in RESOURCES}
+    if not changed:
+        return space
+    if changed.keys() & {"cpu", "gpu"}:
+        changed["measured"] = ()  # is measured again if they are auto
+    resources = space.resources.model_dump() | changed
+    return parse_space(space.dump() | {"resources": resources}, "--resume")
 
 
 def check_unchanged(given: dict[str, Any]) -> None:
     """Raise a UserError if something is to change in a study that goes on."""
-    keys = given.keys() - {"resources.concurrency"}
+    keys = given.keys() - RESOURCES
     if keys:
         raise UserError(
             f"--resume: a study goes on with the space it was started with, but "

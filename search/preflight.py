@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from search.probing import Probed, Unable, footprints
-from search.resources import Footprint, Node, Resources, smallest_share
+from search.resources import Footprint, Node, Resources, all_shares
 from search.rules import conditions
 from search.space import Space, parse_space
 from supcon.auto import describe as describe_auto
@@ -72,20 +72,22 @@ def check_machine(space: Space) -> None:
     """
     for arm in space.arms:
         pick_device(space.arm_config(arm).run.device)
-    want, here = smallest_share(space.resources), this_machine()
-    cpus, gpus = here.cpus, here.gpus
-    if want.gpu > gpus:
-        there = f"{gpus:g} GPUs" if gpus else "no GPU"
-        wish = "auto needs one" if space.resources.gpu == "auto" else f"a trial wants {want.gpu:g}"
-        raise UserError(
-            f"resources.gpu: {wish} GPU, this machine has {there}; set it to 0 "
-            f"(--gpus-per-trial 0), or name a cluster that has them with --address"
-        )
-    if want.cpu > cpus:
-        raise UserError(
-            f"resources.cpu: a trial wants {want.cpu:g} CPUs, this machine has {cpus}; lower it "
-            f"(--cpus-per-trial {cpus:g})"
-        )
+    here = this_machine()
+    for want in all_shares(space.resources):
+        if want.gpu > here.gpus:
+            there = f"{here.gpus:g} GPUs" if here.gpus else "no GPU"
+            is_auto = space.resources.gpu == "auto"
+            wish = "auto needs one" if is_auto else f"a trial wants {want.gpu:g}"
+            raise UserError(
+                f"resources.gpu: {wish} GPU, this machine has {there}; set it to 0 "
+                f"(--gpus-per-trial 0), or name a cluster that has them with --address"
+            )
+        if want.cpu > here.cpus:
+            auto = space.resources.cpu == "auto"  # it was measured elsewhere
+            raise UserError(
+                f"resources.cpu: a trial wants {want.cpu:g} CPUs, this machine has {here.cpus:g}; "
+                f"lower it (--cpus-per-trial {'auto' if auto else f'{here.cpus:g}'})"
+            )
 
 
 def load_checked_data(space: Space) -> Splits:

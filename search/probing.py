@@ -12,19 +12,19 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
-from search.resources import Footprint, class_of, trials_at_once
+from search.resources import Footprint, Resources, class_of, trials_at_once
 from search.space import Space
 from supcon.config import Config
 from supcon.data import Splits, free_memory
 from supcon.optim import set_lr
-from supcon.parsing import UserError, one_line
-from supcon.train import Diverged, Run
+from supcon.parsing import one_line
+from supcon.train import Run
 
 STEPS = 20
 CLASS_KEYS = ("model.backbone", "data.batch_size", "run.precision")
@@ -78,24 +78,54 @@ def classes(space: Space) -> Iterator[Config]:
 
 
 def probe(space: Space, run: Runner) -> list[Probed | Unable]:
-    """Each class of configs, one after the other."""
+    """Each class of configs, one after the other; a line is printed about each."""
     found: list[Probed | Unable] = []
     for config in classes(space):
         try:
             found.append(run(config))
-        except (RuntimeError, MemoryError, Diverged, UserError) as error:  # also if it was killed
+        except (RuntimeError, MemoryError) as error:
             found.append(Unable(config, one_line(error)))
+        print(f"probe     {describe_probe(found[-1])}", flush=True)
     return found
+
+
+def describe_probe(each: Probed | Unable) -> str:
+    """What was found about a class, for a person."""
+    backbone, batch_size, precision = class_of(each.config)
+    name = f"{backbone}, batch {batch_size}, {precision}"
+    if isinstance(each, Unable):
+        return f"{name}: cannot run: {each.reason}"
+    return f"{name}: {each.memory / 2**30:.2f} GiB, {each.views_per_second:,.0f} views/s alone"
 
 
 def probe_here(data: Splits) -> Runner:
     """Probes on this machine."""
 
     def run(config: Config) -> Probed:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(probe_config, config, data).result()
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_send_probe, args=(sender, config, data))
+        process.start()
+        sender.close()
+        try:
+            found: Probed | Exception = receiver.recv()
+        except EOFError:
+            raise RuntimeError("its process was killed, as for lack of memory") from None
+        finally:
+            process.kill()  # also on Ctrl-C, before it has sent anything
+            process.join()
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     return run
+
+
+def _send_probe(sender: Connection, config: Config, data: Splits) -> None:
+    try:
+        sender.send(probe_config(config, data))
+    except Exception as error:  # what it was, is for the process that asked
+        sender.send(RuntimeError(one_line(error)))
 
 
 def probe_config(config: Config, data: Splits) -> Probed:
@@ -167,11 +197,18 @@ def footprints(space: Space, probed: Sequence[Probed | Unable], cores: float) ->
                 precision=precision,
                 memory=each.memory,
                 views_per_second=round(each.views_per_second, 1),
-                cpu=_part(cores, k) if on_gpu else max(1, cores // k),
+                cpu=_cores(want, cores, k),
                 gpu=_part(1, k) if on_gpu else 0,
             )
         )
     return found
+
+
+def _cores(want: Resources, cores: float, k: int) -> float:
+    """Of the cores that belong to a device, as large a part as a trial has of it."""
+    if want.gpu == 0:
+        return max(1, cores // k)
+    return _part(cores, k) if want.gpu == "auto" else int(10_000 * cores * want.gpu) / 10_000
 
 
 def _part(whole: float, k: int) -> float:

@@ -108,12 +108,22 @@ def share_of(want: Resources, config: Config, *, alone: bool = False) -> Share:
     return Share(cpu, max(gpu, 1.0) if alone and gpu > 0 else gpu)
 
 
+def all_shares(want: Resources) -> list[Share]:
+    """What trials may take, the least first."""
+    known = want.measured or (None,)
+    found = {
+        Share(
+            cpu=(each.cpu if each else 1.0) if want.cpu == "auto" else want.cpu,
+            gpu=(each.gpu if each else 1.0) if want.gpu == "auto" else want.gpu,
+        )
+        for each in known
+    }
+    return sorted(found, key=lambda share: (share.gpu, share.cpu))
+
+
 def smallest_share(want: Resources) -> Share:
     """The least that a trial may take."""
-    known = want.measured
-    cpu = min((each.cpu for each in known), default=1.0) if want.cpu == "auto" else want.cpu
-    gpu = min((each.gpu for each in known), default=1.0) if want.gpu == "auto" else want.gpu
-    return Share(cpu, gpu)
+    return all_shares(want)[0]
 
 
 def trials_at_once(memory: int, capacity: int, *, on_gpu: bool) -> int:

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 PORTS = {"tensorboard": 6006, "optuna-dashboard": 8080}
@@ -128,7 +129,7 @@ def answers(server: Server) -> bool:
     try:
         with DIRECT.open(f"http://{host}:{server.port}", timeout=5) as answer:
             return int(answer.status) == 200
-    except OSError:
+    except (OSError, HTTPException):  # the second: something that does not speak HTTP
         return False
 
 
@@ -173,7 +174,8 @@ def recall(name: str, study: Path, host: str) -> Server | None:
         return None
     if server.host == host and server.inode == inode_of(study) and answers(server):
         return server
-    os.killpg(server.pid, signal.SIGTERM)  # of no use any more
+    with suppress(OSError):  # it has ended, or is another user's
+        os.killpg(server.pid, signal.SIGTERM)  # of no use any more
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -64,6 +65,9 @@ def _of_a_local_ray(host: str) -> dict[str, Any]:
 
 
 def _of_a_cluster(address: str | None, code: str) -> dict[str, Any]:
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    if "working_dir" in job.get("runtime_env", {}):  # a job that came with its own checkout: this
+        return {"address": address}
     return {"address": address, "runtime_env": {"working_dir": code}}
 
 

@@ -30,7 +30,7 @@ from search.sealed import check_same_test, open_test
 from search.searcher import SearchPlan
 from search.session import ROOT, ray_session
 from search.space import Space
-from search.tuner import Interrupt, concurrency, remove_checkpoint, run_trials
+from search.tuner import Interrupt, check_room, remove_checkpoint, run_trials, slots_to_confirm
 from search.watch import LOOPBACK, Watch, watching
 from supcon.parsing import UserError
 
@@ -122,7 +122,7 @@ def train(
         ray_session(address, watch.host if watch else LOOPBACK) as dashboard,
         interrupt.installed(),  # again: Ray has taken SIGTERM for itself
     ):
-        slots = concurrency(space)
+        check_room(space)
         if address is not None:
             check_nodes(journal.path.parent, images.splits)
         journal.listeners += [Mirror(space, journal), Metrics(space, journal)]
@@ -134,7 +134,7 @@ def train(
             if noise_floor and not interrupt.requested:
                 print(*describe_noise(space, journal, images.splits), sep="\n", flush=True)
             if not interrupt.requested:
-                is_over = partial(is_time_to_confirm, space, journal, clock, slots)
+                is_over = partial(is_time_to_confirm, space, journal, clock)
                 run(["search"], SearchPlan(space, journal, is_over), is_time_up=is_over)
             if not interrupt.requested:
                 if is_over():
@@ -144,10 +144,11 @@ def train(
     return interrupt.requested
 
 
-def is_time_to_confirm(space: Space, journal: Journal, clock: Clock, slots: int) -> bool:
+def is_time_to_confirm(space: Space, journal: Journal, clock: Clock) -> bool:
     """Whether what is left of a study's time is needed to confirm what was found."""
-    has_limit = clock.limit is not None  # else nobody needs to know what is reserved
-    return has_limit and clock.is_over(confirm_seconds(space, journal, slots))
+    if clock.limit is None:
+        return False  # nobody needs to know what is reserved
+    return clock.is_over(confirm_seconds(space, journal, slots_to_confirm(space, journal)))
 
 
 def end_for_time(journal: Journal) -> None:

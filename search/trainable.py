@@ -20,7 +20,7 @@ from search.resources import CONTEXT
 from search.space import FINAL
 from supcon.config import Config, is_used
 from supcon.data import Splits
-from supcon.parsing import one_line
+from supcon.parsing import UserError, one_line
 from supcon.runlog import RunLog
 from supcon.train import Diverged, Record, fit
 from supcon.trained import save_trained
@@ -42,7 +42,12 @@ def cap_memory(share: float) -> None:
     """
     total = torch.cuda.get_device_properties(0).total_memory
     own = share - CONTEXT / total if share < 1 else 1.0
-    torch.cuda.set_per_process_memory_fraction(max(0.0, own))
+    if own <= 0:
+        raise UserError(
+            f"resources.gpu: {share:g} of this GPU's {total / 2**30:.1f} GiB leave nothing beside "
+            f"what CUDA itself takes; give more (--gpus-per-trial)"
+        )
+    torch.cuda.set_per_process_memory_fraction(own)
 
 
 class SupConTrial(tune.Trainable):

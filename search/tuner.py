@@ -19,7 +19,7 @@ from ray import tune
 
 from search.events import Ask, End
 from search.journal import Journal
-from search.resources import Share, room, smallest_share
+from search.resources import Share, all_shares, room, share_of, smallest_share
 from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
 from search.session import alive_nodes
@@ -173,15 +173,33 @@ class Room:
         return room(self.nodes, taken, smallest_share(self.resources)) > 0
 
 
-def concurrency(space: Space) -> int:
-    """Trials that run at once: as asked for, but never more than there is room for now."""
-    want, nodes = smallest_share(space.resources), alive_nodes()
-    slots = room(nodes, [], want)
-    if slots < 1:
-        cpus = max((node.cpus for node in nodes), default=0)
-        gpus = max((node.gpus for node in nodes), default=0)
+def check_room(space: Space) -> None:
+    """Whether each trial that the space can draw fits into some node; Ray would wait for ever.
+
+    Raises:
+        UserError: naming what a trial wants and what there is.
+    """
+    nodes = [node for node in alive_nodes() if node.cpus > 0]
+    if not nodes:
         raise UserError(
-            f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's largest "
-            f"nodes have {cpus:g} CPUs and {gpus:g} GPUs; set --cpus-per-trial or --gpus-per-trial"
+            "--address: no node that can run trials has joined the cluster yet; run `ray start "
+            "--address=...` on one, and try again"
         )
-    return min(slots, space.resources.concurrency or slots)
+    for want in all_shares(space.resources):
+        if room(nodes, [], want) < 1:
+            there = ", ".join(f"{node.cpus:g} and {node.gpus:g}" for node in dict.fromkeys(nodes))
+            raise UserError(
+                f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's nodes "
+                f"have CPUs and GPUs {there}; set --cpus-per-trial or --gpus-per-trial, also with "
+                f"--resume"
+            )
+
+
+def slots_to_confirm(space: Space, journal: Journal) -> int:
+    """Trials at once after the search, if winners take as much as the largest of the best."""
+    best = [trial for arm in space.arms for trial in journal.top(arm, space.confirm.top)]
+    asks, nodes = [trial.ask for trial in best], alive_nodes()
+    configs = [space.trial_config(ask.arm, ask.params, ask.seed) for ask in asks]
+    shares = [share_of(space.resources, config) for config in configs]
+    slots = min((room(nodes, [], share) for share in shares), default=1)
+    return max(1, min(slots, space.resources.concurrency or slots))

@@ -190,7 +190,7 @@ def _load_named(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
 
 def _root(config: DataConfig) -> Path:
     try:
-        return config.root.expanduser()
+        return config.root.expanduser().absolute()  # workers may have another current folder
     except RuntimeError:  # ~somebody
         raise UserError(f"data.root: no such home directory: {config.root}") from None
 

@@ -111,5 +111,5 @@ def test_a_cluster_that_asks_for_a_token_that_is_not_here_is_left_alone(
         offer_token("10.0.0.1:6379")
 
 
-def test_nothing_asks_for_a_token_where_nothing_answers() -> None:
-    assert not asks_for_token("127.0.0.1:1")
+def test_nobody_says_that_a_token_is_asked_for_where_nothing_answers() -> None:
+    assert asks_for_token("127.0.0.1:1") is None

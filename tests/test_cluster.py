@@ -31,7 +31,7 @@ def test_what_a_node_does_not_see_is_named(tmp_path: Path) -> None:
     (tmp_path / "there").touch()
     needed = {"--results": tmp_path / "there", "data.root": tmp_path / "elsewhere"}
     (problem,) = unseen(needed)
-    assert f"does not see {tmp_path}/elsewhere (data.root)" in problem
+    assert f"cannot use {tmp_path}/elsewhere (data.root)" in problem
 
 
 @pytest.fixture(scope="module")
@@ -106,4 +106,4 @@ print(json.dumps([files, refused]))
         assert "working_dir_files" in trainable
         assert "working_dir_files" in train
         assert not is_writeable  # a view of the node's one copy
-    assert "does not see /nowhere/events.jsonl (--results)" in refused
+    assert "cannot use /nowhere/events.jsonl (--results)" in refused

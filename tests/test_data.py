@@ -208,6 +208,15 @@ def test_hidden_files_and_those_that_are_no_images_by_name_are_passed_over(image
     assert len(load_test(folder(images))) == 6
 
 
+def test_streamed_images_are_found_from_any_folder(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images.parent)
+    streamed = load_splits(folder(Path(images.name), pipeline="streaming"))
+    monkeypatch.chdir("/")  # as workers may have another one
+    streamed.check()
+
+
 def test_a_home_directory_in_the_root_is_expanded(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

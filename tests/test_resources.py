@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from search.events import Ask, Opened, Retry
+from search.events import Ask, End, Opened, Report, Retry
 from search.journal import Journal
-from search.preflight import describe, with_shares
+from search.plan import with_resources
+from search.preflight import check_machine, describe, with_shares
 from search.probing import Probed, Unable, classes, footprints
 from search.resources import (
     CONTEXT,
     MARGIN,
     Node,
     Share,
+    all_shares,
     class_of,
     room,
     share_of,
@@ -27,6 +29,7 @@ from search.resources import (
 from search.searcher import TrialSource
 from search.space import Space, load_space, parse_space
 from search.trainable import cap_memory
+from search.tuner import slots_to_confirm
 from supcon.config import Config
 from supcon.data import Splits
 from supcon.parsing import UserError
@@ -161,6 +164,16 @@ def test_cores_allow_no_more_trials_than_memory_and_the_share_grows_with_them() 
     assert footprint.gpu == pytest.approx(1 / 38, abs=1e-4)
 
 
+@pytest.mark.parametrize(("gpu", "cores"), [(0.25, 4), (1, 16), (2, 32)])
+def test_at_a_fixed_share_of_a_gpu_a_trial_gets_that_part_of_its_cores(
+    gpu: float, cores: float
+) -> None:
+    fixed = space(resources={"cpu": "auto", "gpu": gpu})
+    found = [probed(config, gib) for config, gib in zip(classes(fixed), (1, 6, 40), strict=False)]
+    shared = with_shares(fixed, found, [Node(32, 2)])
+    assert {each.cpu for each in shared.resources.measured} == {cores}
+
+
 def test_without_a_gpu_auto_shares_out_cores_as_far_as_memory_goes() -> None:
     plain = space(resources={"cpu": "auto"})
     found = [probed(config, 7, capacity=32) for config in classes(plain)]
@@ -287,6 +300,59 @@ def test_a_process_may_reserve_its_share_less_a_context(
     k = int(1 / share) if share < 1 else 1
     most = (80 / k - 1) / MARGIN if share < 1 else 80 / MARGIN
     assert caps[0] * 80 >= most
+
+
+def test_a_share_that_leaves_nothing_beside_cuda_itself_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Properties:
+        total_memory = 8 * GIB
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    with pytest.raises(UserError, match=r"0.1 of this GPU's 8.0 GiB leave nothing"):
+        cap_memory(0.1)
+
+
+def test_every_measured_share_must_fit_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = with_shares(
+        space(resources={"cpu": "auto"}),
+        [probed(c, g, 32) for c, g in zip(classes(space()), (1, 25), strict=False)],
+        [Node(64, 0)],
+    )
+    assert [share.cpu for share in all_shares(shared.resources)] == [2, 64]
+    monkeypatch.setattr("search.preflight.this_machine", lambda: Node(64, 0))
+    check_machine(shared)
+    monkeypatch.setattr("search.preflight.this_machine", lambda: Node(8, 0))
+    with pytest.raises(UserError, match=r"64 CPUs, this machine has 8; .*--cpus-per-trial auto"):
+        check_machine(shared)
+
+
+def test_a_study_may_go_on_with_other_resources_which_are_measured_anew() -> None:
+    shared = measured({("test_resnet", 64): 19})
+    again = with_resources(shared, {"resources.cpu": "auto", "resources.concurrency": 2})
+    assert again.resources.must_measure
+    assert again.resources.concurrency == 2
+    assert with_resources(shared, {"resources.concurrency": 2}).resources.measured
+    assert with_resources(shared, {}) is shared
+
+
+@pytest.mark.parametrize(("large", "slots"), [(False, 6), (True, 2)])
+def test_the_confirmation_is_planned_for_the_largest_of_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool, slots: int
+) -> None:
+    shared = measured({("test_resnet", 64): 19, ("resnet18", 256): 60})
+    opened = Opened(study="x", space=shared.dump(), commit="", versions={})
+    journal = Journal.create(tmp_path / "s" / "events.jsonl", opened)
+    for number in range(1 + large):
+        name, batch = [("test_resnet", 64), ("resnet18", 256)][number]
+        key: Any = {"arm": "ce", "phase": "search", "number": number}
+        params = {"model.backbone": name, "data.batch_size": batch}
+        journal.append(Ask(**key, params=params, seed=0))
+        metrics = {"val/probe_top1": 0.5}
+        journal.append(Report(**key, epoch=4, metrics=metrics, views=1, seconds=1, decision="done"))
+        journal.append(End(**key, outcome="completed"))
+    monkeypatch.setattr("search.tuner.alive_nodes", lambda: [Node(8, 2), Node(0, 0)])
+    assert slots_to_confirm(shared, journal) == slots
 
 
 def test_the_shipped_cifar100_space_can_be_shared_out_by_itself() -> None:

@@ -224,7 +224,7 @@ def test_a_study_that_could_not_start_leaves_nothing_behind(
     def no_room(space: Any) -> int:
         raise UserError("resources: too large for every node")
 
-    monkeypatch.setattr("search.study.concurrency", no_room)
+    monkeypatch.setattr("search.study.check_room", no_room)
     monkeypatch.setattr("search.study.ray_session", lambda *_: nullcontext(""))
     assert "too large for every node" in refuse(capsys, *folder_space(tmp_path))
     assert list((tmp_path / "results").iterdir()) == []

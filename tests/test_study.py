@@ -46,7 +46,9 @@ def start(
     def run(train: Run) -> bool:
         monkeypatch.setattr("search.study.ray_session", nothing)
         monkeypatch.setattr("search.images.Images.shared", nothing)
-        monkeypatch.setattr("search.study.concurrency", lambda _: 1)
+        monkeypatch.setattr("search.study.check_room", lambda _: None)
+        monkeypatch.setattr("search.study.endpoint", str)
+        monkeypatch.setattr("search.study.Metrics", lambda *_: print)
         monkeypatch.setattr("search.study.run_trials", train)
         return execute(parse_space(TREE, "x"), journal, Images(digits), None, noise_floor=True)
 

@@ -142,7 +142,7 @@ def chaos(each: int, seed: int) -> dict[str, Any]:
     order = rng.permutation(DISTURBANCES * each)
     done: Counter[str] = Counter()
     with own_home() as home, cluster(home) as nodes:
-        workers, late = [nodes.add(), nodes.add()], list[subprocess.Popen[bytes]]()
+        workers = [nodes.add(), nodes.add()]
         flags = ("--address", nodes.address)
         running = start_search(home, LONGER, *flags, environment=TOKEN)
         used = 0
@@ -155,10 +155,13 @@ def chaos(each: int, seed: int) -> dict[str, Any]:
                 if what == "removed":
                     if len(workers) < 2:  # the search would wait, and so would we
                         workers.append(nodes.add())
-                    nodes.remove(workers.pop(int(rng.integers(len(workers)))))
+                    node = workers.pop(int(rng.integers(len(workers))))
+                    running.wait_for(partial(nodes.has_worker, node))  # it must hurt
+                    nodes.remove(node)
+                    if running.process.poll() is not None:
+                        break
                 elif what == "joined":
                     workers.append(nodes.add())
-                    late.append(workers[-1])
                     running.wait_for(partial(nodes.has_worker, workers[-1]))
                     used += nodes.has_worker(workers[-1])
                 else:
