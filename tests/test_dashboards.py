@@ -29,7 +29,7 @@ needs_browser = pytest.mark.skipif(
 )
 ROOT = Path(__file__).resolve().parent.parent
 ENDLESS = [
-    "--trials", "900", "--set", "budget.total_epochs=null", "--concurrency", "1", "--epochs", "9",
+    "--trials", "900", "--set", "budget.total_epochs=null", "--concurrency", "1", "--epochs", "45",
     "--set", "data.train_size=300", "--set", "points={}", "--set", "scheduler=none",
     "--set", "average.bn_images=256", "--set", "params.data.batch_size={pow2: [16, 32]}",
     "--watch",

@@ -363,6 +363,7 @@ def test_the_shipped_cifar100_space_can_be_shared_out_by_itself() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_a_process_that_wants_more_than_its_share_runs_out_of_memory() -> None:
     total = torch.cuda.get_device_properties(0).total_memory
     try:

@@ -136,7 +136,12 @@ def finished(running: RunningSearch) -> list[Event]:
 def kill(running: RunningSearch, target: str, rng: np.random.Generator) -> bool:
     """Kill a process, or all; whether there was one."""
     if target == "worker":
-        workers = [pid for pid in running.pids() if b"Trainable" in command_of(pid)]
+        for _ in range(100):  # between two trials' processes there may be none for a moment
+            workers = [pid for pid in running.pids() if b"Trial" in command_of(pid)]
+            workers += [pid for pid in running.pids() if b"Trainable" in command_of(pid)]
+            if workers or running.process.poll() is not None:
+                break
+            time.sleep(0.1)
         if workers:
             os.kill(int(rng.choice(workers)), signal.SIGKILL)
         return bool(workers)
