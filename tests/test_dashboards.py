@@ -34,7 +34,7 @@ ENDLESS = [
     "--set", "average.bn_images=256", "--set", "params.data.batch_size={pow2: [16, 32]}",
     "--watch",
 ]  # fmt: skip
-RUNNING = re.compile(r"(supcon-\d+ \S+ τ=[\d.]+|ce-\d+ \S+) epoch \d/9")
+RUNNING = re.compile(r"(supcon-\d+ \S+ τ=[\d.]+|ce-\d+ \S+) epoch \d+/45")
 
 
 @dataclass
