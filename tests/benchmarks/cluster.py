@@ -30,17 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from search.events import Ask, End, Event
-from tests.benchmarks.reliability import (
-    SPACE,
-    command_of,
-    finished,
-    has_lines,
-    lines,
-    lost,
-    repeated,
-)
-from tests.benchmarks.search import ROOT, kill_session, own_home, session_pids, start_search
+from search.events import Event
+from tests.benchmarks.reliability import SPACE, finished, has_lines, lines, tally
+from tests.benchmarks.search import ROOT, kill_session, own_home, start_search, trial_pids
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
 DISTURBANCES = ("removed", "joined", "driver")
@@ -100,7 +92,7 @@ class Cluster:
 
     def has_worker(self, node: subprocess.Popen[bytes]) -> bool:
         """Whether a trial's process runs on a node."""
-        return any(b"Trial" in command_of(pid) for pid in session_pids(node.pid))
+        return bool(trial_pids(node.pid))
 
     def _start(self, *flags: str) -> subprocess.Popen[bytes]:
         self.started += 1
@@ -173,14 +165,7 @@ def chaos(each: int, seed: int) -> dict[str, Any]:
         finally:
             running.kill()
         events: list[Event] = finished(running)
-    return {
-        **{what: done[what] for what in DISTURBANCES},
-        "late nodes used": used,
-        "trials": sum(isinstance(event, Ask) for event in events),
-        "failed": sum(isinstance(e, End) and e.outcome == "failed" for e in events),
-        "lost": len(lost(events)),
-        "repeated": len(repeated(events)),
-    }
+    return {**{what: done[what] for what in DISTURBANCES}, "late nodes used": used, **tally(events)}
 
 
 if __name__ == "__main__":

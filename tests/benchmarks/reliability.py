@@ -20,7 +20,6 @@ import platform
 import signal
 import time
 from collections import Counter
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ import numpy as np
 
 from search.events import Ask, End, Event, Opened, Report
 from search.journal import Journal
-from tests.benchmarks.search import RunningSearch, own_home, start_search
+from tests.benchmarks.search import RunningSearch, own_home, start_search, trial_pids
 
 TARGETS = ("driver", "worker", "group")
 TIMES = {"time", "seconds", "evaluation_seconds", "first_step"}
@@ -81,10 +80,7 @@ def chaos(at_once: int, kills: int, seed: int) -> dict[str, Any]:
     return {
         "at_once": at_once,
         **{target: killed[target] for target in TARGETS},
-        "trials": sum(isinstance(event, Ask) for event in events),
-        "failed": sum(isinstance(e, End) and e.outcome == "failed" for e in events),
-        "lost": len(lost(events)),
-        "repeated": len(repeated(events)),
+        **tally(events),
         "same_log": story(events) == story(undisturbed) if at_once == 1 else "-",
     }
 
@@ -137,8 +133,7 @@ def kill(running: RunningSearch, target: str, rng: np.random.Generator) -> bool:
     """Kill a process, or all; whether there was one."""
     if target == "worker":
         for _ in range(100):  # between two trials' processes there may be none for a moment
-            workers = [pid for pid in running.pids() if b"Trial" in command_of(pid)]
-            workers += [pid for pid in running.pids() if b"Trainable" in command_of(pid)]
+            workers = trial_pids(running.process.pid)
             if workers or running.process.poll() is not None:
                 break
             time.sleep(0.1)
@@ -156,13 +151,6 @@ def kill(running: RunningSearch, target: str, rng: np.random.Generator) -> bool:
     return True
 
 
-def command_of(pid: int) -> bytes:
-    """The command line of a process; empty if it has ended."""
-    with suppress(OSError):  # it has ended
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
 def lines(log: Path) -> int:
     """Whole lines of a log."""
     return log.read_bytes().count(b"\n") if log.exists() else 0
@@ -171,6 +159,16 @@ def lines(log: Path) -> int:
 def has_lines(log: Path, n: int) -> bool:
     """Whether a log has come so far."""
     return lines(log) >= n
+
+
+def tally(events: list[Event]) -> dict[str, int]:
+    """How many trials there were, and to how many something happened that must not."""
+    return {
+        "trials": sum(isinstance(event, Ask) for event in events),
+        "failed": sum(isinstance(e, End) and e.outcome == "failed" for e in events),
+        "lost": len(lost(events)),
+        "repeated": len(repeated(events)),
+    }
 
 
 def lost(events: list[Event]) -> set[Any]:

@@ -44,6 +44,7 @@ from supcon.train import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "bench"
+TITLES = (b"ResourceTrainable", b"SupConTrial")  # of trials' processes: in a call, between two
 BASE: dict[str, dict[str, Any]] = {
     "data": {"name": "digits", "image_size": 32, "batch_size": 128, "pipeline": "resident"},
     "model": {"backbone": "test_resnet", "stem": "full"},
@@ -173,6 +174,18 @@ def session_pids(leader: int) -> list[int]:
             if int(session) == leader and state != "Z":
                 found.append(int(stat.parent.name))
     return found
+
+
+def trial_pids(leader: int) -> list[int]:
+    """The processes of a session that Ray has given to trials."""
+    return [pid for pid in session_pids(leader) if any(t in command_of(pid) for t in TITLES)]
+
+
+def command_of(pid: int) -> bytes:
+    """The command line of a process; empty if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def kill_session(leader: subprocess.Popen[bytes]) -> None:
