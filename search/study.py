@@ -134,7 +134,7 @@ def train(
             if noise_floor and not interrupt.requested:
                 print(*describe_noise(space, journal, images.splits), sep="\n", flush=True)
             if not interrupt.requested:
-                is_over = partial(is_time_to_confirm, space, journal, clock)
+                is_over = TimeToConfirm(space, journal, clock)
                 run(["search"], SearchPlan(space, journal, is_over), is_time_up=is_over)
             if not interrupt.requested:
                 if is_over():
@@ -144,11 +144,25 @@ def train(
     return interrupt.requested
 
 
-def is_time_to_confirm(space: Space, journal: Journal, clock: Clock) -> bool:
-    """Whether what is left of a study's time is needed to confirm what was found."""
-    if clock.limit is None:
-        return False  # nobody needs to know what is reserved
-    return clock.is_over(confirm_seconds(space, journal, slots_to_confirm(space, journal)))
+class TimeToConfirm:
+    """Whether what is left of a study's time is needed to confirm what was found.
+
+    It is asked many times a second; what that takes is reckoned anew only when the log has grown.
+    """
+
+    def __init__(self, space: Space, journal: Journal, clock: Clock) -> None:
+        self.space, self.journal, self.clock = space, journal, clock
+        self.n_seen, self.reserve = 0, 0.0
+
+    def __call__(self) -> bool:
+        """Whether it is."""
+        if self.clock.limit is None:
+            return False  # nobody needs to know what is reserved
+        if self.n_seen != len(self.journal.events):
+            self.n_seen = len(self.journal.events)
+            slots = slots_to_confirm(self.space, self.journal)
+            self.reserve = confirm_seconds(self.space, self.journal, slots)
+        return self.clock.is_over(self.reserve)
 
 
 def end_for_time(journal: Journal) -> None:
