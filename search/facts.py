@@ -54,7 +54,7 @@ def _arm(space: Space, journal: Journal, arm: str) -> dict[str, Any]:
     audited = audit(space, journal, arm)
     return {
         "trials": len(trials),
-        "outcomes": dict(Counter(map(_ending, trials))),
+        "outcomes": dict(Counter(trial.ending for trial in trials)),
         "best": best
         and {
             "number": best.ask.number,
@@ -80,10 +80,6 @@ def _arm(space: Space, journal: Journal, arm: str) -> dict[str, Any]:
         "best_so_far": best_so_far(journal, arm),
         "expected_best": expected and asdict(expected),
     }
-
-
-def _ending(trial: Trial) -> str:
-    return "cut" if trial.is_cut else trial.outcome or "unfinished"
 
 
 def _confirmed(space: Space, journal: Journal, arm: str) -> list[Trial]:

@@ -64,6 +64,11 @@ class Trial:
         return self.end is not None and (self.end.outcome, self.end.detail) == ("stopped", TIME_UP)
 
     @property
+    def ending(self) -> str:
+        """How it ended, for people: its outcome, `cut`, or `unfinished`."""
+        return "cut" if self.is_cut else self.outcome or "unfinished"
+
+    @property
     def epochs(self) -> int:
         """Epochs trained, as far as known; a trial that has ended has cost at least one."""
         reported = self.reports[-1].epoch if self.reports else 0

@@ -165,8 +165,7 @@ def _arm(space: Space, journal: Journal, arm: str) -> ArmStanding:
     trials = journal.of(arm)
     won = winner(space, journal, arm) if journal.is_searched else None
     top = won or journal.best(arm)
-    ended = [trial for trial in trials if trial.outcome is not None]
-    outcomes = Counter("cut" if trial.is_cut else str(trial.outcome) for trial in ended)
+    outcomes = Counter(trial.ending for trial in trials if trial.end is not None)
     return ArmStanding(
         name=arm,
         started=len(trials),
