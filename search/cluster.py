@@ -13,14 +13,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from search.images import Images
 from search.probing import Probed, Unable, probe, probe_config
 from search.resources import Node
-from search.session import alive_nodes, ray_session
+from search.session import alive_nodes, cause_of, ray_session
 from search.space import Space
 from search.tuner import check_room
 from search.watch import LOOPBACK
 from supcon.config import Config
 from supcon.data import Splits
 from supcon.image_files import ImageFiles
-from supcon.parsing import UserError, one_line
+from supcon.parsing import UserError
 
 
 def probe_there(
@@ -39,7 +39,7 @@ def probe_there(
             try:
                 found: Probed = ray.get(task.remote(config, data))
             except RayError as error:
-                raise RuntimeError(one_line(getattr(error, "cause", None) or error)) from error
+                raise RuntimeError(cause_of(error)) from error
             return found
 
         return alive_nodes(), probe(space, run)
@@ -64,10 +64,9 @@ def check_nodes(study: Path, data: Splits) -> None:
             except (TaskUnschedulableError, WorkerCrashedError):
                 continue  # it has left
             except RayError as error:
-                why = one_line(getattr(error, "cause", None) or error)
                 raise UserError(
-                    f"--address: {node['NodeName']} cannot run our code ({why}); install the "
-                    f"dependencies there, the same versions as here"
+                    f"--address: {node['NodeName']} cannot run our code ({cause_of(error)}); "
+                    f"install the dependencies there, the same versions as here"
                 ) from error
     if blind:
         raise UserError(

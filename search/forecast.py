@@ -15,7 +15,7 @@ from datetime import datetime
 
 from search.confirm import planned_runs
 from search.probing import Probed, Unable
-from search.resources import Node, class_of, room, share_of
+from search.resources import Node, at_once, class_of, name_of, share_of
 from search.space import Space
 from supcon.config import Config
 from supcon.data import Splits
@@ -86,7 +86,7 @@ def describe_forecast(
         "",
         f"{'class':32s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}{'at once':>9s}",
     ]
-    slots = {each: at_once(space, each.config, nodes) for each in probed}
+    slots = {each: slots_for(space, each.config, nodes) for each in probed}
     lines += [_row(each, slots) for each in all_probed]
     if not probed:
         return [*lines, "", "no class can run here"]
@@ -106,33 +106,29 @@ def describe_forecast(
     ]
 
 
-def at_once(space: Space, config: Config, nodes: Sequence[Node]) -> int:
+def slots_for(space: Space, config: Config, nodes: Sequence[Node]) -> int:
     """Trials of one class that run at once.
 
     Raises:
         UserError: no machine has room for one.
     """
-    want = share_of(space.resources, config)
-    slots = room(nodes, [], want)
+    slots = at_once(space.resources, config, nodes)
     if slots < 1:
+        want = share_of(space.resources, config)
         raise UserError(
-            f"--dry-run: no machine has room for a trial of {_name(config)}, which takes cpu "
-            f"{want.cpu:g} and gpu {want.gpu:g}; set --cpus-per-trial and --gpus-per-trial"
+            f"--dry-run: no machine has room for a trial of {name_of(class_of(config))}, which "
+            f"takes cpu {want.cpu:g} and gpu {want.gpu:g}; set --cpus-per-trial and "
+            f"--gpus-per-trial"
         )
-    return min(slots, space.resources.concurrency or slots)
+    return slots
 
 
 def _row(each: Probed | Unable, slots: dict[Probed, int]) -> str:
-    name = f"{_name(each.config):32s}"
+    name = f"{name_of(class_of(each.config)):32s}"
     if isinstance(each, Unable):
         return f"{name}  cannot run: {each.reason}"
     times = f"{each.epoch_seconds:10.2f}{each.evaluation_seconds:15.2f}"
     return f"{name}{times}{each.memory / 1e6:12.0f}{slots[each]:9d}"
-
-
-def _name(config: Config) -> str:
-    backbone, batch_size, precision = class_of(config)
-    return f"{backbone}, batch {batch_size}, {precision}"
 
 
 def _clock(seconds: float) -> str:

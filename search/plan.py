@@ -56,8 +56,7 @@ def with_resources(space: Space, given: dict[str, Any]) -> Space:
         return space
     if changed.keys() & {"cpu", "gpu"}:
         changed["measured"] = ()  # is measured again if they are auto
-    resources = space.resources.model_dump() | changed
-    return parse_space(space.dump() | {"resources": resources}, "--resume")
+    return space.with_resources(changed, "--resume")
 
 
 def check_unchanged(given: dict[str, Any]) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from search.probing import Probed, Unable, footprints
-from search.resources import Footprint, Node, Resources, all_shares
+from search.probing import Probed, Unable, describe_cost, footprints
+from search.resources import Footprint, Node, Resources, all_shares, name_of
 from search.rules import conditions
-from search.space import Space, parse_space
+from search.space import Space
 from supcon.auto import describe as describe_auto
 from supcon.auto import settle
 from supcon.config import Config
@@ -133,9 +133,7 @@ def with_shares(space: Space, probed: Sequence[Probed | Unable], nodes: Sequence
     if not found:
         reasons = "; ".join(dict.fromkeys(p.reason for p in probed if isinstance(p, Unable)))
         raise UserError(f"resources: auto found no class of configs that can run ({reasons})")
-    tree = space.dump()
-    tree["resources"]["measured"] = [each.model_dump() for each in found]
-    return parse_space(tree, space.name)
+    return space.with_resources({"measured": found}, space.name)
 
 
 def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:
@@ -173,8 +171,7 @@ def _describe_share(each: Footprint, want: Resources) -> str:
     takes = f"{each.gpu:.3g} of a GPU" if want.gpu == "auto" else ""
     cores = f"{each.cpu:g} cores" if want.cpu == "auto" else ""
     return (
-        f"share     {each.backbone}, batch {each.batch_size}, {each.precision}: "
-        f"{each.memory / 2**30:.2f} GiB, {each.views_per_second:,.0f} views/s alone; a trial takes "
+        f"share     {name_of(each.kind)}: {describe_cost(each)}; a trial takes "
         f"{' and '.join(filter(None, [takes, cores]))}"
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from search.resources import Footprint, Resources, class_of, trials_at_once
+from search.resources import Footprint, Resources, class_of, name_of, trials_at_once
 from search.space import Space
 from supcon.config import Config
 from supcon.data import Splits, free_memory
@@ -91,11 +91,15 @@ def probe(space: Space, run: Runner) -> list[Probed | Unable]:
 
 def describe_probe(each: Probed | Unable) -> str:
     """What was found about a class, for a person."""
-    backbone, batch_size, precision = class_of(each.config)
-    name = f"{backbone}, batch {batch_size}, {precision}"
+    name = name_of(class_of(each.config))
     if isinstance(each, Unable):
         return f"{name}: cannot run: {each.reason}"
-    return f"{name}: {each.memory / 2**30:.2f} GiB, {each.views_per_second:,.0f} views/s alone"
+    return f"{name}: {describe_cost(each)}"
+
+
+def describe_cost(each: Probed | Footprint) -> str:
+    """What a trial of a class takes, for a person."""
+    return f"{each.memory / 2**30:.2f} GiB, {each.views_per_second:,.0f} views/s alone"
 
 
 def probe_here(data: Splits) -> Runner:

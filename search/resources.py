@@ -33,6 +33,11 @@ class Footprint(Section):
     gpu: float = Field(ge=0, le=1)
     """Share of a GPU, where `gpu` is auto."""
 
+    @property
+    def kind(self) -> tuple[str, int, str]:
+        """Which class, as `class_of` tells it."""
+        return self.backbone, self.batch_size, self.precision
+
 
 def _kind(value: Any) -> str:
     return "text" if isinstance(value, str) else "amount"
@@ -93,6 +98,11 @@ def class_of(config: Config) -> tuple[str, int, str]:
     return config.model.backbone, config.data.batch_size, config.run.precision
 
 
+def name_of(kind: tuple[str, int, str]) -> str:
+    """A class of configs, as `class_of` tells it, for a person."""
+    return "{}, batch {}, {}".format(*kind)
+
+
 def share_of(want: Resources, config: Config, *, alone: bool = False) -> Share:
     """What a trial of this config takes.
 
@@ -102,7 +112,7 @@ def share_of(want: Resources, config: Config, *, alone: bool = False) -> Share:
         config: of the trial.
         alone: give it all of its GPU.
     """
-    found = [each for each in want.measured if _key(each) == class_of(config)]
+    found = [each for each in want.measured if each.kind == class_of(config)]
     cpu = max(each.cpu for each in found or want.measured) if want.cpu == "auto" else want.cpu
     gpu = (found[0].gpu if found else 1.0) if want.gpu == "auto" else want.gpu
     return Share(cpu, max(gpu, 1.0) if alone and gpu > 0 else gpu)
@@ -157,6 +167,12 @@ def room(nodes: Sequence[Node], taken: Sequence[Share], want: Share) -> int:
     return fitting
 
 
+def at_once(want: Resources, config: Config, nodes: Sequence[Node]) -> int:
+    """Trials of this config that run at once: as many as asked for, if there is room."""
+    slots = room(nodes, [], share_of(want, config))
+    return min(slots, want.concurrency or slots)
+
+
 @dataclass
 class _Bin:
     """What is left of a node."""
@@ -177,7 +193,3 @@ class _Bin:
                 self.gpus[i] -= part
         self.cpus -= share.cpu
         return True
-
-
-def _key(footprint: Footprint) -> tuple[str, int, str]:
-    return footprint.backbone, footprint.batch_size, footprint.precision

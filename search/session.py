@@ -71,6 +71,11 @@ def _of_a_cluster(address: str | None, code: str) -> dict[str, Any]:
     return {"address": address, "runtime_env": {"working_dir": code}}
 
 
+def cause_of(error: RayError) -> str:
+    """What went wrong in a task on a node, without the trace of it."""
+    return one_line(getattr(error, "cause", None) or error)
+
+
 def copy_of_our_code() -> str:
     """A folder to be sent to the nodes of a cluster, which then need the dependencies only.
 

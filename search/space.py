@@ -232,6 +232,11 @@ class Space(Section):
             tree["base"][section] = {**tree["base"].get(section, {}), name: value}
         return parse_space(tree, self.name)
 
+    def with_resources(self, changes: Mapping[str, Any], source: str) -> Space:
+        """The same space with some of its resources changed; `source` is named in errors."""
+        resources = {**self.resources.model_dump(), **changes}
+        return parse_space(self.dump() | {"resources": resources}, source)
+
     def trial_config(self, arm: str, params: Mapping[str, Any], seed: int) -> Config:
         """The complete config of one trial."""
         where = f"trial of {arm}"

@@ -19,7 +19,7 @@ from ray import tune
 
 from search.events import Ask, End
 from search.journal import Journal
-from search.resources import Share, all_shares, room, share_of, smallest_share
+from search.resources import Share, all_shares, at_once, room, smallest_share
 from search.scheduler import LoggedAsha
 from search.searcher import TrialSource
 from search.session import alive_nodes
@@ -197,9 +197,7 @@ def check_room(space: Space) -> None:
 
 def slots_to_confirm(space: Space, journal: Journal) -> int:
     """Trials at once after the search, if winners take as much as the largest of the best."""
-    best = [trial for arm in space.arms for trial in journal.top(arm, space.confirm.top)]
-    asks, nodes = [trial.ask for trial in best], alive_nodes()
+    asks = [t.ask for arm in space.arms for t in journal.top(arm, space.confirm.top)]
     configs = [space.trial_config(ask.arm, ask.params, ask.seed) for ask in asks]
-    shares = [share_of(space.resources, config) for config in configs]
-    slots = min((room(nodes, [], share) for share in shares), default=1)
-    return max(1, min(slots, space.resources.concurrency or slots))
+    nodes = alive_nodes()
+    return max(1, min((at_once(space.resources, c, nodes) for c in configs), default=1))

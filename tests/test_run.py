@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from search.forecast import _row, at_once
+from search.forecast import _row, slots_for
 from search.plan import extended, plan
 from search.probing import probe, probe_here
 from search.resources import Node
@@ -213,9 +213,9 @@ def test_a_forecast_starts_nothing_and_says_what_it_will_cost(
 def test_a_forecast_needs_room_for_a_trial(tmp_path: Path) -> None:
     space = load_space(Path(folder_space(tmp_path)[1]), {"resources.gpu": 0.5})
     config = space.trial_config("ce", {}, seed=0)
-    assert at_once(space, config, [Node(4, 1)]) == 2
+    assert slots_for(space, config, [Node(4, 1)]) == 2
     with pytest.raises(UserError, match="no machine has room for a trial of test_resnet, batch 8"):
-        at_once(space, config, [Node(4, 0)])
+        slots_for(space, config, [Node(4, 0)])
 
 
 def test_a_study_that_could_not_start_leaves_nothing_behind(
