@@ -228,6 +228,7 @@ def test_a_search_in_a_terminal_shows_lines_and_a_view_and_restores_it_when_it_i
 ) -> None:
     search = Search(home, tmp_path)
     search.read_until("| supcon: best ")
+    search.read_until("  supcon-2 ")  # three have ended: a pace is known, also between two trials
     status = [sys.executable, str(ROOT / "search" / "status.py"), str(tmp_path)]
     seen = subprocess.run(status, capture_output=True, text=True, check=True).stdout
     assert re.match(r"digits +searching +\d:\d\d:\d\d ", seen)
