@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from search.space import Space, is_plain_name, load_space, parse_space
+from search.space import Space, is_plain_name, load_space, parse_space, with_resources
 from supcon.parsing import UserError, parse_assignment
 
 RESOURCES = {"resources.concurrency", "resources.cpu", "resources.gpu"}
@@ -46,17 +46,17 @@ def resume(options: argparse.Namespace) -> tuple[Path, Space]:
         raise UserError(f"--resume: {folder} is a study of '{space.name}', not of '{wanted}'")
     if options.extend:
         space = extended(space, budget)
-    return folder, with_resources(space, given)
+    return folder, on_other_machine(space, given)
 
 
-def with_resources(space: Space, given: dict[str, Any]) -> Space:
+def on_other_machine(space: Space, given: dict[str, Any]) -> Space:
     """The space on another machine: with other resources, and what was measured for them if any."""
     changed = {key.split(".")[1]: value for key, value in given.items() if key in RESOURCES}
     if not changed:
         return space
     if changed.keys() & {"cpu", "gpu"}:
         changed["measured"] = ()  # is measured again if they are auto
-    return space.with_resources(changed, "--resume")
+    return with_resources(space, changed, "--resume")
 
 
 def check_unchanged(given: dict[str, Any]) -> None:

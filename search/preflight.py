@@ -12,7 +12,7 @@ import torch
 from search.probing import Probed, Unable, describe_cost, footprints
 from search.resources import Footprint, Node, Resources, all_shares, name_of
 from search.rules import conditions
-from search.space import Space
+from search.space import Space, with_base, with_resources
 from supcon.auto import describe as describe_auto
 from supcon.auto import settle
 from supcon.config import Config
@@ -118,7 +118,7 @@ def settle_space(space: Space, data: Splits) -> Space:
     arm = next(iter(space.arms))
     drawn = space.arm_params(arm).get("model.backbone")
     backbones, on_gpu = drawn.values if drawn else (), space.resources.gpu != 0
-    return space.with_base(settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
+    return with_base(space, settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
 
 
 def with_shares(space: Space, probed: Sequence[Probed | Unable], nodes: Sequence[Node]) -> Space:
@@ -133,7 +133,7 @@ def with_shares(space: Space, probed: Sequence[Probed | Unable], nodes: Sequence
     if not found:
         reasons = "; ".join(dict.fromkeys(p.reason for p in probed if isinstance(p, Unable)))
         raise UserError(f"resources: auto found no class of configs that can run ({reasons})")
-    return space.with_resources({"measured": found}, space.name)
+    return with_resources(space, {"measured": found}, space.name)
 
 
 def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:

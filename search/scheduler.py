@@ -33,6 +33,18 @@ def passes(value: float, others: Sequence[float], reduction: int) -> bool:
     return sum(other > value for other in others) < keep
 
 
+def decide(space: Space, journal: Journal, key: TrialId, epoch: int, value: float) -> Decision:
+    """Whether a trial that has scored `value` at `epoch` goes on."""
+    arm, phase, number = key
+    asha = space.scheduler.asha
+    if phase != "search" or asha is None or epoch not in space.rungs:
+        return "continue"
+    if asha.is_sentinel(number) and math.isfinite(value):
+        return "continue"
+    others = [t.scores[epoch] for t in journal.of(arm) if epoch in t.scores]
+    return "continue" if passes(value, others, asha.reduction) else "stop"
+
+
 class LoggedAsha(FIFOScheduler):
     """Logs what trials report, and decides at the rungs which go on."""
 
@@ -76,15 +88,8 @@ class LoggedAsha(FIFOScheduler):
             self.journal.end(key, outcome, result.get("epoch", 0), detail)
 
     def _decide(self, key: TrialId, result: dict[str, Any]) -> Decision:
-        arm, phase, number = key
-        epoch, value = result["epoch"], dict(result["metrics"])[SELECTION_METRIC]
-        asha = self.space.scheduler.asha
-        if phase != "search" or asha is None or epoch not in self.space.rungs:
-            return "continue"
-        if asha.is_sentinel(number) and math.isfinite(value):
-            return "continue"
-        others = [t.scores[epoch] for t in self.journal.of(arm) if epoch in t.scores]
-        return "continue" if passes(value, others, asha.reduction) else "stop"
+        value = dict(result["metrics"])[SELECTION_METRIC]
+        return decide(self.space, self.journal, key, result["epoch"], value)
 
     def _log_report(self, key: TrialId, result: dict[str, Any], decision: Decision) -> None:
         arm, phase, number = key

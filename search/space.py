@@ -224,19 +224,6 @@ class Space(Section):
             )
         return drawn, seed
 
-    def with_base(self, changes: Mapping[str, Any]) -> Space:
-        """The same space with some dotted keys of its base config changed."""
-        tree = self.dump()
-        for key, value in changes.items():
-            section, name = key.split(".")
-            tree["base"][section] = {**tree["base"].get(section, {}), name: value}
-        return parse_space(tree, self.name)
-
-    def with_resources(self, changes: Mapping[str, Any], source: str) -> Space:
-        """The same space with some of its resources changed; `source` is named in errors."""
-        resources = {**self.resources.model_dump(), **changes}
-        return parse_space(self.dump() | {"resources": resources}, source)
-
     def trial_config(self, arm: str, params: Mapping[str, Any], seed: int) -> Config:
         """The complete config of one trial."""
         where = f"trial of {arm}"
@@ -246,8 +233,8 @@ class Space(Section):
             config = override(config, {"run.threads": max(1, int(cpu))}, where)
         return config
 
-    def trial_seed(self, arm: str, phase: Phase, number: int) -> int:
-        """The trial's own seed."""
+    def trial_seed(self, arm: str, phase: str, number: int) -> int:
+        """The own seed of a trial; `phase`: what it is for, as `search.events.Phase`."""
         return derive_seed(self.seed, arm, phase, number)
 
     def dump(self) -> dict[str, Any]:
@@ -292,6 +279,21 @@ def load_space(path: Path, changes: Mapping[str, Any]) -> Space:
         _apply(tree, key, value)
     tree.setdefault("name", path.stem)
     return parse_space(tree, str(path))
+
+
+def with_base(space: Space, changes: Mapping[str, Any]) -> Space:
+    """The same space with some dotted keys of its base config changed."""
+    tree = space.dump()
+    for key, value in changes.items():
+        section, name = key.split(".")
+        tree["base"][section] = {**tree["base"].get(section, {}), name: value}
+    return parse_space(tree, space.name)
+
+
+def with_resources(space: Space, changes: Mapping[str, Any], source: str) -> Space:
+    """The same space with some of its resources changed; `source` is named in errors."""
+    resources = {**space.resources.model_dump(), **changes}
+    return parse_space(space.dump() | {"resources": resources}, source)
 
 
 def _apply(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from search.events import Ask, End, Opened, Report, Retry
 from search.journal import Journal
-from search.plan import with_resources
+from search.plan import on_other_machine
 from search.preflight import check_machine, describe, with_shares
 from search.probing import Probed, Unable, classes, footprints
 from search.resources import (
@@ -329,11 +329,11 @@ def test_every_measured_share_must_fit_the_machine(monkeypatch: pytest.MonkeyPat
 
 def test_a_study_may_go_on_with_other_resources_which_are_measured_anew() -> None:
     shared = measured({("test_resnet", 64): 19})
-    again = with_resources(shared, {"resources.cpu": "auto", "resources.concurrency": 2})
+    again = on_other_machine(shared, {"resources.cpu": "auto", "resources.concurrency": 2})
     assert again.resources.must_measure
     assert again.resources.concurrency == 2
-    assert with_resources(shared, {"resources.concurrency": 2}).resources.measured
-    assert with_resources(shared, {}) is shared
+    assert on_other_machine(shared, {"resources.concurrency": 2}).resources.measured
+    assert on_other_machine(shared, {}) is shared
 
 
 @pytest.mark.parametrize(("large", "slots"), [(False, 6), (True, 2)])

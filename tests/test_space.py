@@ -224,7 +224,7 @@ def test_a_trial_config_is_complete_and_carries_rungs_seed_and_threads() -> None
 def test_no_two_trials_share_a_seed() -> None:
     x = space()
     keys = [(arm, phase, n) for arm in x.arms for phase in ("search", "confirm") for n in range(50)]
-    assert len({x.trial_seed(arm, phase, n) for arm, phase, n in keys}) == len(keys)  # type: ignore[arg-type]
+    assert len({x.trial_seed(arm, phase, n) for arm, phase, n in keys}) == len(keys)
 
 
 @pytest.mark.parametrize(
