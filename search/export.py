@@ -12,29 +12,10 @@ from pathlib import Path
 if __name__ == "__main__":  # as in run.py: our packages are found from any folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.confirm import leader
-from search.journal import Journal
-from search.space import parse_space
-from supcon.config import Config, dump_config
+from search.log.journal import Journal
+from search.strategy.winners import best_config
+from supcon.config import dump_config
 from supcon.parsing import UserError, show_error
-
-
-def best_config(journal: Journal, arm: str) -> Config:
-    """The config of an arm's winner (while that is open: of its best search trial), with the seed
-    that it had in the search.
-
-    Raises:
-        UserError: the study has no such arm, or no trial of it was trained to the end.
-    """
-    space = parse_space(journal.space, str(journal.path))
-    if arm not in space.arms:
-        raise UserError(f"--arm {arm}: the study has {', '.join(space.arms)}")
-    best = leader(space, journal, arm)
-    if best is None:
-        raise UserError(
-            f"{journal.path}: no trial of {arm} was trained to the end; resume the study"
-        )
-    return space.trial_config(arm, best.ask.params, best.ask.seed)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-from search.space import Space
-from search.tables import aligned
-from search.verdict import MIN_SEARCHES, methods, methods_sentence
+from search.judge.comparison import MIN_SEARCHES, methods
+from search.judge.verdict import methods_sentence
+from search.reporting.tables import aligned
+from search.space.space import Space
 from supcon.parsing import UserError, read_yaml
 from supcon.seeds import derive_seed
 

@@ -19,15 +19,16 @@ if __name__ == "__main__":
     # Python put search/ here; our packages are one level up, whatever the current folder.
     sys.path[0] = str(ROOT)
 
-from search.plan import changes, check_name, check_unchanged, plan, resume
-from search.space import Space, load_space
+from search.preflight.which_study import changes, check_name, check_unchanged, plan, resume
+from search.space.loading import load_space
+from search.space.space import Space
 from supcon.parsing import UserError, show_error
 
 if TYPE_CHECKING:
-    from search.images import Images
-    from search.probing import Probed, Unable
-    from search.resources import Node
-    from search.watch import Watch
+    from search.engine.shared_images import Images
+    from search.monitor.pages import Watch
+    from search.preflight.packing import Node
+    from search.preflight.trial_cost import Probed, Unable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -109,9 +110,11 @@ def run(options: argparse.Namespace) -> int:
     folder, space = resume(options) if options.resume else plan(options)
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
-    from search.images import Images
-    from search.noise import check_noise_floor
-    from search.preflight import check_all, describe, settle_space, with_shares
+    from search.engine.shared_images import Images
+    from search.judge.noise_floor import check_noise_floor
+    from search.preflight.announcement import describe
+    from search.preflight.checks import check_all, settle_space
+    from search.preflight.packing import with_shares
 
     if options.noise_floor:
         check_noise_floor(space)
@@ -124,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             return forecast(space, images, probed, nodes)
 
-    from search.study import conclude, create, execute, reopen  # with ray
+    from search.course import conclude, create, execute, reopen  # with ray
 
     start = reopen if options.resume else create
     journal = start(folder, space, images, options.command)
@@ -144,8 +147,9 @@ def run(options: argparse.Namespace) -> int:
 
 def wanted_watch(options: argparse.Namespace) -> Watch | None:
     """What --watch and its companions ask for."""
-    from search.servers import NotStarted, free_port
-    from search.watch import LOOPBACK, Watch
+    from search.log.surroundings import LOOPBACK
+    from search.monitor.pages import Watch
+    from search.monitor.servers import NotStarted, free_port
 
     if options.watch:
         watch = Watch(options.watch_host or LOOPBACK, options.keep)
@@ -202,20 +206,20 @@ def measure(
     space: Space, images: Images, address: str | None
 ) -> tuple[list[Node], list[Probed | Unable]]:
     """The machines that trials run on, and what each class of configs takes there."""
-    from search.preflight import this_machine
-    from search.probing import probe, probe_here
+    from search.preflight.packing import this_machine
+    from search.preflight.trial_cost import probe, probe_here
 
     if address is None:
         return [this_machine()], probe(space, probe_here(images.splits))
-    from search.cluster import probe_there  # with ray
+    from search.engine.nodes import probe_there  # with ray
 
     return probe_there(space, images, address)
 
 
 def forecast(space: Space, images: Images, probed: list[Probed | Unable], nodes: list[Node]) -> int:
     """Say what the search would cost, and start nothing."""
-    from search.forecast import describe_forecast
-    from search.preflight import describe
+    from search.preflight.announcement import describe
+    from search.preflight.forecast import describe_forecast
 
     lines = describe_forecast(space, images.splits, probed, nodes)
     print(*describe(space, images.splits), *lines, sep="\n")

@@ -16,10 +16,10 @@ if __name__ == "__main__":  # as in run.py: our packages are found from any fold
 
 from rich.console import Console
 
-from search.journal import Journal
-from search.space import parse_space
-from search.standing import Standing, standing
-from search.view import View
+from search.log.journal import Journal
+from search.monitor.standing import Standing, standing
+from search.monitor.terminal_view import View
+from search.space.loading import parse_space
 from supcon.parsing import UserError, show_error
 
 

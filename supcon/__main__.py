@@ -20,7 +20,7 @@ SETTINGS_OF_A_MODEL = ("data.root", "run.device", "run.precision", "run.threads"
 
 # torch and timm are imported by the commands: a wrong config is reported before they have loaded.
 if TYPE_CHECKING:
-    from supcon.trained import Trained
+    from supcon.evaluation.trained import Trained
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,11 +94,12 @@ def run_training(options: argparse.Namespace) -> int:
     config = _config(options)
     out = options.out or Path("runs") / options.config.stem
     _check_folder(out, resume=options.resume)
-    from supcon.auto import describe, settle
-    from supcon.data import load_splits
+    from supcon.auto_settings import describe, settle
+    from supcon.evaluation.trained import save_if_best, save_trained
+    from supcon.images.loading import load_splits
+    from supcon.network.models import network_for
     from supcon.runlog import RunLog
-    from supcon.train import Diverged, fit, network_for
-    from supcon.trained import save_if_best, save_trained
+    from supcon.train import Diverged, fit
 
     config = _as_before(config, out) if options.resume else config
     data = load_splits(config.data)
@@ -137,9 +138,9 @@ def run_training(options: argparse.Namespace) -> int:
 def run_evaluation(options: argparse.Namespace) -> int:
     """The `evaluate` command."""
     path, trained, config = _load(options)
-    from supcon.data import load_splits, load_test
-    from supcon.measure import measure
-    from supcon.trained import check_same_data
+    from supcon.evaluation.all_metrics import measure
+    from supcon.evaluation.trained import check_same_data
+    from supcon.images.loading import load_splits, load_test
 
     data = load_splits(config.data)
     check_same_data(path, data)
@@ -164,10 +165,10 @@ def run_tsne(options: argparse.Namespace) -> int:
     if options.images < 10:
         raise UserError(f"--images must be at least 10, got {options.images}")
     path, trained, config = _load(options)
-    from supcon.data import load_splits
+    from supcon.evaluation.trained import check_same_data
+    from supcon.evaluation.tsne import draw_tsne, panels_of
+    from supcon.images.loading import load_splits
     from supcon.runlog import add_image
-    from supcon.trained import check_same_data
-    from supcon.tsne import draw_tsne, panels_of
 
     data = load_splits(config.data)
     check_same_data(path, data)
@@ -191,8 +192,8 @@ def run_lr_find(options: argparse.Namespace) -> int:
     if options.out.suffix != ".png" or not options.out.parent.is_dir():
         raise UserError(f"--out {options.out}: must be a .png file in a folder that is there")
     config = _config(options)
-    from supcon.data import load_splits
-    from supcon.lr_range import draw, find_lr_per_256
+    from supcon.images.loading import load_splits
+    from supcon.lr_find import draw, find_lr_per_256
     from supcon.train import Run
 
     run = Run(config, load_splits(config.data))
@@ -228,8 +229,8 @@ def _load(options: argparse.Namespace) -> tuple[Path, Trained, Config]:
     """The model file that a command names, what is in it, and its config."""
     import torch
 
-    from supcon.device import pick_device
-    from supcon.trained import load_trained
+    from supcon.evaluation.trained import load_trained
+    from supcon.network.device import pick_device
 
     path = options.model / "model.pt" if options.model.is_dir() else options.model
     if not path.exists():

@@ -20,19 +20,20 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from supcon.averaging import Averages
-from supcon.batches import Batches
-from supcon.checkpoint import check_same_config, load_state, save_atomic
 from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
-from supcon.data import Splits, check_batch_size
-from supcon.device import compiled, pick_device, precision_tools
-from supcon.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
-from supcon.models import Network, build_network
-from supcon.optim import build_optimizer, lr_factor, set_lr
+from supcon.evaluation.scores import NonFinite, score
+from supcon.evaluation.trained import Trained
+from supcon.images.batches import Batches
+from supcon.images.loading import check_batch_size
+from supcon.images.split import Splits
+from supcon.network.device import compiled, pick_device, precision_tools
+from supcon.network.models import Network, network_for
 from supcon.parsing import UserError
-from supcon.scoring import NonFinite, score
+from supcon.recipe.averaging import Averages
+from supcon.recipe.checkpoint import check_same_config, load_state, save_atomic
+from supcon.recipe.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
+from supcon.recipe.optim import build_optimizer, lr_factor, set_lr
 from supcon.seeds import derive_seed
-from supcon.trained import Trained
 
 
 class Diverged(Exception):
@@ -45,8 +46,8 @@ class Record:
 
     epoch: int
     metrics: dict[str, float]
-    """train/loss and train/lr; on evaluated epochs those of `supcon.scoring.Scores`, and at the
-    end val/probe_top1_raw, _ema and _swa."""
+    """train/loss and train/lr; on evaluated epochs those of `supcon.evaluation.scores.Scores`, and
+    at the end val/probe_top1_raw, _ema and _swa."""
     views: int
     """Views trained on since the start."""
     seconds: float = field(compare=False)
@@ -254,19 +255,6 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.averages.load_state_dict(state["averages"])
-
-
-def network_for(config: Config, data: Splits) -> Network:
-    """The network to train, with normalisation from the training images."""
-    mean, std = (torch.tensor(values).float() for values in data.train.channel_statistics)
-    return build_network(
-        config.model,
-        config.loss,
-        image_size=data.train.images.shape[1],
-        classes=len(data.classes),
-        mean=mean,
-        std=std,
-    )
 
 
 def objective(loss: LossConfig, views: int) -> Callable[[Tensor, Tensor], Tensor]:

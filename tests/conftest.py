@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from supcon.config import Config, override
-from supcon.data import Splits, load_splits
+from supcon.images.loading import load_splits
+from supcon.images.split import Splits
 
 TINY = {
     "data.image_size": 16,

@@ -24,7 +24,7 @@ def names_of_tests(file: Path) -> set[str]:
 
 def test_every_test_that_is_named_exists() -> None:
     named = set(re.findall(r"test_\w+\.py::test_\w+", README))
-    existing = set[str]().union(*(names_of_tests(file) for file in FOLDER.glob("test_*.py")))
+    existing = set[str]().union(*(names_of_tests(file) for file in FOLDER.rglob("test_*.py")))
     assert named
     assert sorted(named - existing) == []
 

@@ -23,7 +23,8 @@ import numpy.typing as npt
 import scipy
 from scipy import stats
 
-from search.verdict import Difference, compare, planned, sentence
+from search.judge.comparison import Difference, compare, planned
+from search.judge.verdict import sentence
 
 HARDNESS = 2.0
 """Standard deviation of an image's difficulty, where that of a draw is 1."""

@@ -19,10 +19,10 @@ from typing import Any
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
-from search.events import End, Opened, Report
-from search.journal import Journal
-from search.searcher import SearchPlan
-from search.space import parse_space
+from search.log.events import End, Opened, Report
+from search.log.journal import Journal
+from search.space.loading import parse_space
+from search.strategy.search_order import SearchPlan
 
 CLIFF, TRIALS, SEEDS = 0.8, 60, 10
 TREE: dict[str, Any] = {

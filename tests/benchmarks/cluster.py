@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from search.events import Event
+from search.log.events import Event
 from tests.benchmarks.reliability import SPACE, finished, has_lines, lines, tally
 from tests.benchmarks.search import ROOT, kill_session, own_home, start_search, trial_pids
 

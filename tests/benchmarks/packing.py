@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search.preflight import with_shares
-from search.probing import Probed, classes
-from search.resources import MARGIN, Node
-from search.space import Space, load_space
+from search.preflight.packing import MARGIN, Node, with_shares
+from search.preflight.trial_cost import Probed, classes
+from search.space.loading import load_space
+from search.space.space import Space
 from supcon.config import Config
-from supcon.data import Split, Splits
-from supcon.train import network_for
+from supcon.images.split import Split, Splits
+from supcon.network.models import network_for
 from tests.benchmarks.cluster import cluster
 from tests.benchmarks.scaling import sleep
 from tests.benchmarks.search import ROOT, own_home

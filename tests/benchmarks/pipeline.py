@@ -23,16 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from supcon.auto import describe, settle
-from supcon.averaging import reestimate_batchnorm
+from supcon.auto_settings import describe, settle
 from supcon.config import Config, override
-from supcon.data import Split, Splits, load_splits
-from supcon.device import pick_device, precision_tools
-from supcon.evaluate import Embedded, accuracy, embed
-from supcon.probe import fit_probe
-from supcon.scoring import _batchnorm_images, labels_of, other_predictions
+from supcon.evaluation.accuracy import accuracy
+from supcon.evaluation.embedding import Embedded, embed
+from supcon.evaluation.probe import fit_probe
+from supcon.evaluation.scores import _batchnorm_images, labels_of, other_predictions
+from supcon.evaluation.trained import predict
+from supcon.images.loading import load_splits
+from supcon.images.split import Split, Splits
+from supcon.network.device import pick_device, precision_tools
+from supcon.recipe.averaging import reestimate_batchnorm
 from supcon.train import fit
-from supcon.trained import predict
 from tests.benchmarks.usual import UsualRun
 
 N_VAL = 1000  # of 5,000 that are held out; the others tell the accuracy, outside of all timing

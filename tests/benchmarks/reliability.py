@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from search.events import Ask, End, Event, Opened, Report
-from search.journal import Journal
+from search.log.events import Ask, End, Event, Opened, Report
+from search.log.journal import Journal
 from tests.benchmarks.search import RunningSearch, own_home, start_search, trial_pids
 
 TARGETS = ("driver", "worker", "group")

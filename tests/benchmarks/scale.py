@@ -20,10 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from search.events import Ask, End
-from search.journal import Journal
-from search.searcher import SearchPlan
-from search.space import parse_space
+from search.log.events import Ask, End
+from search.log.journal import Journal
+from search.space.loading import parse_space
+from search.strategy.search_order import SearchPlan
 from tests.benchmarks.search import RunningSearch, running_search
 
 MB = 1e6

@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
-from search.events import End
-from search.journal import Journal
+from search.log.events import End
+from search.log.journal import Journal
 from tests.benchmarks.cluster import TOKEN, cluster
 from tests.benchmarks.search import ROOT, kill_session, own_home
 

@@ -35,11 +35,10 @@ from typing import Any, NoReturn
 import torch
 import yaml
 
-from search.events import Report
-from search.journal import Journal, Trial
-from search.space import Phase
+from search.log.events import Phase, Report
+from search.log.journal import Journal, Trial
 from supcon.config import Config, override
-from supcon.data import load_splits
+from supcon.images.loading import load_splits
 from supcon.train import Run
 
 ROOT = Path(__file__).resolve().parents[2]

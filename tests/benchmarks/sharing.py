@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from supcon.config import Config, override
-from supcon.data import Split, Splits
-from supcon.device import pick_device
+from supcon.images.split import Split, Splits
+from supcon.network.device import pick_device
 from supcon.train import Run
 
 CLASSES = 10

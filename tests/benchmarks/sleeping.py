@@ -20,17 +20,18 @@ from unittest.mock import patch
 import numpy as np
 import ray
 
-from search.events import Opened
-from search.images import Images
-from search.journal import Journal
-from search.searcher import SearchPlan
-from search.session import ray_session
-from search.space import load_space
-from search.trainable import SupConTrial
-from search.tuner import Interrupt, run_trials
-from search.watch import LOOPBACK
+from search.engine.interrupts import Interrupt
+from search.engine.session import ray_session
+from search.engine.shared_images import Images
+from search.engine.trial_actor import SupConTrial
+from search.engine.tuner import run_trials
+from search.log.events import Opened
+from search.log.journal import Journal
+from search.log.surroundings import LOOPBACK
+from search.space.loading import load_space
+from search.strategy.search_order import SearchPlan
 from supcon.config import SELECTION_METRIC, Config
-from supcon.data import Split, Splits
+from supcon.images.split import Split, Splits
 from supcon.train import Record
 
 
@@ -91,7 +92,7 @@ def main(folder: Path, address: str) -> None:
     with (
         ray_session(address, LOOPBACK),
         images.shared() as data,
-        patch("search.tuner.SupConTrial", SleepingTrial),
+        patch("search.engine.tuner.SupConTrial", SleepingTrial),
     ):
         run = partial(run_trials, space, journal, data, ["search"], interrupt=interrupt)
         run(SearchPlan(space, journal), is_time_up=lambda: False, poll=lambda: None)

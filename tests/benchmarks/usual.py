@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch_ema import ExponentialMovingAverage
 
-from supcon.augment import compose, resolve
 from supcon.config import Config
-from supcon.data import Split, Splits, channel_statistics
-from supcon.evaluate import accuracy, knn_predict
-from supcon.optim import lr_factor, peak_lr, set_lr
+from supcon.evaluation.accuracy import accuracy
+from supcon.evaluation.knn import knn_predict
+from supcon.images.policy import resolve
+from supcon.images.split import Split, Splits, channel_statistics
+from supcon.images.views_by_image import compose
+from supcon.recipe.optim import lr_factor, peak_lr, set_lr
 
 PROBE_EPOCHS = 100  # SupContrast's
 PROBE_LR = 0.01  # of six from 0.001 to 5 among the two that are best on val

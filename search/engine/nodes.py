@@ -1,0 +1,148 @@
+"""What differs where trials run on other machines than this one: probes, and a shared folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.engine.session import ray_session
+from search.engine.shared_images import Images
+from search.log.journal import Journal
+from search.log.surroundings import LOOPBACK
+from search.preflight.packing import Node, at_once, room
+from search.preflight.trial_cost import Probed, Unable, probe, probe_config
+from search.space.resources import Share, all_shares, smallest_share
+from search.space.space import Space
+from supcon.config import Config
+from supcon.images.files import ImageFiles
+from supcon.images.split import Splits
+from supcon.parsing import UserError, one_line
+
+
+def probe_there(
+    space: Space, images: Images, address: str
+) -> tuple[list[Node], list[Probed | Unable]]:
+    """The cluster's nodes, and each class of configs probed on one of them."""
+    want = space.resources
+    cpus = 1 if want.cpu == "auto" else want.cpu
+    gpus = 1 if want.gpu == "auto" else want.gpu
+    with ray_session(address, LOOPBACK), images.shared() as data:
+        check_room(space)  # without room for one, Ray would wait
+        # max_calls: a process of its own for each, since memory is a peak.
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(probe_config)
+
+        def run(config: Config) -> Probed:
+            try:
+                found: Probed = ray.get(task.remote(config, data))
+            except RayError as error:
+                raise RuntimeError(cause_of(error)) from error
+            return found
+
+        return alive_nodes(), probe(space, run)
+
+
+def check_nodes(study: Path, data: Splits) -> None:
+    """Whether every node sees the study, and the images that are read from files.
+
+    Raises:
+        UserError: naming the nodes that do not.
+    """
+    needed = {"--results": (study / "events.jsonl").resolve()}
+    if isinstance(data.train.images, ImageFiles):
+        needed["data.root"] = data.train.images.root.resolve()
+    blind = []
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("CPU"):  # others run no trials
+            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            look = ray.remote(num_cpus=0, scheduling_strategy=where)(unseen)
+            try:
+                blind += ray.get(look.remote(needed))
+            except (TaskUnschedulableError, WorkerCrashedError):
+                continue  # it has left
+            except RayError as error:
+                raise UserError(
+                    f"--address: {node['NodeName']} cannot run our code ({cause_of(error)}); "
+                    f"install the dependencies there, the same versions as here"
+                ) from error
+    if blind:
+        raise UserError(
+            f"--address: results, and images that are streamed, must lie in folders that all nodes "
+            f"share at the same path, but {'; '.join(blind)}; mount it there, or choose another one"
+        )
+
+
+def unseen(needed: dict[str, Path]) -> list[str]:
+    """What this machine cannot read, and results that it cannot write."""
+    return [
+        f"{socket.gethostname()} cannot use {path} ({key})"
+        for key, path in needed.items()
+        if not os.access(path, os.R_OK | (os.W_OK if key == "--results" else 0))
+    ]
+
+
+def cause_of(error: RayError) -> str:
+    """What went wrong in a task on a node, without the trace of it."""
+    return one_line(getattr(error, "cause", None) or error)
+
+
+def alive_nodes() -> list[Node]:
+    """The nodes of the cluster; others may join, and these may leave."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(node.get("CPU", 0), node.get("GPU", 0)) for node in found]
+
+
+NODES_SECONDS = 1.0  # how old what is known about the nodes may be
+
+
+class Room:
+    """How many trials there is room for, on the nodes that the cluster has at the time."""
+
+    def __init__(self, space: Space) -> None:
+        self.resources = space.resources
+        self.limit = space.resources.concurrency
+        self.nodes, self.seen = alive_nodes(), time.monotonic()
+
+    def __call__(self, taken: Sequence[Share]) -> bool:
+        """Whether another trial may start beside those that have taken shares."""
+        if self.limit is not None and len(taken) >= self.limit:
+            return False
+        if time.monotonic() - self.seen > NODES_SECONDS:
+            self.nodes, self.seen = alive_nodes(), time.monotonic()
+        return room(self.nodes, taken, smallest_share(self.resources)) > 0
+
+
+def check_room(space: Space) -> None:
+    """Whether each trial that the space can draw fits into some node; Ray would wait for ever.
+
+    Raises:
+        UserError: naming what a trial wants and what there is.
+    """
+    nodes = [node for node in alive_nodes() if node.cpus > 0]
+    if not nodes:
+        raise UserError(
+            "--address: no node that can run trials has joined the cluster yet; run `ray start "
+            "--address=...` on one, and try again"
+        )
+    for want in all_shares(space.resources):
+        if room(nodes, [], want) < 1:
+            there = ", ".join(f"{node.cpus:g} and {node.gpus:g}" for node in dict.fromkeys(nodes))
+            raise UserError(
+                f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's nodes "
+                f"have CPUs and GPUs {there}; set --cpus-per-trial or --gpus-per-trial, also with "
+                f"--resume"
+            )
+
+
+def slots_to_confirm(space: Space, journal: Journal) -> int:
+    """Trials at once after the search, if winners take as much as the largest of the best."""
+    asks = [t.ask for arm in space.arms for t in journal.top(arm, space.confirm.top)]
+    configs = [space.trial_config(ask.arm, ask.params, ask.seed) for ask in asks]
+    nodes = alive_nodes()
+    return max(1, min((at_once(space.resources, c, nodes) for c in configs), default=1))

@@ -1,0 +1,33 @@
+"""The images of a study: one copy on each machine, whoever looks at them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from supcon.images.split import Splits
+
+
+class Images:
+    """Train and val, in this process or, while trials run, in Ray's object store.
+
+    Whoever kept the loaded splits themselves would keep a second copy for the whole search; so
+    they are held here only, and looked up at each use.
+    """
+
+    def __init__(self, splits: Splits) -> None:
+        self.splits = splits
+
+    @contextmanager
+    def shared(self) -> Iterator[Any]:
+        """A reference for trials, which read the images where they lie. Ray must be running."""
+        import ray  # late: the images are checked, and errors shown, before Ray is needed
+
+        reference = ray.put(self.splits)
+        self.splits = ray.get(reference)
+        try:
+            yield reference
+        finally:
+            self.splits = copy.deepcopy(self.splits)  # Ray takes its memory along when it ends

@@ -1,0 +1,143 @@
+"""One trial: a config and `fit`, as a Ray Trainable that can be reused for the next trial.
+
+Nothing of one trial outlives it in the actor: `fit` seeds everything it uses, and this class holds
+the generator and the log of the current trial only.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from search.engine.actor_label import ActorRow
+from search.log.events import FINAL
+from search.preflight.packing import CONTEXT
+from supcon.config import Config, is_used
+from supcon.evaluation.trained import save_trained
+from supcon.images.split import Splits
+from supcon.parsing import UserError, one_line
+from supcon.runlog import RunLog
+from supcon.train import Diverged, Record, fit
+
+# How torch and its libraries say it, on the CPU and on GPUs; torch.OutOfMemoryError says it too.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
+
+def peak_memory() -> int | None:
+    """Bytes of a GPU that this process has had reserved at most; None while it uses none."""
+    return torch.cuda.max_memory_reserved() if torch.cuda.is_initialized() else None
+
+
+def cap_memory(share: float) -> None:
+    """Let this process reserve its share of its GPU and no more.
+
+    Ray counts shares and enforces none: a trial that takes more would make its neighbours run out
+    of memory. Under the cap, it runs out itself.
+    """
+    total = torch.cuda.get_device_properties(0).total_memory
+    own = share - CONTEXT / total if share < 1 else 1.0
+    if own <= 0:
+        raise UserError(
+            f"resources.gpu: {share:g} of this GPU's {total / 2**30:.1f} GiB leave nothing beside "
+            f"what CUDA itself takes; give more (--gpus-per-trial)"
+        )
+    torch.cuda.set_per_process_memory_fraction(own)
+
+
+class SupConTrial(tune.Trainable):
+    """Advances `fit` to the next evaluated record in each step."""
+
+    def setup(self, config: dict[str, Any], data: Splits, study: Path) -> None:
+        """Called by Ray once an actor, with the first trial."""
+        self.data, self.study, self.row = data, study, ActorRow()
+        gc.collect()
+        gc.freeze()  # what the imports made stays: a trial's collection takes 7 ms and not 0.24 s
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Called by Ray when the actor takes its next trial."""
+        self.cleanup()
+        self._start(new_config)
+        return True
+
+    def _start(self, trial: dict[str, Any]) -> None:
+        if torch.cuda.is_available() and trial["gpu"] > 0:
+            cap_memory(trial["gpu"])
+            torch.cuda.reset_peak_memory_stats()
+        self.name, self.phase = trial["name"], trial["phase"]
+        self.training = Config.model_validate_json(trial["config"])
+        self.folder = self.study / "trials" / self.name
+        self.log = RunLog(self.training, self.folder, self.study / "tensorboard" / self.name)
+        self.records: Iterator[Record] = fit(self.training, self.data, self.folder / "last.pt")
+        self.epoch = 0
+        self.row.show(repr(self), at_once=True)
+
+    def step(self) -> dict[str, Any]:
+        """The next evaluated record as a result for Ray; `done` with an outcome when it is over."""
+        result = self._step()
+        if result["done"]:
+            self._free()  # Ray may keep this process idle, beside trials that need the memory
+        return result
+
+    def _step(self) -> dict[str, Any]:
+        try:
+            return self._report(self._next_evaluated())
+        except Diverged as error:
+            return self._over("diverged", str(error))
+        except Exception as error:
+            if isinstance(error, MemoryError) or any(hint in str(error) for hint in OUT_OF_MEMORY):
+                return self._over("infeasible", one_line(error))
+            trace = "".join(traceback.format_exception(error))
+            (self.folder / "error.txt").write_text(trace, encoding="utf-8")
+            return self._over("failed", f"{type(error).__name__}: {one_line(error)}")
+
+    def _next_evaluated(self) -> Record:
+        for record in self.records:
+            self.epoch = record.epoch
+            self.row.show(repr(self))
+            self.log.write(record)
+            if record.is_evaluated:
+                return record
+        raise RuntimeError("asked for a record after the last one")
+
+    def _report(self, record: Record) -> dict[str, Any]:
+        if record.is_last and record.trained is not None and self.phase in FINAL:
+            save_trained(record.trained, self.training, self.data, self.folder / "model.pt")
+        return {  # metrics as pairs: Ray would flatten a dict into its own keys
+            "epoch": record.epoch,
+            "metrics": list(record.metrics.items()),
+            "views": record.views,
+            "seconds": record.seconds,
+            "evaluation_seconds": record.evaluation_seconds,
+            "first_step": record.first_step,
+            "memory": peak_memory(),
+            "done": record.is_last,
+            "outcome": "completed" if record.is_last else "",
+        }
+
+    def _over(self, outcome: str, detail: str) -> dict[str, Any]:
+        return {"epoch": self.epoch, "done": True, "outcome": outcome, "detail": detail}
+
+    def cleanup(self) -> None:
+        """Close this trial's files and free its memory."""
+        self.log.close()
+        self._free()
+
+    def _free(self) -> None:
+        self.records = iter(())
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # a reused actor would sit on memory that its neighbours need
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard and logs show: `supcon-12 resnet18 τ=0.1 epoch 7/200`."""
+        parts = [self.name, self.training.model.backbone]
+        if is_used("loss.temperature", self.training):
+            parts.append(f"τ={self.training.loss.temperature:.3g}")
+        return " ".join([*parts, f"epoch {self.epoch}/{self.training.run.epochs}"])

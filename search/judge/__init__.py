@@ -1,0 +1,1 @@
+"""What was found: statistics, the sealed test images, audits."""

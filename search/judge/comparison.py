@@ -1,0 +1,187 @@
+"""Does one arm beat the other? Statistics as pure functions on numbers.
+
+D is the difference of two configurations' mean test accuracy. It is uncertain for two reasons: few
+seeds and few test images. With n seeds an arm, N images, s2 the variance of accuracy over an arm's
+seeds, g_i image i's difference of seed means and e an arm's mean within-image variance over seeds:
+
+    Var(D) = s2_A / n_A + s2_B / n_B + max(0, Var_i(g_i) - (e_A / n_A + e_B / n_B)) / N
+
+A t-distribution with Satterthwaite's degrees of freedom gives interval and p-value.
+`results/calibration.md` shows how often it errs. Accuracies and differences are fractions of 1.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+MIN_SEEDS = 3
+MIN_SEARCHES = 3
+ROUNDING = 1e-16  # a variance below it is float error: one image of a million gives 1e-12
+
+Correct = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Arm A minus arm B in test accuracy; fractions of 1."""
+
+    difference: float
+    ci95: tuple[float, float]
+    p_value: float
+    n_seeds: int
+    """Of the arm that has fewer; of `methods`, the number of searches."""
+    standard_error: float
+    detectable: float
+    """The smallest true difference that is found 4 times in 5; 0 without variance."""
+
+
+def compare(a: Correct, b: Correct) -> Difference:
+    """Difference of two configurations, each trained on several seeds.
+
+    Args:
+        a: (n_A, N) which test images each seed of A classifies correctly, n_A >= 3.
+        b: (n_B, N) likewise for B, on the same images in the same order, N >= 2.
+
+    Returns:
+        The difference. Without any variance, that is, if all seeds of an arm are right on the same
+        images and the arms differ on none or on all of them, the interval is a point and the
+        p-value 1 or 0.
+    """
+    noise = _noise(a, b, MIN_SEEDS)
+    # From counts, so that equal accuracies differ by 0 and not by a rounding error.
+    d = int(a.sum()) / a.size - int(b.sum()) / b.size
+    terms = noise.terms(noise.over_seeds, (len(a), len(b)), a.shape[1])
+    if sum(v for v, _ in terms) < ROUNDING:
+        # By chance no seed of an arm scores better than another, though they are right on different
+        # images. To be certain then would be wrong: 1.3 instead of 0.9 % false alarms, of 10,000
+        # simulated studies with 3 seeds, 100 images and 99 % accuracy.
+        terms = noise.terms(noise.of_draws(a.shape[1]), (len(a), len(b)), a.shape[1])
+    return _estimate(d, terms, min(len(a), len(b)))
+
+
+def planned(a: Correct, b: Correct, n_seeds: int, n_images: int) -> float:
+    """The smallest difference that a study will probably be able to show, before it is run.
+
+    Args:
+        a: (n_A, M) which validation images each seed of one configuration classifies correctly,
+            n_A >= 2.
+        b: (n_B, M) likewise for another configuration, on the same images.
+        n_seeds: seeds an arm that the study will have, >= 3.
+        n_images: its test images, >= 2.
+    """
+    if n_seeds < MIN_SEEDS or n_images < 2:
+        raise ValueError(
+            f"a study needs {MIN_SEEDS} seeds and 2 images, got {n_seeds} and {n_images}"
+        )
+    noise = _noise(a, b, 2)
+    # Part of s2 shrinks with the number of images: a seed's result on an image is a draw.
+    draws = zip(noise.of_draws(a.shape[1]), noise.of_draws(n_images), strict=True)
+    s2 = [max(0.0, v - now) + then for v, (now, then) in zip(noise.over_seeds, draws, strict=True)]
+    terms = noise.terms(s2, (n_seeds, n_seeds), n_images)
+    known = [(v, n - 1) for (v, _), n in zip(terms, (len(a), len(b), a.shape[1]), strict=True)]
+    return _detectable(math.sqrt(sum(v for v, _ in terms)), _freedom(terms), _freedom(known))
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """What two configurations' results vary by."""
+
+    over_seeds: list[float]
+    """s2 of each arm, on the images at hand."""
+    within_image: list[float]
+    """e of each arm."""
+    over_images: float
+    """Var_i(g_i) without what the seeds contribute to it."""
+
+    def of_draws(self, n_images: int) -> list[float]:
+        """The part of s2 that is there because a seed's result on an image is a draw."""
+        return [e / n_images for e in self.within_image]
+
+    def terms(
+        self, s2: list[float], n_seeds: tuple[int, int], n_images: int
+    ) -> list[tuple[float, int]]:
+        """The terms of Var(D), each with its degrees of freedom."""
+        seeds = [(v / n, n - 1) for v, n in zip(s2, n_seeds, strict=True)]
+        return [*seeds, (self.over_images / n_images, n_images - 1)]
+
+
+def _noise(a: Correct, b: Correct, min_seeds: int) -> _Noise:
+    n_images = a.shape[1]
+    if min(len(a), len(b)) < min_seeds or n_images != b.shape[1] or n_images < 2:
+        raise ValueError(
+            f"at least {min_seeds} seeds on the same 2 or more images, got {a.shape}, {b.shape}"
+        )
+    over_seeds = [float(arm.sum(1).var(ddof=1)) / n_images**2 for arm in (a, b)]
+    within = [float(arm.var(axis=0, ddof=1).mean()) for arm in (a, b)]
+    of_g = float((a.mean(0) - b.mean(0)).var(ddof=1))
+    return _Noise(over_seeds, within, max(0.0, of_g - within[0] / len(a) - within[1] / len(b)))
+
+
+def _estimate(d: float, terms: list[tuple[float, int]], n: int) -> Difference:
+    """Satterthwaite's t from a difference and the terms of its variance."""
+    variance = sum(v for v, _ in terms)
+    if variance < ROUNDING:
+        return Difference(d, (d, d), 1.0 if d == 0 else 0.0, n, 0.0, 0.0)
+    freedom, error = _freedom(terms), math.sqrt(variance)
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(d) / error, freedom))
+    return Difference(d, (d - half, d + half), p, n, error, _detectable(error, freedom, freedom))
+
+
+def _freedom(terms: list[tuple[float, int]]) -> float:
+    """Satterthwaite's degrees of freedom of a sum of variances; any where the sum is 0."""
+    variance = sum(v for v, _ in terms)
+    return variance**2 / sum(v**2 / df for v, df in terms) if variance >= ROUNDING else 1.0
+
+
+def _detectable(error: float, freedom: float, known: float) -> float:
+    """The true difference that a two-sided test at 5 % finds with a probability of 80 %.
+
+    Args:
+        error: standard error, as estimated.
+        freedom: degrees of freedom of the test.
+        known: degrees of freedom from which the standard error was estimated.
+    """
+    # More than half of all estimates are too small. With the median's correction the power is 80 %
+    # at 3, 4, 5 and 10 seeds; without it 71, 75, 76 and 79 % (Welch's test of normal numbers).
+    error *= math.sqrt(known / float(stats.chi2.ppf(0.5, known)))
+    return error * float(stats.t.ppf([0.975, 0.8], freedom).sum())
+
+
+def methods(differences: Sequence[float]) -> Difference:
+    """Difference of two methods: a t-test over independent searches, each with its winners.
+
+    Args:
+        differences: A minus B of each search, >= 3 of them, of other study seeds and splits.
+
+    Returns:
+        The mean difference. If all searches found the same, nothing says how much another would
+        differ: the interval is a point and the p-value 1 (all found 0) or 0.
+    """
+    if len(differences) < MIN_SEARCHES:
+        raise ValueError(f"at least {MIN_SEARCHES} searches of both arms, got {len(differences)}")
+    mean, error = _mean_and_error(differences)
+    return _estimate(mean, [(error**2, len(differences) - 1)], len(differences))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of a mean, by Student's t; None below 2 values, a point if all are equal."""
+    if len(values) < 2:
+        return None
+    mean, error = _mean_and_error(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    return mean - half, mean + half
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"finite numbers are needed, got {list(values)}")
+    # Of `statistics`, not numpy: exact, so that equal values vary by 0.
+    return statistics.mean(values), math.sqrt(statistics.variance(values) / len(values))

@@ -1,0 +1,77 @@
+"""How much luck there is, before a search: `--noise-floor`.
+
+The published settings are trained on the seeds that the report's reference rows have. How their
+scores vary tells what difference the confirmation will be able to show. Test stays sealed: this is
+read off val.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from search.judge.comparison import MIN_SEEDS, planned
+from search.judge.trained_models import predict_by_run
+from search.log.events import Ask
+from search.log.journal import Journal, Trial
+from search.log.wording import mean_percent
+from search.space.space import Space
+from search.strategy.confirmation import next_run
+from search.strategy.winners import published_rows
+from supcon.images.loading import count_test
+from supcon.images.split import Splits
+from supcon.parsing import UserError
+
+
+class NoisePlan:
+    """The runs of the published settings."""
+
+    def __init__(self, space: Space, journal: Journal) -> None:
+        self.space, self.journal = space, journal
+
+    def __call__(self) -> Ask | None:
+        """The next run, or None."""
+        return next_run(self.space, self.journal, published_rows(self.space))
+
+
+def check_noise_floor(space: Space) -> None:
+    """Raise a UserError unless the space has what --noise-floor needs."""
+    if space.confirm.seeds < MIN_SEEDS or not space.confirm.references:
+        raise UserError(
+            f"--noise-floor: trains the reference rows on as many seeds as a winner has; it needs "
+            f"confirm.references true and confirm.seeds at least {MIN_SEEDS}, got "
+            f"{str(space.confirm.references).lower()} and {space.confirm.seeds}"
+        )
+
+
+def describe_noise(space: Space, journal: Journal, data: Splits) -> list[str]:
+    """The spread over seeds of each published configuration, and what can be shown with it."""
+    runs = {row.arm: row.completed(journal) for row in published_rows(space)}
+    lines = ["", "noise floor: the published settings, val"]
+    for arm, done in runs.items():
+        scores = [run.score for run in done]
+        each = ", ".join(f"{100 * score:.2f}" for score in scores)
+        found = f"{mean_percent(scores)}: {each}" if done else "no run was trained to the end"
+        lines.append(f"  {arm:9s} {found}")
+    enough = [done for done in runs.values() if len(done) > 1]
+    if len(enough) < 2:
+        return [*lines, "  what can be shown takes 2 seeds of 2 losses to say", ""]
+    a, b = (_correct(space, journal, data, done) for done in enough[:2])
+    seeds, images = space.confirm.seeds, count_test(space.config.data)
+    smallest = 100 * planned(a, b, seeds, images)
+    return [
+        *lines,
+        f"  {seeds} seeds and {images} test images will probably show differences from "
+        f"{smallest:.2f} points (in 4 of 5 cases)",
+        "",
+    ]
+
+
+def _correct(
+    space: Space, journal: Journal, data: Splits, runs: list[Trial]
+) -> npt.NDArray[np.bool_]:
+    """(n runs, N) which val images the probe gets right."""
+    truth = torch.tensor(data.val.labels)
+    predictions = (predict_by_run(space, journal, run, data, data.val.images) for run in runs)
+    return np.stack([(found["probe"] == truth).numpy() for found in predictions])

@@ -1,0 +1,46 @@
+"""t-SNE pictures of the winners, into the log: a report is made without models."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search.judge.trained_models import load_run
+from search.log.events import Pictured
+from search.log.journal import Journal, Trial
+from search.space.space import Space
+from search.strategy.winners import final_rows
+from supcon.evaluation.trained import embed_with
+from supcon.evaluation.tsne import flatten_to_plane
+from supcon.images.split import Splits
+
+IMAGES = 1000
+
+
+def add_pictures(space: Space, journal: Journal, data: Splits) -> None:
+    """Log a picture of the first tested run of each winner that has none."""
+    known = {picture.key for picture in journal.pictures}
+    for row in final_rows(space, journal):
+        tested = [run for run in row.runs(journal) if run.tested is not None]
+        if row.phase == "confirm" and tested and tested[0].ask.key not in known:
+            journal.append(_picture(space, journal, tested[0], data))
+
+
+def _picture(space: Space, journal: Journal, run: Trial, data: Splits) -> Pictured:
+    """Val, before and after the projection head."""
+    trained, config = load_run(space, journal, run)
+    some = np.linspace(0, len(data.val) - 1, min(IMAGES, len(data.val))).astype(np.intp)
+    val = data.val.take(some)
+    embedded = embed_with(trained, config, val.images)
+    embeddings = [embedded.features]
+    if config.loss.is_contrastive:
+        embeddings.append(embedded.outputs)
+    planes = [flatten_to_plane(x, run.ask.seed).round(1).tolist() for x in embeddings]
+    return Pictured(
+        arm=run.ask.arm,
+        phase=run.ask.phase,
+        number=run.ask.number,
+        classes=list(data.classes),
+        labels=val.labels.tolist(),
+        encoder=planes[0],
+        projection=planes[1] if len(planes) > 1 else None,
+    )

@@ -1,0 +1,1 @@
+"""What happened: the log of a study, and all that is read off it."""

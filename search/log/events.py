@@ -1,0 +1,163 @@
+"""What can happen in a study: the lines of events.jsonl, one JSON object each."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter
+
+from supcon.parsing import Section
+
+Phase = Literal["search", "pick", "confirm", "published", "one_view"]
+"""What a trial is for: the search; picking the winner; speaking for it; the reference rows."""
+FINAL: tuple[Phase, ...] = ("confirm", "published", "one_view")
+"""Phases whose models are kept, to be tested."""
+AFTER_SEARCH: tuple[Phase, ...] = ("pick", *FINAL)
+
+
+def checked_arm(name: str) -> str:
+    """The name of an arm; a ValueError unless it is one."""
+    if not name.isidentifier():
+        raise ValueError(f"an arm's name must be letters, digits and _, got '{name}'")
+    return name
+
+
+Outcome = Literal["completed", "stopped", "infeasible", "diverged", "failed"]
+Decision = Literal["continue", "stop", "done"]
+# A folder is named after it, and a log may come from somebody else.
+Arm = Annotated[str, AfterValidator(checked_arm)]
+TrialId = tuple[str, Phase, int]
+TIME_UP = "the time was up"
+"""Detail of the end of a search trial that nothing but the study's time stopped."""
+
+
+class _Event(Section):
+    time: float = Field(default_factory=lambda: round(time.time(), 3))
+    """Seconds since 1970."""
+
+
+class Opened(_Event):
+    """A study was created (the first line) or resumed."""
+
+    event: Literal["opened"] = "opened"
+    study: str
+    space: dict[str, Any]
+    """As `search.space.loading.parse_space` reads it."""
+    commit: str
+    versions: dict[str, str]
+    command: str = ""
+    """As it was typed."""
+    machine: str = ""
+    data_hash: str = ""
+    """Of train and val."""
+
+
+class _TrialEvent(_Event):
+    arm: Arm
+    phase: Phase
+    number: int
+
+    @property
+    def key(self) -> TrialId:
+        """What tells trials apart."""
+        return self.arm, self.phase, self.number
+
+
+class Ask(_TrialEvent):
+    """A trial was decided on."""
+
+    event: Literal["ask"] = "ask"
+    params: dict[str, Any]
+    """Dotted config key -> drawn value."""
+    seed: int
+    of: int | None = None
+    """After the search: the number of the search trial that the params stem from. For search: that
+    of the first trial with the same params, if it was not the first; it is another seed of them."""
+
+
+class Report(_TrialEvent):
+    """A trial reached an evaluated epoch, and what was decided about it."""
+
+    event: Literal["report"] = "report"
+    epoch: int
+    metrics: dict[str, float]
+    views: int
+    seconds: float
+    evaluation_seconds: float = 0
+    """Time that the process which trained it last has spent on evaluation."""
+    first_step: float | None = None
+    """When that process began to train, in seconds since 1970. Older logs lack both."""
+    memory: int | None = None
+    """Bytes: the most that it has reserved on its GPU in this trial; None on the CPU."""
+    decision: Decision
+
+
+class Retry(_TrialEvent):
+    """A trial ran out of memory, and gets a second chance without neighbours."""
+
+    event: Literal["retry"] = "retry"
+    detail: str
+
+
+class End(_TrialEvent):
+    """A trial ended."""
+
+    event: Literal["end"] = "end"
+    outcome: Outcome
+    epochs: int = 0
+    """Epochs trained, also those after the last report."""
+    detail: str = ""
+
+
+class Searched(_Event):
+    """The search is over: winners are found among its trials, until its budget is changed."""
+
+    event: Literal["searched"] = "searched"
+
+
+class Unsealed(_Event):
+    """The sealed test images are opened, for the runs of one row."""
+
+    event: Literal["unsealed"] = "unsealed"
+    arm: Arm
+    phase: Phase
+    numbers: list[int]
+    """Of the runs that are tested."""
+    commit: str
+    data_hash: str
+    """Of the test images."""
+    of_files: bool = False
+    """The hash is that of a folder's files. Older logs hashed its pixels, or names and lengths, as
+    memory allowed: such a hash says nothing against another one."""
+    classes: list[str]
+    labels: str
+    """Of the test images, as `search.judge.sealed.unpack_labels` reads them."""
+
+
+class Scored(_TrialEvent):
+    """A run was scored on the test images."""
+
+    event: Literal["tested"] = "tested"
+    metrics: dict[str, float]
+    n_images: int
+    correct: dict[str, str]
+    """Classifier -> which images it got right: bits packed in image order, base64."""
+
+
+class Pictured(_TrialEvent):
+    """The val images of a confirmed run in the plane, by t-SNE."""
+
+    event: Literal["pictured"] = "pictured"
+    classes: list[str]
+    labels: list[int]
+    """(N,) of the images, at most 1,000."""
+    encoder: list[tuple[float, float]]
+    """(N, 2)."""
+    projection: list[tuple[float, float]] | None
+    """(N, 2) after the projection head, where there is one."""
+
+
+Event = Opened | Ask | Report | Retry | End | Searched | Unsealed | Scored | Pictured
+ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+"""Reads an event from its line."""

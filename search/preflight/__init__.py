@@ -1,0 +1,1 @@
+"""Before it starts: which study, what is wrong, what it costs."""

@@ -1,0 +1,57 @@
+"""What is about to run, for a person."""
+
+from __future__ import annotations
+
+from search.preflight.trial_cost import describe_cost
+from search.space.resources import Footprint, Resources, name_of
+from search.space.space import Space
+from supcon.auto_settings import describe as describe_auto
+from supcon.config import Config
+from supcon.images.split import Splits
+
+
+def describe(space: Space, data: Splits) -> list[str]:
+    """What is about to run, for a person."""
+    config: Config = space.config
+    budget = space.budget
+    limits = [
+        f"{budget.total_epochs} epochs an arm" if budget.total_epochs else "",
+        f"{budget.trials} trials an arm" if budget.trials else "",
+        "the points alone" if space.sampler == "points" else "",
+        f"{budget.time / 60:g} minutes in all" if budget.time else "",
+    ]
+    lines = [
+        f"data      {config.data.name}: {len(data.train)} train, {len(data.val)} val images of "
+        f"{data.train.images.shape[1]}x{data.train.images.shape[2]}, {len(data.classes)} classes; "
+        f"test is sealed",
+        f"images    {describe_auto(config, data)}",
+        f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",
+        f"budget    {', '.join(limit for limit in limits if limit)}; arms {', '.join(space.arms)}; "
+        f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "
+        f"{space.confirm.top}",
+    ]
+    lines += [_describe_share(each, space.resources) for each in space.resources.measured]
+    for arm in space.arms:
+        drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]
+        lines.append(f"{arm:9s} draws {', '.join(drawn)}")
+    return lines
+
+
+def _describe_share(each: Footprint, want: Resources) -> str:
+    takes = f"{each.gpu:.3g} of a GPU" if want.gpu == "auto" else ""
+    cores = f"{each.cpu:g} cores" if want.cpu == "auto" else ""
+    return (
+        f"share     {name_of(each.kind)}: {describe_cost(each)}; a trial takes "
+        f"{' and '.join(filter(None, [takes, cores]))}"
+    )
+
+
+def _describe_rungs(space: Space) -> str:
+    """What share of the trials is expected to train how long."""
+    if space.scheduler.asha is None:
+        return "none is stopped early"
+    shares = [
+        f"about 1 in {space.scheduler.asha.reduction**i} to {epochs}" if i else f"all to {epochs}"
+        for i, epochs in enumerate(space.rungs)
+    ]
+    return f"ASHA lets {', '.join(shares)}"

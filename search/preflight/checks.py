@@ -1,0 +1,122 @@
+"""Everything that can be wrong with a search and can be known before Ray starts."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from search.preflight.packing import this_machine
+from search.space.checks import conditions
+from search.space.loading import with_base
+from search.space.resources import all_shares
+from search.space.space import Space
+from supcon.auto_settings import settle
+from supcon.images.loading import check_batch_size, check_test, load_splits
+from supcon.images.split import Splits
+from supcon.network.device import pick_device
+from supcon.network.models import network_for
+from supcon.parsing import UserError
+from supcon.recipe.optim import build_optimizer
+
+
+def check_all(space: Space, address: str | None) -> Splits:
+    """The images of the study, after every check; what is wrong is told all at once.
+
+    Args:
+        space: the search space.
+        address: the cluster that trials run on; None: this machine.
+
+    Raises:
+        UserError: with a line for the machine and one for the data, as the case may be.
+    """
+    problems, data = [], None
+    try:
+        data = load_checked_data(space)
+    except UserError as error:
+        problems.append(str(error))
+    try:
+        if address is None:
+            check_machine(space)
+        else:
+            check_address(address)
+    except UserError as error:
+        problems.append(str(error))
+    if problems or data is None:
+        raise UserError("\n".join(problems))
+    return data
+
+
+def check_address(address: str) -> None:
+    """Whether something listens at HOST:PORT; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return  # `auto`: Ray finds out by itself, at once
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: nothing answers there ({error}); start Ray with `ray start "
+            f"--head`, or leave --address out for a local one"
+        ) from None
+
+
+def check_machine(space: Space) -> None:
+    """Whether one trial fits into this machine; Ray would wait for ever for what is not there.
+
+    Raises:
+        UserError: naming the resource, what is wanted and what there is.
+    """
+    for arm in space.arms:
+        pick_device(space.arm_config(arm).run.device)
+    here = this_machine()
+    for want in all_shares(space.resources):
+        if want.gpu > here.gpus:
+            there = f"{here.gpus:g} GPUs" if here.gpus else "no GPU"
+            is_auto = space.resources.gpu == "auto"
+            wish = "auto needs one" if is_auto else f"a trial wants {want.gpu:g}"
+            raise UserError(
+                f"resources.gpu: {wish} GPU, this machine has {there}; set it to 0 "
+                f"(--gpus-per-trial 0), or name a cluster that has them with --address"
+            )
+        if want.cpu > here.cpus:
+            auto = space.resources.cpu == "auto"  # it was measured elsewhere
+            raise UserError(
+                f"resources.cpu: a trial wants {want.cpu:g} CPUs, this machine has {here.cpus:g}; "
+                f"lower it (--cpus-per-trial {'auto' if auto else f'{here.cpus:g}'})"
+            )
+
+
+def load_checked_data(space: Space) -> Splits:
+    """The images of the study, after checking that every trial of the space can train on them.
+
+    Raises:
+        UserError: images missing or broken, a batch too large, a backbone or an optimiser that
+            cannot be built.
+    """
+    data = load_splits(space.config.data)
+    check_test(space.config.data)
+    data.check()
+    for arm in space.arms:
+        params = space.arm_params(arm)
+        drawn = params.get("data.batch_size")
+        fixed = space.arm_config(arm).data.batch_size
+        check_batch_size(max(drawn.values) if drawn else fixed, len(data.train))
+        keys = [key for key in params if key.startswith("model.") or key == "optim.name"]
+        for changes in _each_value(params, keys) or [{}]:
+            given = {k: v for key in changes for k, v in conditions(key, params).items()}
+            config = space.trial_config(arm, {**given, **changes}, seed=0)
+            build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
+    return data
+
+
+def settle_space(space: Space, data: Splits) -> Space:
+    """The space with what `auto` means written into its base, one meaning for all trials."""
+    arm = next(iter(space.arms))
+    drawn = space.arm_params(arm).get("model.backbone")
+    backbones, on_gpu = drawn.values if drawn else (), space.resources.gpu != 0
+    return with_base(space, settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
+
+
+def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:
+    return [{key: value} for key in keys for value in params[key].values]

@@ -1,0 +1,145 @@
+"""What a search will cost, before it runs: `--dry-run`.
+
+ASHA's shares tell how many trials there will be and how long they train; a probe of each class of
+configs tells what an epoch takes.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from search.preflight.packing import Node, at_once
+from search.preflight.trial_cost import Probed, Unable
+from search.space.resources import class_of, name_of, share_of
+from search.space.space import Space
+from search.strategy.confirmation import planned_runs
+from supcon.config import Config
+from supcon.images.split import Splits
+from supcon.parsing import UserError
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one arm will do."""
+
+    trials: int
+    reach: tuple[int, ...]
+    """Trials that are expected to reach each of the space's rungs."""
+    epochs: int
+    """Of all of its trials together."""
+    evaluations: int
+
+
+def expected(space: Space) -> Expected:
+    """Trials, rungs and epochs of one arm, if ASHA lets exactly its share pass at each rung.
+
+    Raises:
+        UserError: the budget is time alone, which tells nothing before an epoch is timed.
+    """
+    rungs, asha = space.rungs, space.scheduler.asha
+    shares = [1 / asha.reduction**i if asha else 1.0 for i in range(len(rungs))]
+    lengths = [rung - before for rung, before in zip(rungs, (0, *rungs), strict=False)]
+    mean_epochs = sum(share * length for share, length in zip(shares, lengths, strict=True))
+    limits = []
+    if space.budget.trials is not None:
+        limits.append(space.budget.trials)
+    if space.budget.total_epochs is not None:
+        limits.append(math.ceil(space.budget.total_epochs / mean_epochs))
+    if space.sampler == "points":
+        limits.append(max(map(len, space.points.values()), default=0))
+    if not limits:
+        raise UserError("--dry-run: needs budget.trials or budget.total_epochs, not time alone")
+    trials = min(limits)
+    reach = tuple(max(1, round(trials * share)) for share in shares)
+    epochs = sum(n * length for n, length in zip(reach, lengths, strict=True))
+    return Expected(trials, reach, epochs, sum(reach) + 2 * reach[-1])  # 3 weights at the end
+
+
+def describe_forecast(
+    space: Space, data: Splits, all_probed: Sequence[Probed | Unable], nodes: Sequence[Node]
+) -> list[str]:
+    """The forecast for a person.
+
+    Args:
+        space: the search space.
+        data: its images.
+        all_probed: its classes of configs.
+        nodes: the machines that trials run on.
+    """
+    plan, epochs = expected(space), space.config.run.epochs
+    probed = [each for each in all_probed if isinstance(each, Probed)]
+    runs, arms = planned_runs(space, plan.reach[-1]), len(space.arms)
+    views = len(data.train) * space.config.augment.views
+    lines = ["", f"{'rung, epochs':>14s}{'trials an arm':>15s}"]
+    lines += [f"{r:14d}{n:15d}" for r, n in zip(space.rungs, plan.reach, strict=True)]
+    lines += [
+        "",
+        f"each arm  {plan.trials} trials, {plan.epochs} epochs, {plan.epochs * views:,} views to "
+        f"search",
+        f"then      {runs.total} runs on fresh seeds, each of {epochs * views:,} views: "
+        f"{runs.pick} to pick winners, {runs.confirm} to confirm them, {runs.reference} of "
+        f"references",
+        "",
+        f"{'class':32s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}{'at once':>9s}",
+    ]
+    slots = {each: slots_for(space, each.config, nodes) for each in probed}
+    lines += [_row(each, slots) for each in all_probed]
+    if not probed:
+        return [*lines, "", "no class can run here"]
+    seconds = [_seconds(plan, each, arms, runs.total, epochs) / slots[each] for each in probed]
+    middle = statistics.mean(seconds)
+    until = datetime.fromtimestamp(time.time() + middle)
+    disk = max(each.checkpoint * (slots[each] + runs.total) for each in probed)
+    return [
+        *lines,
+        "",
+        f"time      {_clock(middle)} h with classes drawn evenly, {_clock(min(seconds))} to "
+        f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; as if trials "
+        f"did not slow each other down, starts and ASHA's first arrivals left out",
+        f"ends      about {until:%Y-%m-%d %H:%M}, if it starts now",
+        f"disk      {disk / 1e6:.0f} MB at most: a checkpoint of each running trial, and the "
+        f"models of the confirmation",
+    ]
+
+
+def slots_for(space: Space, config: Config, nodes: Sequence[Node]) -> int:
+    """Trials of one class that run at once.
+
+    Raises:
+        UserError: no machine has room for one.
+    """
+    slots = at_once(space.resources, config, nodes)
+    if slots < 1:
+        want = share_of(space.resources, config)
+        raise UserError(
+            f"--dry-run: no machine has room for a trial of {name_of(class_of(config))}, which "
+            f"takes cpu {want.cpu:g} and gpu {want.gpu:g}; set --cpus-per-trial and "
+            f"--gpus-per-trial"
+        )
+    return slots
+
+
+def _row(each: Probed | Unable, slots: dict[Probed, int]) -> str:
+    name = f"{name_of(class_of(each.config)):32s}"
+    if isinstance(each, Unable):
+        return f"{name}  cannot run: {each.reason}"
+    times = f"{each.epoch_seconds:10.2f}{each.evaluation_seconds:15.2f}"
+    return f"{name}{times}{each.memory / 1e6:12.0f}{slots[each]:9d}"
+
+
+def _clock(seconds: float) -> str:
+    """`3:07`, in hours and minutes, rounded up."""
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes // 60}:{minutes % 60:02d}"
+
+
+def _seconds(plan: Expected, each: Probed, arms: int, runs: int, epochs: int) -> float:
+    """Of one trial at a time, all of one class."""
+    training = (arms * plan.epochs + runs * epochs) * each.epoch_seconds
+    evaluation = (arms * plan.evaluations + 3 * runs) * each.evaluation_seconds
+    return training + evaluation

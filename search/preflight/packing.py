@@ -1,0 +1,159 @@
+"""How many trials fit: Ray's bookkeeping, without Ray; the share of each class of configs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from search.preflight.trial_cost import Probed, Unable
+from search.space.loading import with_resources
+from search.space.resources import Footprint, Resources, Share, class_of, share_of
+from search.space.space import Space
+from supcon.config import Config
+from supcon.parsing import UserError
+
+TINY = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
+
+
+CONTEXT = 2**30
+"""Bytes of a GPU that each process takes beside its tensors: CUDA's context, and libraries' own."""
+
+
+MARGIN = 1.1
+"""On top of a measured peak: another optimiser or a wider augmentation than the probe's."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine as Ray counts it."""
+
+    cpus: float
+    gpus: float
+
+
+def trials_at_once(memory: int, capacity: int, *, on_gpu: bool) -> int:
+    """Trials of a class that share a device: as many as fit with a margin; at least one.
+
+    Args:
+        memory: bytes that a trial of the class reserves at most.
+        capacity: bytes of the device.
+        on_gpu: whether it is a GPU, where each process needs a context, too.
+    """
+    return max(1, int(capacity / (MARGIN * memory + (CONTEXT if on_gpu else 0))))
+
+
+def room(nodes: Sequence[Node], taken: Sequence[Share], want: Share) -> int:
+    """How many more trials of one kind fit, if all that are there are packed as well as they can.
+
+    A fraction of a GPU lies on one GPU: 0.4 fits twice into one.
+
+    Args:
+        nodes: the machines.
+        taken: what trials have already; the large ones are placed first.
+        want: what each further trial takes.
+    """
+    bins = [_Bin(node.cpus, [1.0] * int(node.gpus)) for node in nodes]
+    for share in sorted(taken, key=lambda share: (-share.gpu, -share.cpu)):
+        if not any(each.place(share) for each in bins):
+            return 0  # one of them waits for a place itself
+    fitting = 0
+    while any(each.place(want) for each in bins):
+        fitting += 1
+    return fitting
+
+
+def at_once(want: Resources, config: Config, nodes: Sequence[Node]) -> int:
+    """Trials of this config that run at once: as many as asked for, if there is room."""
+    slots = room(nodes, [], share_of(want, config))
+    return min(slots, want.concurrency or slots)
+
+
+@dataclass
+class _Bin:
+    """What is left of a node."""
+
+    cpus: float
+    gpus: list[float]
+
+    def place(self, share: Share) -> bool:
+        """Take a share, if it fits."""
+        if self.cpus + TINY < share.cpu:
+            return False
+        part, whole = (share.gpu, 1) if share.gpu < 1 else (1.0, int(share.gpu))
+        free = [i for i, left in enumerate(self.gpus) if left + TINY >= part]
+        if share.gpu > 0:
+            if len(free) < whole:
+                return False
+            for i in free[:whole]:
+                self.gpus[i] -= part
+        self.cpus -= share.cpu
+        return True
+
+
+def with_shares(space: Space, probed: Sequence[Probed | Unable], nodes: Sequence[Node]) -> Space:
+    """The space with the share of each class of configs written into it, where they are `auto`.
+
+    Raises:
+        UserError: no class can run.
+    """
+    on_gpu = space.resources.gpu != 0
+    cores = min(n.cpus / max(1, n.gpus) for n in nodes if n.cpus and (n.gpus or not on_gpu))
+    found = footprints(space, probed, cores)
+    if not found:
+        reasons = "; ".join(dict.fromkeys(p.reason for p in probed if isinstance(p, Unable)))
+        raise UserError(f"resources: auto found no class of configs that can run ({reasons})")
+    return with_resources(space, {"measured": found}, space.name)
+
+
+def this_machine() -> Node:
+    """What this machine has."""
+    return Node(os.cpu_count() or 1, torch.cuda.device_count())
+
+
+def footprints(space: Space, probed: Sequence[Probed | Unable], cores: float) -> list[Footprint]:
+    """The share of each class: the smallest 1/k that its memory allows.
+
+    Where the number of cores of a trial is given, the cores of a GPU allow no more than so many
+    trials either, and each takes what it can use.
+
+    Args:
+        space: whose resources are `auto`.
+        probed: what was measured.
+        cores: CPU cores for each GPU, or of the machine where none is used.
+    """
+    want, found = space.resources, []
+    on_gpu = want.gpu != 0
+    for each in probed:
+        if isinstance(each, Unable):
+            continue
+        most = cores if want.cpu == "auto" else cores / want.cpu
+        k = trials_at_once(each.memory, each.capacity, on_gpu=on_gpu)
+        k = max(1, min(k, int(most)))
+        backbone, batch_size, precision = class_of(each.config)
+        found.append(
+            Footprint(
+                backbone=backbone,
+                batch_size=batch_size,
+                precision=precision,
+                memory=each.memory,
+                views_per_second=round(each.views_per_second, 1),
+                cpu=_cores(want, cores, k),
+                gpu=_part(1, k) if on_gpu else 0,
+            )
+        )
+    return found
+
+
+def _cores(want: Resources, cores: float, k: int) -> float:
+    """Of the cores that belong to a device, as large a part as a trial has of it."""
+    if want.gpu == 0:
+        return max(1, cores // k)
+    return _part(cores, k) if want.gpu == "auto" else int(10_000 * cores * want.gpu) / 10_000
+
+
+def _part(whole: float, k: int) -> float:
+    """A k-th in Ray's resolution, never more: k of them must fit into the whole."""
+    return int(10_000 * whole / k) / 10_000

@@ -1,0 +1,1 @@
+"""What is written about a study: summary, tables, figures, page."""

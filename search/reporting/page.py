@@ -1,0 +1,118 @@
+"""report.html: one file that opens offline, from a template and the figures of a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from search.log.journal import Journal
+from search.log.wording import mean_percent
+from search.reporting.figures import all_figures, colour
+from search.reporting.tables import CLASSIFIERS, interval_text, scored
+from search.space.space import Space
+
+LAYOUT: dict[str, Any] = {  # what all figures share
+    "template": "none",
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#222"},
+    "margin": {"l": 60, "r": 15, "t": 15, "b": 50},
+    "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+    "paper_bgcolor": "white",
+    "plot_bgcolor": "white",
+    "hovermode": "closest",
+}
+TITLE = {"x": 0, "xref": "container", "xanchor": "left", "y": 0.98, "font": {"size": 14}}
+AXIS = {"gridcolor": "#ececec", "zeroline": False, "linecolor": "#999", "automargin": True,
+        "title_font": {"size": 13}}  # fmt: skip
+
+
+def render(space: Space, journal: Journal, facts: dict[str, Any]) -> str:
+    """The page.
+
+    Args:
+        space: the space of the study.
+        journal: its log, for the figures that show every trial.
+        facts: what `search.reporting.summarise.summarise` returned.
+    """
+    figures = {
+        name: _plain(figure)
+        for name, figure in all_figures(space, journal, facts).items()
+        if figure is not None
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "pct": lambda value: f"{100 * value:.2f}",
+        "signed": lambda value: f"{100 * value:+.2f}",
+        "short": lambda value: f"{value:.4g}" if isinstance(value, float) else value,
+    }
+    return environment.get_template("report.html.j2").render(
+        facts=facts,
+        figures=figures,
+        arms=facts["arms"],
+        lines=_lines(facts),
+        winners=_winners(facts),
+        spent=_spent(facts),
+        colours={arm: colour(facts, arm) for arm in facts["arms"]},
+        plotly=Markup(get_plotlyjs()),
+        # No tag can end inside of a script.
+        data=Markup(json.dumps(figures).replace("<", "\\u003c")),
+    )
+
+
+def _plain(figure: Any) -> Any:
+    """A figure as plain values, in the style of the page."""
+    own = figure.layout
+    margin = LAYOUT["margin"] | own.margin.to_plotly_json()
+    figure.update_layout(**{**LAYOUT, "height": own.height, "margin": margin})
+    if figure.layout.title.text:
+        figure.update_layout(title=TITLE, margin_t=35)
+    figure.update_xaxes(**AXIS)
+    figure.update_yaxes(**AXIS)
+    return json.loads(figure.to_json())
+
+
+def _lines(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table of results: a line for each row and classifier."""
+    return [
+        {
+            "arm": row["arm"],
+            "row": row["label"],
+            "classifier": label,
+            "is_first": label == CLASSIFIERS["probe"],
+            "n": len(val),
+            "val": mean_percent(val).replace("+-", "±"),
+            "test": mean_percent(test).replace("+-", "±"),
+            "interval": interval_text(test),
+            "points": " ".join(f"{100 * x:.2f}" for x in test),
+        }
+        for row, label, val, test in scored(facts)
+    ]
+
+
+def _winners(facts: dict[str, Any]) -> dict[str, list[Any]]:
+    """The params of the winners side by side; empty where one has none."""
+    found = [arm["best"]["params"] if arm["best"] else {} for arm in facts["arms"].values()]
+    names = dict.fromkeys(name for params in found for name in params)
+    return {name: [params.get(name, "") for params in found] for name in names}
+
+
+def _spent(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each arm cost, the search and all that follows."""
+    return [
+        {"arm": arm, "part": part, "trials": n, **found[key]}
+        for arm, found in facts["arms"].items()
+        for part, key, n in (
+            ("search", "ledger", found["trials"]),
+            ("after it", "confirm_ledger", ""),
+        )
+    ]

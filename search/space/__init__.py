@@ -1,0 +1,1 @@
+"""The question: what is searched, by which rules."""

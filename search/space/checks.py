@@ -1,0 +1,155 @@
+"""What a space must keep to, beyond the types of its fields.
+
+Every dotted key is checked against the training config, every range at its ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from search.space.distribution import Distribution
+from search.space.space import Space, is_plain_name
+from supcon.config import flatten, override
+from supcon.parsing import UserError, check_key, nearest
+
+# What all trials share: drawing one of these would compare unlike with unlike.
+PROTOCOL = (
+    "data.name",
+    "data.root",
+    "data.val_size",
+    "data.split_seed",
+    "data.train_size",
+    "data.image_size",
+    "data.pipeline",
+    "augment.views",
+    "probe.",
+    "run.",
+)
+
+
+def check(space: Space) -> None:
+    """Whether every key and value of a space fits the training config, and its rules each other.
+
+    Raises:
+        UserError: naming the key, the rule, what was given and the way out.
+    """
+    if not is_plain_name(space.name):
+        raise UserError(
+            f"name must be letters, digits, '.', '_' and '-', got '{space.name}'; set it with "
+            f"--set name=..."
+        )
+    keys = flatten(space.config)
+    for own in ("seed", "eval_at"):
+        if own in space.base.get("run", {}):
+            raise UserError(
+                f"base.run.{own}: a search sets it itself; the seed of the study is 'seed' "
+                f"(--seed), the rungs are under scheduler"
+            )
+    if not space.params:
+        raise UserError("params must name at least one parameter to draw, got none")
+    for key in space.params:
+        check_key(key, keys, "params")
+        _check_not_protocol(key, "params")
+        if key == "loss.name":
+            raise UserError(
+                "params.loss.name: the loss is what the arms differ in; set it under arms"
+            )
+    if not space.arms:
+        raise UserError("arms must name at least one arm, got none")
+    for arm, changes in space.arms.items():
+        if not arm.isidentifier():
+            raise UserError(f"arms.{arm}: an arm's name must be letters, digits and _")
+        for key in changes:
+            check_key(key, keys, f"arms.{arm}")
+            _check_not_protocol(key, f"arms.{arm}")
+        _check_conditions(space.drawn(arm), keys)
+        for corner in _corners(space.arm_params(arm)):
+            override(space.arm_config(arm), corner, "params")
+    for arm in space.points:
+        if arm not in space.arms:
+            raise UserError(f"points: unknown arm '{arm}'{nearest(arm, space.arms)}")
+        for number in range(len(space.points[arm])):
+            space.point(arm, number)
+    _check_budget(space)
+
+
+def _check_not_protocol(key: str, where: str) -> None:
+    if key.startswith(PROTOCOL):
+        raise UserError(f"{where}.{key}: all trials must share it; set it under base")
+
+
+def _check_conditions(drawn: Mapping[str, Distribution], keys: Mapping[str, Any]) -> None:
+    """Whether every `when` names a setting, and a value that it can have."""
+    before: dict[str, Distribution] = {}
+    for key, distribution in drawn.items():
+        for parent, value in distribution.when.items():
+            check_key(parent, keys, f"params.{key}: when")
+            if parent in drawn and parent not in before:
+                raise UserError(f"params.{key}: when.{parent} must be listed before {key}")
+            if parent in drawn and drawn[parent].is_continuous:
+                raise UserError(
+                    f"params.{key}: when.{parent} must be a parameter of single values (a choice, "
+                    f"an int, a pow2), not {drawn[parent]}"
+                )
+            if parent in drawn and not drawn[parent].can_be(value):
+                raise UserError(
+                    f"params.{key}: when.{parent} must be one of its values ({drawn[parent]}), "
+                    f"got {value!r}"
+                )
+        before[key] = distribution
+
+
+def _corners(params: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
+    """Each parameter in turn at its ends (a choice: at each value), the others as in the base; and
+    likewise with all numbers that are always drawn at their upper ends together.
+    """
+    highest = {key: max(d.values) for key, d in params.items() if d.kind != "choice" and not d.when}
+    yield highest
+    for key, distribution in params.items():
+        given = conditions(key, params)
+        for value in distribution.values:
+            yield {**given, key: value}
+            yield {**highest, **given, key: value}
+        if distribution.kind in ("uniform", "loguniform"):  # whole numbers are drawn with int
+            low, high = distribution.values
+            yield {**given, key: low + (high - low) * 0.381966}  # no simple fraction: never whole
+
+
+def conditions(key: str, params: Mapping[str, Distribution]) -> dict[str, Any]:
+    """What must hold for a parameter to be drawn, with what must hold for that."""
+    given: dict[str, Any] = {}
+    for parent, value in params[key].when.items():
+        if parent in params:
+            given |= {**conditions(parent, params), parent: value}
+    return given
+
+
+def _check_budget(space: Space) -> None:
+    budget, epochs = space.budget, space.config.run.epochs
+    if space.sampler == "points" and not any(space.points.values()):
+        raise UserError("sampler: points needs points (--points FILE), got none")
+    limits = (budget.total_epochs, budget.trials, budget.time)
+    if limits == (None, None, None) and space.sampler != "points":
+        raise UserError("budget must give total_epochs, trials or time")
+    if budget.total_epochs is not None and budget.total_epochs < epochs:
+        raise UserError(
+            f"budget.total_epochs must be at least run.epochs ({epochs}), the length of one trial; "
+            f"got {budget.total_epochs}"
+        )
+    if (asha := space.scheduler.asha) is None:
+        return
+    if asha.grace > epochs:
+        raise UserError(
+            f"scheduler.asha.grace must be at most run.epochs ({epochs}), got {asha.grace}"
+        )
+    for arm in space.arms:
+        drawn = space.arm_params(arm).get("optim.warmup")
+        warmup = max(drawn.values) if drawn else space.arm_config(arm).optim.warmup
+        if asha.grace < warmup * epochs:
+            raise UserError(
+                f"scheduler.asha.grace must not be shorter than the warm-up (optim.warmup "
+                f"{warmup:g} of {epochs} epochs): trials that still warm up say little; "
+                f"got {asha.grace}, set it to {math.ceil(warmup * epochs)} or more"
+            )

@@ -1,0 +1,247 @@
+"""A search space in YAML -> a validated Space; what a trial is, as a Config.
+
+Every dotted key is checked against the training config, every range at its ends: a typo costs a
+second. Nothing here imports ray, optuna or torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from search.space.distribution import Distribution
+from search.space.resources import Resources, share_of
+from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
+from supcon.parsing import Section, UserError, nearest, parse
+from supcon.seeds import derive_seed
+
+
+def seconds(text: Any) -> Any:
+    """`1h30m` -> 5400; what is not text stays as it is."""
+    if not isinstance(text, str):
+        return text
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if not text or found is None:
+        raise ValueError(f"must be seconds, or a text such as 90m, 12h or 1h30m, got '{text}'")
+    hours, minutes, rest = (int(part or "0") for part in found.groups())
+    return 3600 * hours + 60 * minutes + rest
+
+
+Duration = Annotated[float, Field(gt=0), BeforeValidator(seconds)]
+
+
+class Budget(Section):
+    """What each arm may spend, and the study as a whole; whichever is reached first counts. At
+    least one of them must be given.
+    """
+
+    total_epochs: int | None = Field(None, ge=1)
+    """A new trial starts only while its arm has trained fewer epochs in all."""
+    trials: int | None = Field(None, ge=1)
+    """At most so many trials an arm."""
+    time: Duration | None = None
+    """Of the whole study, confirmation included: seconds, or a text such as 90m, 12h or 1h30m. The
+    time in which it was down does not count."""
+
+
+class Asha(Section):
+    """Early stopping by successive halving, the stopping variant (arXiv:1810.05934)."""
+
+    grace: int = Field(10, ge=1)
+    """Epochs of the first rung; no trial is stopped before."""
+    reduction: int = Field(3, ge=2)
+    """About one in so many trials passes a rung; rungs are this factor apart."""
+    sentinels: float = Field(0.1, ge=0, le=0.5)
+    """Share of the trials, but at least 2 of an arm, that train to the end whatever the rungs say:
+    they tell whether the rungs can be trusted. 0: none."""
+
+    def is_sentinel(self, number: int) -> bool:
+        """Whether an arm's search trial `number` trains to the end in any case.
+
+        Trials 1 and 4 do, and from then on as many as the share asks for, evenly spread.
+        """
+        if self.sentinels == 0:
+            return False
+        due = math.floor(self.sentinels * (number + 1) + 1e-9)
+        return number in (1, 4) or due > max(2, math.floor(self.sentinels * number + 1e-9))
+
+
+class Scheduler(Section):
+    """What stops trials early; written as `none`, nothing does."""
+
+    asha: Asha | None = Asha()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "none":
+            raise ValueError(f"must be none, or a section such as {{asha: ...}}, got '{value}'")
+        return {"asha": None} if value == "none" else value
+
+
+class Confirm(Section):
+    """Training the best configurations again, on seeds that the search did not have."""
+
+    top: int = Field(3, ge=1)
+    """Configurations of each arm that are trained again, of which one becomes its winner."""
+    pick_seeds: int = Field(2, ge=1)
+    """Fresh seeds of each of them; with `top: 1` there is nothing to pick, and none."""
+    seeds: int = Field(5, ge=1)
+    """Further seeds of each winner, which did not pick it, and of each reference row."""
+    references: bool = True
+    """Also train the published settings of each loss, and the winner of cross entropy on one view
+    of an image for as many views."""
+
+
+def _is_drawn(value: Any) -> str:
+    return "drawn" if isinstance(value, dict | Distribution) else "fixed"
+
+
+ArmValue = Annotated[
+    Annotated[Distribution, Tag("drawn")] | Annotated[Any, Tag("fixed")], Discriminator(_is_drawn)
+]
+
+
+class Space(Section):
+    """A whole search: the base config, what is drawn, the arms, and the rules."""
+
+    name: str
+    """Names the results folder; default: the name of the file."""
+    seed: int = Field(0, ge=0)
+    """All seeds of the study derive from it."""
+    base: dict[str, Any] = {}
+    """A training config: what all trials share."""
+    params: dict[str, Distribution]
+    """Dotted config key -> distribution."""
+    arms: dict[str, dict[str, ArmValue]] = {
+        "supcon": {"loss.name": "supcon"},
+        "ce": {"loss.name": "ce"},
+    }
+    """Arm -> settings that make it, and distributions of parameters that are drawn for it alone;
+    the arms share everything else."""
+    points: dict[str, list[dict[str, Any]]] = {}
+    """Arm -> the params of its first trials (dotted config key -> value, and if wanted `seed`); a
+    parameter that is left out has its value in the base config."""
+    budget: Budget
+    sampler: Literal["tpe", "random", "points"] = "tpe"
+    """What suggests trials after the points; `points`: nothing does."""
+    scheduler: Scheduler = Scheduler()
+    confirm: Confirm = Confirm()
+    resources: Resources = Resources()
+
+    @cached_property
+    def config(self) -> Config:
+        """The base config."""
+        return parse(Config, self.base, "base")
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which trials are compared; the last is the full length."""
+        epochs, asha, rungs = self.config.run.epochs, self.scheduler.asha, list[int]()
+        while asha is not None and (rung := asha.grace * asha.reduction ** len(rungs)) < epochs:
+            rungs.append(rung)
+        return (*rungs, epochs)
+
+    def fixed(self, arm: str) -> dict[str, Any]:
+        """The settings that make an arm."""
+        own = self.arms[arm].items()
+        return {key: value for key, value in own if not isinstance(value, Distribution)}
+
+    def drawn(self, arm: str) -> dict[str, Distribution]:
+        """What the file draws for an arm, whether or not it has an effect there."""
+        own = {k: value for k, value in self.arms[arm].items() if isinstance(value, Distribution)}
+        shared = {k: d for k, d in self.params.items() if k not in self.arms[arm]}
+        return shared | own
+
+    def arm_config(self, arm: str) -> Config:
+        """The config that an arm's trials start from."""
+        changes = {**self.fixed(arm), "run.eval_at": list(self.rungs)}
+        if self.config.run.threads == 0 and self.resources.cpu != "auto":
+            changes["run.threads"] = max(1, int(self.resources.cpu))
+        if self.resources.gpu == 0 and self.config.run.device == "auto":
+            changes["run.device"] = "cpu"  # a GPU that Ray was not asked for is not the trial's
+        return override(self.config, changes, f"arms.{arm}")
+
+    def arm_params(self, arm: str) -> dict[str, Distribution]:
+        """The parameters drawn for an arm: those that have an effect in some trial of it."""
+        config, drawn = self.arm_config(arm), self.drawn(arm)
+        flat = flatten(config)
+        switched = [
+            override(config, {switch: value}, "params")
+            for switch in UNUSED_KEYS.keys() & drawn.keys()
+            for value in drawn[switch].values
+        ]
+        params: dict[str, Distribution] = {}
+        for key, distribution in drawn.items():
+            is_possible = all(
+                parent in params or (parent not in drawn and flat[parent] == value)
+                for parent, value in distribution.when.items()
+            )
+            if is_possible and any(is_used(key, c) for c in [config, *switched]):
+                params[key] = distribution
+        return params
+
+    def point(self, arm: str, number: int) -> tuple[dict[str, Any], int | None] | None:
+        """The params of an arm's trial `number`, and its seed if it has one of its own; None: that
+        trial is drawn.
+
+        Raises:
+            UserError: the point names what is not drawn, or a value outside of its range.
+        """
+        points = self.points.get(arm, [])
+        if number >= len(points):
+            return None
+        given, where = dict(points[number]), f"points.{arm}[{number}]"
+        seed = given.pop("seed", None)
+        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
+            raise UserError(f"{where}: seed must be a whole number from 0 to 2**32 - 1, got {seed}")
+        params, drawn = self.arm_params(arm), dict[str, Any]()
+        flat = flatten(self.arm_config(arm))
+        for key, distribution in params.items():
+            if not distribution.is_drawn(drawn, params):
+                continue
+            drawn[key] = given.pop(key, flat[key])
+            if not distribution.can_be(drawn[key]):
+                raise UserError(
+                    f"{where}: {key} must lie in {distribution}, got {drawn[key]!r}; give it a "
+                    f"value there, widen params.{key}, or leave the points out (--set points={{}})"
+                )
+        if given:
+            raise UserError(
+                f"{where}: '{next(iter(given))}' is not drawn for {arm} there"
+                f"{nearest(next(iter(given)), params)}"
+            )
+        return drawn, seed
+
+    def trial_config(self, arm: str, params: Mapping[str, Any], seed: int) -> Config:
+        """The complete config of one trial."""
+        where = f"trial of {arm}"
+        config = override(self.arm_config(arm), {**params, "run.seed": seed}, where)
+        if config.run.threads == 0 and self.resources.measured:
+            cpu = share_of(self.resources, config).cpu
+            config = override(config, {"run.threads": max(1, int(cpu))}, where)
+        return config
+
+    def trial_seed(self, arm: str, phase: str, number: int) -> int:
+        """The own seed of a trial; `phase`: what it is for, as `search.log.events.Phase`."""
+        return derive_seed(self.seed, arm, phase, number)
+
+    def dump(self) -> dict[str, Any]:
+        """A tree that `parse_space` reads back."""
+        tree = self.model_dump(mode="json")
+        tree["params"] = {key: d.as_pair() for key, d in self.params.items()}
+        for arm in self.arms:
+            own = self.drawn(arm).keys() & self.arms[arm].keys()
+            pairs = {key: self.arms[arm][key].as_pair() for key in self.arms[arm] if key in own}
+            tree["arms"][arm] = self.fixed(arm) | pairs
+        return tree
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a study's name is a name of a folder that stays inside the results folder."""
+    return name.strip(".") != "" and all(c.isascii() and (c.isalnum() or c in "._-") for c in name)

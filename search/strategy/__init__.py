@@ -1,0 +1,1 @@
+"""What is trained next: pure functions of the log."""

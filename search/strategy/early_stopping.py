@@ -1,0 +1,39 @@
+"""ASHA, the stopping variant (Li et al. 2020, arXiv:1810.05934), with rungs read off the log.
+
+Trials are compared within their arm at the same epoch, by the selection metric.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from search.log.events import Decision, TrialId
+from search.log.journal import Journal
+from search.space.space import Space
+
+
+def passes(value: float, others: Sequence[float], reduction: int) -> bool:
+    """Whether a value at a rung is among the best 1/reduction of all values there.
+
+    Args:
+        value: the trial's score, to be maximised.
+        others: scores of the trials that reached this rung before it.
+        reduction: the reduction factor.
+    """
+    if not math.isfinite(value):
+        return False
+    keep = max(1, (len(others) + 1) // reduction)
+    return sum(other > value for other in others) < keep
+
+
+def decide(space: Space, journal: Journal, key: TrialId, epoch: int, value: float) -> Decision:
+    """Whether a trial that has scored `value` at `epoch` goes on."""
+    arm, phase, number = key
+    asha = space.scheduler.asha
+    if phase != "search" or asha is None or epoch not in space.rungs:
+        return "continue"
+    if asha.is_sentinel(number) and math.isfinite(value):
+        return "continue"
+    others = [t.scores[epoch] for t in journal.of(arm) if epoch in t.scores]
+    return "continue" if passes(value, others, asha.reduction) else "stop"

@@ -1,0 +1,76 @@
+"""The log's trials and a space's distributions as Optuna knows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import BaseTrial, TrialState
+
+from search.log.journal import Trial
+from search.space.distribution import Distribution
+
+_STATE = {  # FAIL would teach the sampler nothing, so trials that cannot run count as pruned
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "infeasible": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+def told_state(trial: Trial) -> TrialState:
+    """What Optuna is told of a trial that has ended, or that it runs."""
+    if trial.outcome is None:
+        return TrialState.RUNNING
+    if trial.is_cut and not trial.reports:
+        return TrialState.FAIL  # as pruned without a score it would be the worst of all
+    return _STATE[trial.outcome]
+
+
+def suggest_one(trial: BaseTrial, key: str, distribution: Distribution) -> Any:
+    """Optuna's value; powers of two are their exponents, which are ordered and evenly spaced."""
+    kind, values, step = distribution.kind, distribution.values, distribution.step
+    match kind:
+        case "uniform" | "loguniform":
+            return trial.suggest_float(key, *values, log=kind == "loguniform", step=step)
+        case "int" | "logint":
+            return trial.suggest_int(key, *values, log=kind == "logint", step=int(step or 1))
+        case "pow2":
+            return trial.suggest_int(key, *(encode(distribution, value) for value in values))
+        case "choice":
+            return trial.suggest_categorical(key, values)
+
+
+def encode(distribution: Distribution, value: Any) -> Any:
+    """A config's value as Optuna sees it."""
+    return value.bit_length() - 1 if distribution.kind == "pow2" else value
+
+
+def decode(distribution: Distribution, value: Any) -> Any:
+    """The reverse of `encode`."""
+    return 1 << value if distribution.kind == "pow2" else value
+
+
+def encoded(distribution: Distribution) -> BaseDistribution:
+    """As `encode` gives its values: powers of two are their exponents."""
+    if distribution.kind != "pow2":
+        return shown(distribution)
+    low, high = (encode(distribution, value) for value in distribution.values)
+    return IntDistribution(low, high)
+
+
+def shown(distribution: Distribution) -> BaseDistribution:
+    """A distribution for people to look at: powers of two as what they are."""
+    kind, step = distribution.kind, distribution.step
+    if kind == "choice":
+        return CategoricalDistribution(distribution.values)
+    low, high = distribution.values
+    if kind in ("uniform", "loguniform"):
+        return FloatDistribution(low, high, log=distribution.is_log, step=step)
+    return IntDistribution(low, high, log=distribution.is_log, step=int(step or 1))

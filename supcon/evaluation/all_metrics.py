@@ -1,0 +1,44 @@
+"""Every metric of a run's result: what training reports, retrieval and clustering."""
+
+from __future__ import annotations
+
+from supcon.config import Config
+from supcon.evaluation.retrieval import clustering_metrics, retrieval_metrics
+from supcon.evaluation.scores import accuracies, labels_of, score_embedded
+from supcon.evaluation.trained import Trained, classify, embed_with
+from supcon.images.split import Split, Splits
+
+
+def measure(
+    trained: Trained, config: Config, data: Splits, test: Split | None = None
+) -> dict[str, float]:
+    """One embedding pass over train and one over the split serve all of it.
+
+    Args:
+        trained: the run's result.
+        config: its config.
+        data: train and val.
+        test: if given, this split is measured, and not val.
+
+    Returns:
+        On val the scores of training once more (the probe trained again and cross-fitted), on test
+        those of the saved probe; and precision_at_1, r_precision, map_at_r, ami and nmi of the
+        features, and with a projection head also of the projections.
+    """
+    part, split = ("val", data.val) if test is None else ("test", test)
+    known = embed_with(trained, config, data.train.images)
+    new = embed_with(trained, config, split.images)
+    device = new.features.device
+    bank_y, y = labels_of(data.train, device), labels_of(split, device)
+    if test is None:
+        metrics = score_embedded(trained.network, known, new, config, data).metrics
+    else:
+        metrics = accuracies(classify(trained, config, data.train, known, new), y.cpu(), part)
+    spaces = {"": (known.features, new.features)}
+    if config.loss.is_contrastive:
+        spaces["projection_"] = (known.outputs, new.outputs)
+    for prefix, (bank_x, x) in spaces.items():
+        found = retrieval_metrics(bank_x, bank_y, x, y)
+        found |= clustering_metrics(x, y, seed=config.run.seed)
+        metrics |= {f"{part}/{prefix}{name}": value for name, value in found.items()}
+    return metrics

@@ -1,0 +1,48 @@
+"""Embed images once; every metric works on the cached embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from supcon.images.files import Images
+from supcon.network.device import Autocast
+from supcon.network.models import Network
+
+BATCH = 512  # images in an embedding pass, queries in a block of similarities
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What one pass over images gives, in their order; fp32, on the network's device."""
+
+    features: Tensor
+    """(N, D) encoder output, before the head; not normalised."""
+    outputs: Tensor
+    """(N, d) after the head: projections, or logits of cross entropy."""
+
+
+@torch.no_grad()
+def embed(
+    network: Network, images: Images, *, device: torch.device, autocast: Autocast
+) -> Embedded:
+    """Features and head outputs of every image, in one pass.
+
+    Args:
+        network: in eval mode.
+        images: (N, H, W, C).
+        device: where the network is.
+        autocast: makes the context of the forward pass.
+    """
+    features, outputs = [], []
+    starts = range(0, len(images), BATCH)
+    for start in tqdm(starts, desc="embedding", leave=False, disable=None, delay=1):
+        batch = torch.tensor(images[start : start + BATCH])  # a copy: shared images are read-only
+        with autocast():
+            x = network.encoder(batch.permute(0, 3, 1, 2).to(device))
+            features.append(x.float())
+            outputs.append(network.head(x).float())
+    return Embedded(torch.cat(features), torch.cat(outputs))

@@ -1,0 +1,241 @@
+"""Linear probe (stage two): a linear classifier on frozen, cached encoder features.
+
+Features are standardised with the training features' statistics. `fit_probe` goes to the optimum of
+multinomial logistic regression for each of a few L2 penalties; `fit_probe_by_sgd` trains for some
+epochs, as the published recipes do, and keeps EMA and SWA of the weights. Either way the candidate
+is chosen on val, and the score is cross-fitted so that no image helps to choose the candidate it is
+scored with: the one that is best on one half of val scores the other half, and the reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+
+from supcon.config import AverageConfig
+from supcon.recipe.averaging import Averages
+from supcon.recipe.losses import cross_entropy
+from supcon.recipe.optim import lr_factor, set_lr
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier on standardised features."""
+
+    mean: Tensor
+    """(D,) subtracted from features."""
+    std: Tensor
+    """(D,) features are divided by."""
+    weight: Tensor
+    """(K, D)."""
+    bias: Tensor
+    """(K,)."""
+    candidate: str
+    """What was chosen on val: the penalty (lbfgs), or raw, ema or swa (sgd)."""
+
+    def predict(self, features: Tensor) -> Tensor:
+        """(N, D) features -> (N,) class ids."""
+        x = (features.to(self.weight) - self.mean) / self.std
+        return F.linear(x, self.weight, self.bias).argmax(1)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A probe and what it is worth."""
+
+    top1: float
+    """Cross-fitted accuracy on val, in [0, 1]."""
+    probe: LinearProbe
+    """The candidate that is best on all of val (ties: the first)."""
+    predictions: Tensor
+    """(M,) class ids of the val images, cross-fitted."""
+
+
+def fit_probe(
+    train_x: Tensor,
+    train_y: Tensor,
+    val_x: Tensor,
+    val_y: Tensor,
+    *,
+    classes: int,
+    penalties: Sequence[float],
+    max_iter: int,
+) -> Fitted:
+    """Logistic regression for each penalty by L-BFGS, the strongest first.
+
+    Args:
+        train_x: (N, D) encoder features.
+        train_y: (N,) class ids.
+        val_x: (M, D).
+        val_y: (M,).
+        classes: number of classes K.
+        penalties: L2 penalties, each > 0.
+        max_iter: L-BFGS iterations for each penalty.
+    """
+    mean, std = _statistics(train_x)
+    x = (train_x.double() - mean) / std  # line searches stall in fp32; cached features are small
+    # Along principal axes, each in units of the loss's curvature there, L-BFGS needs a half to a
+    # third of the iterations, and reaches the optimum also for weak penalties.
+    variance, axes = torch.linalg.eigh(x.T @ x / len(x))
+    x = F.pad(x @ axes, (0, 1), value=1)
+    curvature = F.pad(variance.clamp(min=0), (0, 1), value=1) * (classes - 1) / classes**2
+    weights = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device)
+    probes = []
+    for l2 in sorted(penalties, reverse=True):
+        penalty = torch.full_like(curvature, l2)
+        penalty[-1] = 0  # of the bias
+        scale = (curvature + penalty).rsqrt()
+        start = weights / scale  # warm
+        weights = scale * _minimise(x * scale, train_y, penalty * scale**2, start, max_iter)
+        weight, bias = weights[:, :-1] @ axes.T, weights[:, -1].clone()
+        probes.append(LinearProbe(mean, std, weight, bias, f"{l2:g}"))
+    return _choose(probes, val_x, val_y)
+
+
+def fit_probe_by_sgd(
+    train_x: Tensor,
+    train_y: Tensor,
+    val_x: Tensor,
+    val_y: Tensor,
+    *,
+    classes: int,
+    epochs: int,
+    batch_size: int,
+    lr: float | None,
+    label_smoothing: float,
+    average: AverageConfig,
+    seed: int,
+) -> Fitted:
+    """SGD with Nesterov momentum 0.9, a cosine schedule and no weight decay.
+
+    Args:
+        train_x: (N, D) encoder features.
+        train_y: (N,) class ids.
+        val_x: (M, D).
+        val_y: (M,).
+        classes: number of classes K.
+        epochs: passes over the features.
+        batch_size: features a step.
+        lr: peak learning rate; None: found by a range test on the training features.
+        label_smoothing: weight of the uniform target.
+        average: EMA and SWA of the weights, which are candidates beside the raw ones.
+        seed: of the order of features.
+    """
+    mean, std = (values.float() for values in _statistics(train_x))
+    features = TensorDataset((train_x - mean) / std, train_y)
+    order = RandomSampler(features, generator=torch.Generator().manual_seed(seed))
+    batches = BatchSampler(order, min(batch_size, len(train_x)), drop_last=True)
+    loader = DataLoader(features, batch_size=None, sampler=batches)  # indexes a batch at once
+    linear = nn.Linear(train_x.shape[1], classes, device=train_x.device)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    averages = Averages(linear, average, len(loader))
+    objective = partial(cross_entropy, label_smoothing=label_smoothing)
+    _descend(linear, loader, objective, averages, epochs=epochs, lr=lr)
+    probes = [
+        LinearProbe(mean, std, net.weight.detach(), net.bias.detach(), name)
+        for name, net in averages.final(linear).items()
+        if isinstance(net, nn.Linear)
+    ]
+    return _choose(probes, val_x, val_y)
+
+
+def _descend(
+    linear: nn.Linear,
+    loader: DataLoader[tuple[Tensor, ...]],
+    objective: Callable[[Tensor, Tensor], Tensor],
+    averages: Averages,
+    *,
+    epochs: int,
+    lr: float | None,
+) -> None:
+    optimizer = torch.optim.SGD(linear.parameters(), lr=1.0, momentum=0.9, nesterov=True)
+    if lr is None:
+        from supcon.recipe.lr_range import range_test  # loads matplotlib, which few runs need
+
+        lr = range_test(linear, optimizer, objective, loader, lowest=1e-4, highest=10).suggestion
+    for epoch in range(epochs):
+        for step, (x, y) in enumerate(loader):
+            progress = (epoch * len(loader) + step + 0.5) / (epochs * len(loader))
+            set_lr(optimizer, lr, lr_factor(progress, schedule="cosine", warmup=0, decay=0))
+            with torch.enable_grad():
+                objective(linear(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            averages.after_step(linear)
+        averages.after_epoch(linear, (epoch + 1) / epochs)
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.double().mean(0), x.double().std(0).clamp(min=1e-6)
+
+
+def _choose(probes: Sequence[LinearProbe], val_x: Tensor, val_y: Tensor) -> Fitted:
+    predictions_LM = torch.stack([probe.predict(val_x) for probe in probes])
+    correct_LM = predictions_LM == val_y
+    chosen_M = cross_fit(correct_LM, val_y)
+    predictions = predictions_LM.gather(0, chosen_M[None])[0]
+    top1 = (predictions == val_y).double().mean().item()
+    return Fitted(top1, probes[_best(correct_LM)], predictions)
+
+
+def cross_fit(correct_LM: Tensor, labels: Tensor) -> Tensor:
+    """The candidate that each image of val is scored with: the best one on the other half.
+
+    Args:
+        correct_LM: (L, M) bool, whether candidate l is right on image m.
+        labels: (M,) class ids; the halves are stratified: a class's images go to them in turn.
+
+    Returns:
+        (M,) indices of candidates; ties go to the first.
+    """
+    half = _alternate_within_classes(labels)
+    chosen = torch.empty_like(labels)
+    chosen[half] = _best(correct_LM[:, ~half])
+    chosen[~half] = _best(correct_LM[:, half])
+    return chosen
+
+
+def _best(correct_LM: Tensor) -> int:
+    """The first row with the most right answers."""
+    counts = correct_LM.sum(1).tolist()
+    return counts.index(max(counts))
+
+
+def _alternate_within_classes(labels: Tensor) -> Tensor:
+    """(M,) bool: every second image of each class."""
+    rank = torch.empty_like(labels)
+    order = labels.argsort(stable=True)
+    rank[order] = torch.arange(len(labels), device=labels.device)
+    return rank % 2 == 1
+
+
+def _minimise(x: Tensor, y: Tensor, penalty: Tensor, start: Tensor, max_iter: int) -> Tensor:
+    """Minimise mean cross entropy + sum_d penalty_d / 2 |theta_d|^2 over theta (K, D).
+
+    `x` is (N, D). The gradient is written out, two matrix products in all: autograd takes three
+    times as long here.
+    """
+    theta = start.clone()
+    optimizer = torch.optim.LBFGS(
+        [theta],
+        max_iter=max_iter,
+        tolerance_grad=1e-5,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+    is_label = F.one_hot(y, len(theta)).to(x.dtype)
+
+    def closure() -> Tensor:
+        log_p = (x @ theta.T).log_softmax(1)
+        theta.grad = (log_p.exp() - is_label).T @ x / len(x) + penalty * theta
+        return -(log_p * is_label).sum(1).mean() + (penalty * theta.square()).sum() / 2
+
+    optimizer.step(closure)
+    return theta

@@ -1,0 +1,88 @@
+"""t-SNE pictures of embeddings (van der Maaten and Hinton 2008): to look at, not to conclude from.
+
+Distances between clusters and their sizes mean little in such a picture; the metrics say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from torch import Tensor
+
+from supcon.config import Config
+from supcon.evaluation.trained import Trained, embed_with
+from supcon.images.split import Splits
+
+PERPLEXITY = 30.0  # neighbours that count, as in the paper; fewer where there are few images
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of the pictures in the figure."""
+
+    title: str
+    embeddings: Tensor
+    """(N, D)."""
+    labels: Tensor
+    """(N,) class ids."""
+
+
+def panels_of(trained: Trained, config: Config, data: Splits, images: int) -> list[Panel]:
+    """Train and val before and after the head, at most so many images of each, evenly picked."""
+    panels = []
+    for name, split in (("train", data.train), ("val", data.val)):
+        some = split.take(np.linspace(0, len(split) - 1, min(images, len(split))).astype(np.intp))
+        embedded = embed_with(trained, config, some.images)
+        labels = torch.tensor(some.labels)
+        panels.append(Panel(f"{name}, before the head", embedded.features, labels))
+        panels.append(Panel(f"{name}, after the head", embedded.outputs, labels))
+    return panels
+
+
+def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: Path) -> None:
+    """Write a PNG with the panels in two columns.
+
+    Args:
+        panels: each embedded by itself, by direction (normalised first, as kNN sees it).
+        classes: names for the legend, which is left out beyond 20.
+        seed: of t-SNE.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(12, 6 * ((len(panels) + 1) // 2)), layout="constrained")
+    grid = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False)
+    colours = _colours(len(classes))
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        points = flatten_to_plane(panel.embeddings, seed)
+        for label, name in enumerate(classes):
+            chosen = points[panel.labels.cpu().numpy() == label]
+            axes.scatter(*chosen.T, s=6, color=colours[label], label=name)
+        axes.set(title=panel.title, xticks=[], yticks=[])
+    if len(classes) <= 20:
+        handles, names = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=10, markerscale=3)
+    figure.savefig(path, dpi=100)
+
+
+def flatten_to_plane(
+    embeddings: Tensor, seed: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """(N, D) embeddings -> (N, 2), by direction (normalised first, as kNN sees them)."""
+    x = F.normalize(embeddings.float(), dim=1).cpu().numpy()
+    perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
+    points: np.ndarray[tuple[int, int], np.dtype[np.float32]] = TSNE(
+        perplexity=perplexity, init="pca", random_state=seed
+    ).fit_transform(x)
+    return points
+
+
+def _colours(n: int) -> Sequence[object]:
+    table = colormaps["tab10" if n <= 10 else "tab20" if n <= 20 else "hsv"]
+    return [table(i if n <= 20 else i / n) for i in range(n)]

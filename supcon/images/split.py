@@ -1,0 +1,110 @@
+"""Images and their labels: a split, and what tells one set of images from another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.images.files import ImageFiles, Images
+
+STATISTICS_IMAGES = 4096  # that tell the channels' statistics of images that stay in files
+
+
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels."""
+
+    images: Images
+    """(N, H, W, C) uint8."""
+    labels: npt.NDArray[np.int64]
+    """(N,), an index into the class names."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def channel_statistics(self) -> tuple[list[float], list[float]]:
+        """Of the images; computed once, and pickled with them: the trials of a search share it."""
+        return channel_statistics(self)
+
+    def take(self, indices: npt.NDArray[np.intp]) -> Split:
+        """The images at `indices`."""
+        take = self.images.take if isinstance(self.images, ImageFiles) else self.images.__getitem__
+        return Split(take(indices), self.labels[indices])
+
+    def decoded(self) -> Split:
+        """The same with all images in memory."""
+        return Split(self.images[:], self.labels)
+
+    def check(self) -> None:
+        """Raise a UserError if an image that was not decoded yet cannot be."""
+        if isinstance(self.images, ImageFiles):
+            self.images.check()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a training run may see: train and val, never test."""
+
+    train: Split
+    val: Split
+    classes: tuple[str, ...]
+
+    def check(self) -> None:
+        """Raise a UserError if an image that was not decoded yet cannot be."""
+        self.train.check()
+        self.val.check()
+
+    def fingerprint(self) -> str:
+        """Equal for equal images, labels and class names, in the same order."""
+        return fingerprint([self.train, self.val], self.classes)
+
+
+def fingerprint(
+    splits: Sequence[Split], classes: Sequence[str], *, reads_files: bool = False
+) -> str:
+    """Equal for equal images, labels and class names, in the same order.
+
+    Args:
+        splits: the images.
+        classes: their names.
+        reads_files: images in files are told apart by their bytes, else by names and lengths alone.
+    """
+    found = hashlib.blake2b("\n".join(classes).encode(), digest_size=16)
+    for split in splits:
+        found.update(str(split.images.shape).encode())
+        if isinstance(split.images, ImageFiles):
+            for file in split.images.contents() if reads_files else split.images.identity():
+                found.update(file)
+        else:
+            found.update(np.ascontiguousarray(split.images).data)
+        found.update(np.ascontiguousarray(split.labels).data)
+    return found.hexdigest()
+
+
+def channel_statistics(split: Split) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over all pixels, pixel values in [0, 1]."""
+    if isinstance(split.images, ImageFiles) and len(split) > STATISTICS_IMAGES:
+        some = np.random.default_rng(0).permutation(len(split))[:STATISTICS_IMAGES]
+        split = split.take(np.sort(some))
+    counts_CV = np.zeros((split.images.shape[3], 256))
+    for start in range(0, len(split), BLOCK):  # bincount makes 8 bytes of each pixel
+        block = split.images[start : start + BLOCK]
+        for channel, counts in enumerate(counts_CV):
+            counts += np.bincount(block[..., channel].ravel(), minlength=256)
+    value = np.arange(256) / 255
+    mean, std = [], []
+    for counts in counts_CV:
+        share = counts / counts.sum()
+        mean.append(float((share * value).sum()))
+        deviation = float(np.sqrt((share * (value - mean[-1]) ** 2).sum()))
+        std.append(max(deviation, 1e-2))  # a constant channel stays constant
+    return mean, std

@@ -1,0 +1,119 @@
+"""The augmentation policy, and its albumentations implementation for one image.
+
+The policy is plain numbers; `resolve` fills in what suits the data set (a mirrored 3 is not a 3)
+and scales all of it by `strength`. At strength 1 photos get the recipe of SupContrast and of SimCLR
+at s=0.5 (arXiv:2004.11362, arXiv:2002.05709): crops from 20 % of the area, flip, colour jitter 0.4,
+grey 0.2.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from supcon.images.files import BLOCK, Images, Pixels
+from supcon.images.policy import BLUR_SIGMA, Policy
+from supcon.images.split import Split
+from supcon.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import albumentations as A
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no version check over the network
+
+
+def compose(policy: Policy, size: int) -> A.Compose:
+    """The policy as an albumentations pipeline for (H, W, C) uint8 images, without steps at 0."""
+    # Imported here: a second that a search, which leaves views to its workers, need not wait for.
+    import albumentations as A
+
+    steps = [
+        A.RandomResizedCrop((size, size), (policy.crop, 1), (1 / policy.aspect, policy.aspect))
+    ]
+    if policy.flip:
+        steps.append(A.HorizontalFlip(p=policy.flip))
+    if policy.rotation:
+        steps.append(A.Rotate(policy.rotation, p=1))
+    if policy.jitter:
+        j = policy.jitter
+        steps.append(
+            A.ColorJitter(
+                (1 - j, 1 + j),
+                (1 - j, 1 + j),
+                (1 - j, 1 + j),
+                (-j / 4, j / 4),
+                p=policy.jitter_probability,
+            )
+        )
+    if policy.grey:
+        steps.append(A.ToGray(p=policy.grey))
+    if policy.blur:
+        steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=BLUR_SIGMA, p=policy.blur))
+    if policy.cutout:
+        side = (policy.cutout, policy.cutout)
+        steps.append(A.CoarseDropout((1, 1), side, side, fill=0, p=1))
+    return A.Compose(steps)
+
+
+def seed_steps(pipeline: A.Compose, seed: int) -> None:
+    """Give each step a random stream of its own.
+
+    `Compose.set_random_seed` gives all steps the same one: every grey view was then a mirrored one.
+    """
+    for i, step in enumerate(pipeline.transforms):
+        step.set_random_seed(derive_seed(seed, "step", i))
+
+
+def one_view(images: Images, policy: Policy, seed: int) -> Iterator[Pixels]:
+    """An augmented view of each image in the same order, in blocks (n, H, W, C); by `seed`."""
+    pipeline = compose(policy, images.shape[1])
+    seed_steps(pipeline, seed)
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK]
+        yield np.stack([pipeline(image=image)["image"] for image in block])
+
+
+class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
+    """The batches of one epoch, augmented: item i is batch i.
+
+    Order and augmentation of an epoch are a function of `seed` alone, whatever the number of
+    workers, so a resumed run sees what the uninterrupted one would have seen.
+    """
+
+    def __init__(
+        self, split: Split, policy: Policy, *, batch_size: int, views: int, seed: int
+    ) -> None:
+        order = np.random.default_rng(seed).permutation(len(split))
+        n_batches = len(split) // batch_size  # the incomplete last batch is dropped
+        self.batches: Sequence[npt.NDArray[np.intp]] = [
+            order[i * batch_size : (i + 1) * batch_size] for i in range(n_batches)
+        ]
+        self.split, self.views, self.seed = split, views, seed
+        self.pipeline = compose(policy, split.images.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        """Batch i: (V * B, C, H, W) uint8 views, view after view, and their (V * B,) labels."""
+        seed_steps(self.pipeline, derive_seed(self.seed, "batch", i))
+        images = self.split.images[self.batches[i]]
+        views = np.stack(
+            [self.pipeline(image=x)["image"] for _ in range(self.views) for x in images]
+        )
+        labels = torch.from_numpy(self.split.labels[self.batches[i]])
+        return torch.from_numpy(views).permute(0, 3, 1, 2), labels.repeat(self.views)
+
+
+def load_views(
+    batches: ViewBatches, workers: int, *, pin_memory: bool = False
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """A loader that augments in `workers` processes, or in this one if 0."""
+    return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin_memory)

@@ -1,0 +1,74 @@
+"""Learning-rate range test of a run's first epoch: `python -m supcon lr-find`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from supcon.network.device import Autocast
+from supcon.recipe.lr_range import RangeTest, range_test
+from supcon.train import Run
+
+
+class _ClippingScaler(torch.amp.GradScaler):
+    """Clips the true gradient before each step, as training does."""
+
+    def __init__(self, device: str, *, enabled: bool, clip_norm: float) -> None:
+        super().__init__(device, enabled=enabled)
+        self.clip_norm = clip_norm
+
+    def step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> float | None:
+        self.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        clip_grad_norm_(parameters, self.clip_norm)
+        return super().step(optimizer, *args, **kwargs)
+
+
+class _InAutocast(nn.Module):
+    """A network whose forward pass runs in the precision of training, its loss outside of it."""
+
+    def __init__(self, network: nn.Module, autocast: Autocast) -> None:
+        super().__init__()
+        self.network, self.autocast = network, autocast
+
+    def forward(self, images: Tensor) -> Tensor:
+        with self.autocast():
+            outputs: Tensor = self.network(images)
+        return outputs
+
+
+def find_lr_per_256(run: Run, *, lowest: float, highest: float, steps: int) -> RangeTest:
+    """Range test of a run's first epoch; learning rates are those for batch size 256."""
+    factor = run.peak_lr / run.config.optim.lr_per_256
+    is_scaled, clip_norm = run.scaler.is_enabled(), run.config.optim.clip_norm
+    scaler = torch.amp.GradScaler(run.device.type, enabled=is_scaled)
+    if clip_norm is not None:
+        scaler = _ClippingScaler(run.device.type, enabled=is_scaled, clip_norm=clip_norm)
+    found = range_test(
+        _InAutocast(run.network, run.autocast),
+        run.optimizer,
+        run.loss,
+        run.loader(epoch=1),
+        lowest=lowest * factor,
+        highest=highest * factor,
+        steps=steps,
+        scaler=scaler,
+    )
+    return RangeTest([lr / factor for lr in found.lr], found.loss)
+
+
+def draw(test: RangeTest, axis_label: str, path: Path) -> None:
+    """A picture of the loss against the learning rate, with the suggestion marked."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(test.lr, test.loss)
+    axes.axvline(test.suggestion, linestyle="--", label=f"falls fastest: {test.suggestion:.3g}")
+    axes.set(xscale="log", xlabel=axis_label, ylabel="training loss, smoothed")
+    axes.legend()
+    figure.savefig(path, dpi=150)

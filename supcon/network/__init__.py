@@ -1,0 +1,1 @@
+"""The network: encoder, heads, where and in which precision it computes."""

@@ -1,0 +1,152 @@
+"""Independent searches and what is said of them together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.repeats import (
+    _are_same,
+    begin_repeats,
+    conclude_repeats,
+    forget_repeats,
+    repeat_changes,
+)
+from search.run import main as search
+from search.space.loading import load_space, parse_space
+from supcon.parsing import UserError
+
+SPACE = parse_space(
+    {
+        "name": "x",
+        "seed": 3,
+        "base": {"run": {"epochs": 9}},
+        "params": {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
+        "budget": {"trials": 3},
+        "scheduler": "none",
+    },
+    "x",
+)
+
+
+def add_repeat(folder: Path, number: int, difference: float | None, test: str = "t") -> None:
+    head = {"difference": 0.01, "ci95": [0, 1]} if difference is not None else None
+    verdict: dict[str, Any] = {"a": "supcon", "b": "ce", "ci95": None, "n_seeds": 5}
+    verdict["difference"] = difference
+    verdict |= {"against_head": head, "text": "..."}
+    path = folder / f"repeat-{number}" / "summary.json"
+    path.parent.mkdir(parents=True)
+    openings = [{"data_hash": test}]
+    path.write_text(json.dumps({"verdict": verdict, "test_openings": openings}))
+
+
+def test_repeats_differ_in_their_seeds_and_splits_and_the_first_is_the_space_itself() -> None:
+    assert repeat_changes(SPACE, 0) == (3, [])
+    seeds, splits = zip(*(repeat_changes(SPACE, n) for n in range(1, 5)), strict=True)
+    assert len({3, *seeds}) == 5
+    assert len({split for (split,) in splits}) == 4
+    assert all(split.startswith("data.split_seed=") for (split,) in splits)
+
+
+def test_the_space_of_all_repeats_is_kept_for_a_resume(tmp_path: Path) -> None:
+    file = begin_repeats(tmp_path / "x", SPACE, 3, to_resume=False)
+    assert load_space(file, {}) == SPACE
+    assert begin_repeats(tmp_path / "x", SPACE, 3, to_resume=True) == file
+
+
+def test_the_number_of_repeats_is_not_changed_after_looking(tmp_path: Path) -> None:
+    begin_repeats(tmp_path / "x", SPACE, 3, to_resume=False)
+    with pytest.raises(UserError, match=r"--repeat 5: .* was begun with 3 searches.* --repeat 3"):
+        begin_repeats(tmp_path / "x", SPACE, 5, to_resume=True)
+    (tmp_path / "x" / "repeats.yaml").unlink()  # of an earlier version
+    begin_repeats(tmp_path / "x", SPACE, 5, to_resume=True)
+    with pytest.raises(UserError, match="was begun with 5 searches"):
+        begin_repeats(tmp_path / "x", SPACE, 6, to_resume=True)
+
+
+def test_repeats_of_which_none_could_begin_leave_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--space", "spaces/aa.yaml", "--results", str(tmp_path), "--repeat", "3"]
+    for _ in range(2):  # as it would say that the folder exists the second time
+        assert search([*flags, "--cpus-per-trial", "999"]) == 2
+        assert "a trial wants 999 CPUs" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_repeats_that_have_begun_are_not_forgotten(tmp_path: Path) -> None:
+    file = begin_repeats(tmp_path / "x", SPACE, 3, to_resume=False)
+    (tmp_path / "x" / "repeat-1").mkdir()
+    forget_repeats(tmp_path / "x")
+    assert file.exists()
+
+
+@pytest.mark.parametrize(
+    ("exists", "to_resume", "message"),
+    [(True, False, "exists; continue with --resume"), (False, True, "holds no repeats")],
+)
+def test_repeats_are_neither_overwritten_nor_resumed_from_nothing(
+    tmp_path: Path, exists: bool, to_resume: bool, message: str
+) -> None:
+    if exists:
+        (tmp_path / "x").mkdir()
+    with pytest.raises(UserError, match=message):
+        begin_repeats(tmp_path / "x", SPACE, 3, to_resume=to_resume)
+
+
+def test_three_searches_give_a_sentence_about_the_methods(tmp_path: Path) -> None:
+    for number, difference in enumerate([0.03, 0.031, 0.032, 0.029], start=1):
+        add_repeat(tmp_path, number, difference)
+    text = conclude_repeats(tmp_path)
+    assert "The methods, searched like this on this data set: supcon beats ce" in text
+    assert "all scored on the same test images" in text
+    summary: dict[str, Any] = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["difference"] == pytest.approx(0.0305)
+    assert summary["n_searches"] == 4
+    assert list(summary["repeats"]) == [f"repeat-{n}" for n in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("openings", "is_same"),
+    [([("files", True), ("files", True)], True), ([("files", True), ("other", True)], False),
+     ([("pixels", False), ("pixels", False)], True), ([("pixels", False), ("files", True)], True),
+     ([("pixels", None), ("files", True)], True), ([("a", None), ("b", None)], False),
+     ([(None, None)], False), ([], False)],
+)  # fmt: skip
+def test_hashes_of_another_kind_do_not_tell_test_images_apart(
+    openings: list[tuple[str | None, bool | None]], is_same: bool
+) -> None:
+    found = [
+        {"data_hash": name, **({} if of_files is None else {"of_files": of_files})}
+        for name, of_files in openings
+    ]
+    assert _are_same(found) == is_same
+
+
+def test_a_search_without_a_verdict_does_not_count(tmp_path: Path) -> None:
+    for number, difference in enumerate([0.03, None, 0.03], start=1):
+        add_repeat(tmp_path, number, difference)
+    text = conclude_repeats(tmp_path)
+    assert "no statement is possible" in text
+    assert "there are 2 of 3 (the others gave no verdict)" in text
+    assert json.loads((tmp_path / "summary.json").read_text())["difference"] is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--repeat", "1"], "--repeat must be at least 2"),
+        (["--repeat", "3", "--dry-run"], "does not go with --dry-run"),
+        (["--repeat", "3", "--name", "../x"], "letters, digits"),
+        (["--repeat", "3", "--resume"], "holds no repeats"),
+        (["--repeat", "3", "--resume", "--epochs", "3"], "run.epochs was given"),
+    ],
+)
+def test_a_bad_repeat_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: list[str], message: str
+) -> None:
+    assert search(["--space", "spaces/aa.yaml", "--results", str(tmp_path), *flags]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,147 @@
+"""The result of a run, saved and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from supcon.config import Config, override
+from supcon.evaluation.accuracy import accuracy
+from supcon.evaluation.trained import Trained, load_trained, predict, save_if_best, save_trained
+from supcon.images.split import Splits
+from supcon.parsing import UserError
+from supcon.recipe.checkpoint import load_state, save_atomic
+from supcon.train import Record, fit
+
+CPU = torch.device("cpu")
+
+
+Result = tuple[Config, Record, Trained]
+
+
+def train(config: Config, data: Splits) -> Result:
+    (record,) = fit(override(config, {"run.epochs": 1}), data)
+    assert record.trained is not None
+    return config, record, record.trained
+
+
+@pytest.fixture(scope="module")
+def results(tiny: Config, digits: Splits) -> dict[str, Result]:
+    return {
+        f"{loss} {precision}": train(
+            override(tiny, {"loss.name": loss, "run.precision": precision}), digits
+        )
+        for loss, precision in (("supcon", "fp32"), ("ce", "fp32"), ("ce", "bf16"))
+    }
+
+
+@pytest.mark.parametrize("kind", ["supcon fp32", "ce fp32", "ce bf16"])
+def test_a_loaded_result_predicts_what_the_saved_one_did(
+    results: dict[str, Result], digits: Splits, tmp_path: Path, kind: str
+) -> None:
+    config, record, trained = results[kind]
+    save_trained(trained, config, digits, tmp_path / "model.pt")
+    torch.rand(3)  # nothing depends on the state of the random numbers
+    loaded, its_config = load_trained(tmp_path / "model.pt", CPU)
+
+    assert its_config == config
+    assert loaded.weights == trained.weights in ("raw", "ema", "swa")
+    assert loaded.probe.candidate == trained.probe.candidate
+    assert (loaded.epoch, loaded.metrics) == (1, trained.metrics)
+    before = predict(trained, config, digits.train, digits.val.images)
+    after = predict(loaded, config, digits.train, digits.val.images)
+    of_the_head = "head" if kind.startswith("ce") else "projection_knn"
+    assert set(before) == {"probe", "knn", "knn1", of_the_head}
+    for name, ids in before.items():
+        assert torch.equal(after[name], ids), name
+
+    # They are the predictions that were scored (the probe's score is cross-fitted, so not its).
+    labels = torch.tensor(digits.val.labels)
+    for name in ("knn", "knn1", of_the_head):
+        assert accuracy(after[name], labels) == record.metrics[f"val/{name}_top1"], name
+
+
+def test_a_loaded_result_has_the_same_tensors(
+    results: dict[str, Result], digits: Splits, tmp_path: Path
+) -> None:
+    config, _, trained = results["supcon fp32"]
+    save_trained(trained, config, digits, tmp_path / "model.pt")
+    loaded, _ = load_trained(tmp_path / "model.pt", CPU)
+    assert not loaded.network.training
+    torch.testing.assert_close(
+        loaded.network.state_dict(), trained.network.state_dict(), rtol=0, atol=0
+    )
+    for name in ("mean", "std", "weight", "bias"):
+        assert torch.equal(getattr(loaded.probe, name), getattr(trained.probe, name)), name
+
+
+def test_an_image_is_classified_alone_as_among_others(
+    results: dict[str, Result], digits: Splits
+) -> None:
+    config, _, trained = results["ce fp32"]
+    together = predict(trained, config, digits.train, digits.val.images[:5])
+    for i in range(5):
+        alone = predict(trained, config, digits.train, digits.val.images[i : i + 1])
+        for name, ids in together.items():
+            assert alone[name].tolist() == [ids[i]], name
+
+
+def test_loading_fetches_no_pretrained_weights(
+    results: dict[str, Result], digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _, trained = results["supcon fp32"]
+    fine_tuned = override(config, {"model.pretrained": True})
+    save_trained(trained, fine_tuned, digits, tmp_path / "model.pt")
+    asked = []
+    create_model = timm.create_model
+
+    def spy(name: str, *, pretrained: bool, **options: Any) -> torch.nn.Module:
+        asked.append(pretrained)
+        model: torch.nn.Module = create_model(name, pretrained=False, **options)
+        return model
+
+    monkeypatch.setattr(timm, "create_model", spy)
+    _, loaded_config = load_trained(tmp_path / "model.pt", CPU)
+    assert asked == [False]
+    assert loaded_config == fine_tuned
+
+
+def test_a_damaged_result_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"model\.pt: damaged"):
+        load_trained(tmp_path / "model.pt", CPU)
+
+
+def test_weights_that_do_not_cover_the_network_are_refused_and_named(
+    results: dict[str, Result], digits: Splits, tmp_path: Path
+) -> None:
+    config, _, trained = results["supcon fp32"]
+    save_trained(trained, config, digits, tmp_path / "model.pt")
+    state = load_state(tmp_path / "model.pt")
+    state["network"]["encoder.backbone.extra"] = state["network"].pop("head.layers.0.bias")
+    save_atomic(state, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"do not fit test_resnet .*head\.layers\.0\.bias.*extra"):
+        load_trained(tmp_path / "model.pt", CPU)
+
+
+def test_a_file_that_is_no_model_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    save_atomic({"config": {}, "network": {}}, tmp_path / "last.pt")
+    with pytest.raises(
+        UserError, match=r"last\.pt: is no model of this version .*without classes,"
+    ):
+        load_trained(tmp_path / "last.pt", CPU)
+
+
+def test_only_a_better_score_replaces_the_best_file(
+    results: dict[str, Result], digits: Splits, tmp_path: Path
+) -> None:
+    config, _, trained = results["supcon fp32"]
+    for epoch, top1, kept in ((1, 0.5, 1), (2, 0.4, 1), (3, 0.5, 1), (4, 0.6, 4)):
+        scored = replace(trained, epoch=epoch, metrics={"val/probe_top1": top1})
+        save_if_best(scored, config, digits, tmp_path / "best.pt")
+        assert load_trained(tmp_path / "best.pt", CPU)[0].epoch == kept

@@ -1,0 +1,165 @@
+"""Augmentation of a whole batch: agrees in distribution with the image-by-image implementation."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from supcon.config import AugmentConfig
+from supcon.images.policy import Policy, resolve
+from supcon.images.views_by_batch import ResidentViews, _turn_hue, augment
+from supcon.images.views_by_image import one_view
+
+DRAWS = 3000
+NOTHING = {
+    "crop": 1.0,
+    "flip": 0.0,
+    "rotation": 0.0,
+    "jitter": 0.0,
+    "grey": 0.0,
+}  # blur and cutout are off
+
+
+def picture() -> Tensor:
+    """(3, 16, 16): smooth colours without symmetry, so that every operation shows."""
+    y, x = np.mgrid[0:16, 0:16] / 15
+    channels = [40 + 150 * x, 220 - 170 * y, 30 + 100 * (x * y) + 60 * (x > 0.6)]
+    return torch.tensor(np.stack(channels)).round().to(torch.uint8)
+
+
+def policy(**changes: float) -> Policy:
+    return resolve(AugmentConfig.model_validate(NOTHING | changes), "cifar10")
+
+
+def both(p: Policy) -> tuple[Tensor, Tensor]:
+    """(DRAWS, 3, 16, 16) views of one picture by either implementation."""
+    images = picture().expand(DRAWS, -1, -1, -1).contiguous()
+    ours = augment(images, p, torch.Generator().manual_seed(0))
+    theirs = np.concatenate(list(one_view(images.permute(0, 2, 3, 1).numpy(), p, seed=0)))
+    return ours, torch.from_numpy(theirs).permute(0, 3, 1, 2).float()
+
+
+POLICIES = {
+    "crop": {"crop": 0.2},
+    "flip": {"flip": 0.3},
+    "rotation": {"rotation": 30.0},
+    "jitter": {"jitter": 0.4},
+    "grey": {"grey": 0.4},
+    "blur": {"blur": 0.7},
+    "cutout": {"cutout": 0.4},
+    "all": {"crop": 0.3, "flip": 0.5, "rotation": 15.0, "jitter": 0.4, "grey": 0.2,
+            "blur": 0.5, "cutout": 0.25},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_views_have_the_distribution_of_the_image_by_image_ones(name: str) -> None:
+    ours, theirs = both(policy(**POLICIES[name]))
+    # In grey levels: the mean over all views, and their spread, at each pixel.
+    for difference in (ours.mean(0) - theirs.mean(0), ours.std(0) - theirs.std(0)):
+        assert difference.abs().mean() < 2.5
+        assert difference.abs().max() < 6
+    # Of views as a whole: brightness, contrast, colourfulness.
+    for measure in (brightness, contrast, colourfulness):
+        at = torch.linspace(0.05, 0.95, 10)
+        difference = measure(ours).quantile(at) - measure(theirs).quantile(at)
+        assert difference.abs().max() < 6, measure
+
+
+def brightness(views: Tensor) -> Tensor:
+    return views.mean((1, 2, 3))
+
+
+def contrast(views: Tensor) -> Tensor:
+    return views.std((1, 2, 3))
+
+
+def colourfulness(views: Tensor) -> Tensor:
+    return (views.amax(1) - views.amin(1)).mean((1, 2))
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.3, 2.0])
+def test_blur_of_a_width_is_that_of_the_image_by_image_one(
+    sigma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supcon.images.views_by_image.BLUR_SIGMA", (sigma, sigma))
+    monkeypatch.setattr("supcon.images.views_by_batch.BLUR_SIGMA", (sigma, sigma))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, 24, 24), generator=generator).to(torch.uint8)
+    ours = augment(images, policy(blur=1.0), generator)
+    (theirs,) = one_view(images.permute(0, 2, 3, 1).numpy(), policy(blur=1.0), seed=0)
+    difference = ours - torch.from_numpy(theirs).permute(0, 3, 1, 2)
+    assert difference.abs().mean() < 1  # grey levels, of which they round
+    assert difference.abs().max() < 8  # they cut the Gaussian off earlier
+
+
+def test_a_cut_out_square_is_black_and_lies_anywhere_inside() -> None:
+    images = torch.full((400, 1, 10, 8), 255, dtype=torch.uint8)
+    views = augment(images, policy(cutout=0.5), torch.Generator().manual_seed(0))
+    assert ((views == 0).sum((1, 2, 3)) == 5 * 4).all()
+    assert set(views.unique().tolist()) == {0, 255}
+    assert (views == 0).any(0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strength_0_leaves_images_as_they_are(channels: int) -> None:
+    images = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8)
+    nothing = resolve(AugmentConfig(strength=0), "cifar10")
+    assert torch.equal(augment(images, nothing, torch.Generator()), images.float())
+
+
+@pytest.mark.parametrize("name", [name for name in POLICIES if name not in ("flip", "grey")])
+def test_each_image_has_parameters_of_its_own(name: str) -> None:
+    images = picture().expand(20, -1, -1, -1)
+    views = augment(images, policy(**POLICIES[name]), torch.Generator().manual_seed(0))
+    assert len(views.reshape(20, -1).unique(dim=0)) >= 12  # jitter and blur leave some alone
+
+
+def test_grey_images_are_cropped_and_turned_but_have_no_colour_to_change() -> None:
+    images = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
+    coloured = augment(images, policy(jitter=0.4, grey=1.0), torch.Generator())
+    assert torch.equal(coloured, images.float())
+    assert not torch.equal(augment(images, policy(crop=0.3), torch.Generator()), images.float())
+
+
+@pytest.mark.parametrize("turn", [-0.1, 0.0, 0.07, 0.5])
+def test_hue_turns_as_in_the_standard_library(turn: float) -> None:
+    pixels = torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) * 255
+    pixels[0], pixels[1] = torch.tensor([90.0, 90, 90]), torch.tensor([0.0, 0, 0])
+    ours = _turn_hue(pixels[:, :, None, None], torch.full((50, 1, 1), turn))[:, :, 0, 0]
+    for mine, pixel in zip(ours, pixels, strict=True):
+        h, s, v = colorsys.rgb_to_hsv(*(pixel / 255).tolist())
+        expected = torch.tensor(colorsys.hsv_to_rgb((h + turn) % 1, s, v)) * 255
+        torch.testing.assert_close(mine, expected, rtol=0, atol=0.01)
+
+
+def test_an_epoch_shows_each_image_at_most_once_in_so_many_views() -> None:
+    images = torch.arange(23, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    labels = torch.arange(23)
+    nothing = resolve(AugmentConfig(strength=0), "cifar10")
+    batches = ResidentViews(images, labels, nothing, batch_size=5, views=2, seed=0)
+    seen = []
+    for views, y in batches:
+        assert views.shape == (10, 3, 4, 4)
+        assert torch.equal(views[:, 0, 0, 0].long(), y)  # the label is that of the image
+        assert torch.equal(y[:5], y[5:])
+        seen += y[:5].tolist()
+    assert len(batches) == 4
+    assert len(set(seen)) == 20
+
+
+def test_order_and_views_are_a_function_of_the_seed() -> None:
+    images, labels = picture().expand(8, -1, -1, -1), torch.arange(8)
+    full = resolve(AugmentConfig(), "cifar10")
+
+    def first(seed: int) -> tuple[Tensor, Tensor]:
+        torch.rand(seed + 1)  # nothing depends on the global random numbers
+        epoch = ResidentViews(images, labels, full, batch_size=4, views=2, seed=seed)
+        return next(iter(epoch))
+
+    torch.testing.assert_close(first(3), first(3), rtol=0, atol=0)
+    assert not torch.equal(first(3)[0], first(4)[0])

@@ -1,0 +1,149 @@
+"""The event log: what is written is what is read, and damage is named."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from search.log.events import Ask, End, Opened, Report
+from search.log.journal import Journal
+from supcon.parsing import UserError
+
+
+def opened() -> Opened:
+    return Opened(study="x", space={"name": "x"}, commit="abc", versions={"ray": "2"})
+
+
+def ask(number: int = 0, arm: str = "ce") -> Ask:
+    return Ask(arm=arm, phase="search", number=number, params={"optim.lr_per_256": 0.1}, seed=3)
+
+
+def report(number: int = 0, epoch: int = 3, score: float = 0.9, arm: str = "ce") -> Report:
+    return Report(
+        arm=arm, phase="search", number=number, epoch=epoch, metrics={"val/probe_top1": score},
+        views=100, seconds=1.5, decision="continue",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    log = Journal.create(tmp_path / "study" / "events.jsonl", opened())
+    for event in (ask(0), report(0, 3), ask(1), report(0, 9, 0.95)):
+        log.append(event)
+    log.append(End(arm="ce", phase="search", number=0, outcome="completed"))
+    yield log
+    log.close()
+
+
+def test_a_reopened_log_tells_the_same_story(journal: Journal) -> None:
+    again = Journal.open(journal.path)
+    assert again.events == journal.events
+    assert again.trials == journal.trials
+
+
+def test_trials_are_folded_from_their_events(journal: Journal) -> None:
+    first, second = journal.of("ce")
+    assert (first.name, first.outcome, first.epochs, first.score) == ("ce-0", "completed", 9, 0.95)
+    assert (second.outcome, second.epochs) == (None, 0)
+    assert journal.epochs_spent("ce") == 9
+    assert journal.epochs_spent("supcon") == 0
+
+
+def test_an_event_is_on_disk_before_anybody_hears_of_it(journal: Journal) -> None:
+    heard: list[str] = []
+    journal.listeners.append(lambda event: heard.append(journal.path.read_text().splitlines()[-1]))
+    journal.append(ask(2))
+    assert heard == [ask(2).model_copy(update={"time": journal.events[-1].time}).model_dump_json()]
+
+
+@pytest.mark.parametrize("n_bytes", [1, 20])
+def test_a_torn_last_line_is_cut_off_the_file(journal: Journal, n_bytes: int) -> None:
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole + b'{"event":"ask","arm":"ce"'[:n_bytes])
+    assert Journal.open(journal.path).events == journal.events
+    assert journal.path.read_bytes() != whole  # who only reads changes nothing
+    journal.close()
+    again = Journal.open(journal.path, to_write=True)
+    assert journal.path.read_bytes() == whole
+    again.append(ask(2))
+    assert Journal.open(journal.path).events == again.events
+
+
+@pytest.mark.parametrize("line", ["garbage", "{}", '{"event": "ask"}', '{"event": "asked"}', ""])
+def test_any_other_damage_is_an_error_that_names_the_line(journal: Journal, line: str) -> None:
+    lines = journal.path.read_text().splitlines()
+    lines[2] = line
+    journal.path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="line 3 is damaged"):
+        Journal.open(journal.path)
+
+
+def test_a_log_cannot_name_a_folder_outside_of_its_study(journal: Journal) -> None:
+    text = journal.path.read_text()
+    assert '"arm":"ce"' in text
+    journal.path.write_text(text.replace('"arm":"ce"', '"arm":"../../ce"'))
+    with pytest.raises(UserError, match=r"line 2 is damaged .*letters, digits and _, got '\.\./"):
+        Journal.open(journal.path)
+
+
+def test_a_missing_log_and_an_empty_one_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such study"):
+        Journal.open(tmp_path / "events.jsonl")
+    (tmp_path / "events.jsonl").write_text("")
+    with pytest.raises(UserError, match="does not begin with the opening"):
+        Journal.open(tmp_path / "events.jsonl")
+
+
+def test_a_study_is_written_by_one_process_at_a_time(journal: Journal) -> None:
+    with pytest.raises(UserError, match="another process is working on this study"):
+        Journal.open(journal.path, to_write=True)
+    journal.close()
+    Journal.open(journal.path, to_write=True).close()
+
+
+def test_a_failed_write_leaves_no_half_line(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    whole = journal.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(UserError, match=r"cannot be written .no space left .* --resume$"):
+            journal.append(ask(2))
+    assert journal.path.read_bytes() == whole
+    with pytest.raises(UserError, match="cannot be written"):
+        journal.append(ask(2))  # the next event may speak of the missing one
+    again = Journal.open(journal.path, to_write=False)
+    again.append(ask(2))
+    assert Journal.open(journal.path).events == again.events == [*journal.events, again.events[-1]]
+
+
+def test_a_report_without_its_trial_is_damage(journal: Journal) -> None:
+    with journal.path.open("a") as file:
+        file.write(report(7).model_dump_json() + "\n")
+    with pytest.raises(UserError, match="line 7 is damaged"):
+        Journal.open(journal.path)
+
+
+def test_a_trial_that_has_ended_has_cost_at_least_an_epoch(journal: Journal) -> None:
+    journal.append(End(arm="ce", phase="search", number=1, outcome="failed"))
+    assert journal.epochs_spent("ce") == 9 + 1
+    journal.append(ask(2))
+    journal.append(End(arm="ce", phase="search", number=2, outcome="diverged", epochs=5))
+    assert journal.epochs_spent("ce") == 9 + 1 + 5
+
+
+def test_a_study_is_never_created_over_another(journal: Journal) -> None:
+    with pytest.raises(FileExistsError):
+        Journal.create(journal.path, opened())
+
+
+def test_a_log_can_be_pickled_while_it_is_claimed(journal: Journal) -> None:
+    copy = pickle.loads(pickle.dumps(journal))
+    assert copy.events == journal.events
+    assert copy.lock is None

@@ -1,0 +1,92 @@
+"""Points of a space and from files: what runs first, or is run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.space.loading import load_space, parse_space
+from search.space.points import read_points
+from search.space.space import Space
+from supcon.parsing import UserError
+
+TREE: dict[str, Any] = {
+    "name": "x",
+    "params": {
+        "optim.lr_per_256": {"loguniform": [0.01, 1]},
+        "loss.temperature": {"uniform": [0.05, 0.5]},
+        "data.batch_size": {"pow2": [16, 256]},
+    },
+    "budget": {"trials": 3},
+}
+
+
+def space(**changes: Any) -> Space:
+    return parse_space(TREE | changes, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ({"optim.lr_per_256": 3}, "points.ce[0]: optim.lr_per_256 must lie in loguniform[0.0"),
+        ({"data.batch_size": 48}, "data.batch_size must lie in pow2[16, 256], got 48"),
+        ({"loss.temperature": 0.1}, "points.ce[0]: 'loss.temperature' is not drawn for ce"),
+        ({"optim.lr_per_25": 0.1}, "did you mean 'optim.lr_per_256'?"),
+        ({"seed": -1}, "points.ce[0]: seed must be a whole number"),
+    ],
+)
+def test_a_point_outside_of_the_space_is_refused(point: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        space(points={"ce": [point]})
+    assert message in str(error.value)
+
+
+def test_an_unknown_arm_with_points_is_refused() -> None:
+    with pytest.raises(UserError, match=r"points: unknown arm 'cee'; did you mean 'ce'\?"):
+        space(points={"cee": []})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("no.csv", None, "cannot be read"),
+        ("x.csv", "a,b\n1,2\n", "holds no search trial"),
+        ("x.csv", "arm,phase,number\nce,search,0\n", "is not a study's trials.csv"),
+        ("x.yaml", "- 1\n", "must hold sections"),
+    ],
+)
+def test_a_file_without_points_is_refused(
+    tmp_path: Path, name: str, text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_points(tmp_path / name)
+
+
+def test_a_setting_that_is_fixed_leaves_the_points_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "params: {optim.lr_per_256: {uniform: [0.1, 1]}, augment.strength: {uniform: [0, 1]}}\n"
+        "points: {ce: [{augment.strength: 0.3}]}\nbudget: {trials: 2}\n"
+        "scheduler: none\n"
+    )
+    fixed = load_space(path, {"augment.strength": 0.5})
+    assert fixed.point("ce", 0) == ({"optim.lr_per_256": 0.2}, None)
+
+
+def test_a_log_keeps_its_points() -> None:
+    this = space(points={"ce": [{"seed": 3}]})
+    assert parse_space(this.dump(), "x") == this
+
+
+def test_small_numbers_and_null_survive_a_trials_csv(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "arm,phase,number,seed,optim.weight_decay,optim.clip_norm,optim.momentum,model.head,val/x\n"
+        "ce,search,0,5,1e-05,null,,mlp,0.5\n"
+        "ce,confirm,0,6,1e-05,null,,mlp,0.5\n"
+    )
+    point = {"optim.weight_decay": 1e-5, "optim.clip_norm": None, "model.head": "mlp", "seed": 5}
+    assert read_points(tmp_path / "x.csv") == {"ce": [point]}

@@ -1,0 +1,134 @@
+"""Imports go one way, between packages and between files; no folder is more than one can hold."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lies beside them
+    "search": {
+        "space": (),
+        "log": ("space",),
+        "strategy": ("space", "log"),
+        "judge": ("space", "log", "strategy"),
+        "preflight": ("space", "log", "strategy"),
+        "engine": ("space", "log", "strategy", "preflight"),
+        "reporting": ("space", "log", "strategy", "judge"),
+        "monitor": ("space", "log", "strategy"),
+        ".": ("space", "log", "strategy", "judge", "preflight", "engine", "reporting", "monitor"),
+    },
+    "supcon": {
+        "config": ("parsing",),
+        "parsing": (),
+        "seeds": (),
+        "images": ("config", "parsing", "seeds"),
+        "network": ("config", "parsing", "seeds", "images"),
+        "recipe": ("config", "parsing", "seeds", "images", "network"),
+        "evaluation": ("config", "parsing", "seeds", "images", "network", "recipe"),
+        ".": ("config", "parsing", "seeds", "images", "network", "recipe", "evaluation"),
+    },
+}
+MOST_MODULES = 14
+
+
+def files(house: str) -> list[Path]:
+    return sorted((ROOT / house).rglob("*.py"))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it, also for types alone."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            for name in node.names:  # `from search.monitor import servers`
+                if (ROOT / node.module.replace(".", "/") / f"{name.name}.py").exists():
+                    yield f"{node.module}.{name.name}"
+
+
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def package(module: str) -> str:
+    """`log` of search.log.events and search.log; `.` of what has no rule of its own."""
+    house, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    return first if first in MAY_IMPORT[house] else "."
+
+
+@pytest.mark.parametrize("house", MAY_IMPORT)
+def test_packages_import_only_those_below_them(house: str) -> None:
+    wrong = [
+        f"{name_of(file)} imports {module}"
+        for file in files(house)
+        for module in imports(file)
+        if module.partition(".")[0] == house
+        and module != house
+        and package(module)
+        not in (package(name_of(file)), *MAY_IMPORT[house][package(name_of(file))])
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("house", MAY_IMPORT)
+def test_no_files_import_each_other_in_a_circle(house: str) -> None:
+    known = {name_of(file): file for file in files(house)}
+    graph = {
+        name: {m for m in imports(file) if m in known} - {name} for name, file in known.items()
+    }
+    packages = {name_of(file) for file in files(house) if file.name == "__init__.py"}
+    for name in graph:
+        graph[name] -= packages  # they hand names on, or nothing
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_supcon_never_imports_the_harness() -> None:
+    foreign = {"ray", "optuna", "search"}
+    assert [
+        (name_of(file), module)
+        for file in files("supcon")
+        for module in imports(file)
+        if module.partition(".")[0] in foreign
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("library", "folder"), [("ray", "search/engine"), ("plotly", "search/reporting")]
+)
+def test_a_large_library_is_imported_in_one_package_alone(library: str, folder: str) -> None:
+    found = {
+        file.relative_to(ROOT).parent.as_posix()
+        for file in [*files("search"), *files("supcon")]
+        for module in imports(file)
+        if module.partition(".")[0] == library
+    }
+    assert found == {folder}
+
+
+@pytest.mark.parametrize("house", ["search", "supcon", "tests"])
+def test_no_folder_holds_more_modules_than_one_can_keep_in_mind(house: str) -> None:
+    folders = {file.parent for file in files(house)}
+    counts = {
+        folder.relative_to(ROOT).as_posix(): sum(
+            f.name != "__init__.py" for f in folder.glob("*.py")
+        )
+        for folder in folders
+    }
+    assert {folder: n for folder, n in counts.items() if n > MOST_MODULES} == {}
+
+
+@pytest.mark.parametrize("house", ["search", "supcon"])
+def test_every_package_says_in_a_sentence_what_it_holds(house: str) -> None:
+    for file in files(house):
+        if file.name == "__init__.py":
+            assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
