@@ -1,153 +1,168 @@
-"""A study from its opening to its report: search, confirm, open the test images, report."""
+"""The course of a study, from its opening to its report: search, confirm, open the test images."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 from search.engine.interrupts import Interrupt
 from search.engine.nodes import check_nodes, check_room, slots_to_confirm
 from search.engine.prometheus import Metrics, endpoint
 from search.engine.session import ray_session
-from search.engine.shared_images import Images
+from search.engine.shared_images import SharedImages
 from search.engine.tuner import remove_checkpoint, run_trials
-from search.judge.noise_floor import NoisePlan, describe_noise
+from search.judge.noise_floor import describe_noise, next_of_noise_floor
 from search.judge.sealed import check_same_test, open_test
 from search.judge.tsne import add_pictures
-from search.log.events import AFTER_SEARCH, Opened
+from search.log.events import AFTER_SEARCH, Ask, Phase, Started
 from search.log.journal import Journal
+from search.log.study import Study
 from search.log.surroundings import LOOPBACK, commit, machine, versions
-from search.monitor.event_lines import Progress
+from search.monitor.event_lines import EventLines
 from search.monitor.live_view import live_view
 from search.monitor.optuna_mirror import Mirror
 from search.monitor.pages import Watch, watching
+from search.preflight.options import Options
+from search.preflight.which_study import Chosen
 from search.reporting.files import outcome, write_report
-from search.space.space import Space
-from search.strategy.confirmation import ConfirmPlan
-from search.strategy.search_order import SearchPlan
-from search.strategy.stage import end_search
-from search.strategy.time_limit import Clock, TimeToConfirm, end_for_time
+from search.strategy.confirmation import next_after_search
+from search.strategy.search_order import SearchOrder
+from search.strategy.stage import end_for_time, end_search, stage
+from search.strategy.time_limit import Clock, must_confirm
 from supcon.parsing import UserError
 
 
-def create(folder: Path, space: Space, images: Images, command: str) -> Journal:
-    """The log of a new study."""
+def create(chosen: Chosen, images: SharedImages, command: str) -> Study:
+    """A new study, and its log."""
+    started, folder = start_of(chosen, images, command), chosen.folder
     try:
-        return Journal.create(
-            folder / "events.jsonl",
-            opening(folder.name, space, images.splits.fingerprint(), command),
-        )
+        return Study(chosen.space, Journal.create(folder.events, started))
     except OSError as error:
-        raise UserError(f"--results {folder.parent}: cannot be written ({error})") from error
+        raise UserError(f"--results {folder.path.parent}: cannot be written ({error})") from error
 
 
-def reopen(folder: Path, space: Space, images: Images, command: str) -> Journal:
-    """The log of a study that goes on; that, and with which code, is logged.
+def reopen(chosen: Chosen, images: SharedImages, command: str) -> Study:
+    """A study that goes on; that, and with which code, is logged.
 
     Raises:
         UserError: the images are not those that it was started with, or was tested on.
     """
-    journal = Journal.open(folder / "events.jsonl", to_write=True)
-    now, then = images.splits.fingerprint(), journal.opened.data_hash
+    study = Study(chosen.space, Journal.open(chosen.folder.events, to_write=True))
+    now, then = images.splits.fingerprint(), study.log.started.data_hash
     try:
         if then and now != then:
             raise UserError(
-                f"--resume: {folder} was started on other images than there are under data.root "
-                f"now (hash {then[:12]}, now {now[:12]}); put them back, or start another study"
+                f"--resume: {chosen.folder.path} was started on other images than there are under "
+                f"data.root now (hash {then[:12]}, now {now[:12]}); put them back, or start "
+                f"another study"
             )
-        if journal.openings:  # before hours are spent on what could not be compared
-            check_same_test(space, journal, images.splits)
+        if study.log.openings:  # before hours are spent on what could not be compared
+            check_same_test(study, images.splits)
     except UserError:
-        journal.close()
+        study.log.close()
         raise
-    journal.append(opening(folder.name, space, now, command))
-    return journal
+    study.log.append(start_of(chosen, images, command))
+    return study
 
 
-def opening(name: str, space: Space, data_hash: str, command: str) -> Opened:
+def start_of(chosen: Chosen, images: SharedImages, command: str) -> Started:
     """The event that a study was created or resumed."""
-    return Opened(
-        study=name,
-        space=space.dump(),
+    return Started(
+        study=chosen.folder.name,
+        space=chosen.space.dump(),
         commit=commit(),
         versions=versions(),
         command=command,
         machine=machine(),
-        data_hash=data_hash,
+        data_hash=images.splits.fingerprint(),
+        measured=chosen.measured,
     )
 
 
-def execute(
-    space: Space,
-    journal: Journal,
-    images: Images,
-    address: str | None,
-    noise_floor: bool,
-    watch: Watch | None = None,
-) -> bool:
+def execute(study: Study, images: SharedImages, options: Options, watch: Watch | None) -> bool:
     """Search, confirm and test; whether it was interrupted."""
-    journal.listeners += [Progress(space, journal), partial(remove_checkpoint, journal)]
-    clock, confirm = Clock(space, journal), ConfirmPlan(space, journal)
-    is_searched = clock.is_over() or SearchPlan(space, journal).is_over()
-    if is_searched:
-        end_search(space, journal)
-    if clock.is_over() or (is_searched and confirm.is_over()):
-        Mirror(space, journal)  # makes it anew if it is missing
-    elif train(space, journal, images, clock, address, noise_floor, watch):
+    study.log.listeners += [EventLines(study), partial(remove_checkpoint, study)]
+    clock = Clock(study)
+    if stage(study, clock.elapsed()) not in ("noise floor", "search"):
+        end_search(study)
+    if stage(study, clock.elapsed()) in ("test", "done"):
+        Mirror(study)  # makes it anew if it is missing
+    elif train(study, images, clock, options, watch):
         return True
-    open_test(space, journal, images.splits)
-    add_pictures(space, journal, images.splits)
+    open_test(study, images.splits)
+    add_pictures(study, images.splits)
     return False
 
 
 def train(
-    space: Space,
-    journal: Journal,
-    images: Images,
-    clock: Clock,
-    address: str | None,
-    noise_floor: bool,
-    watch: Watch | None,
+    study: Study, images: SharedImages, clock: Clock, options: Options, watch: Watch | None
 ) -> bool:
     """Run all trials in a session of Ray; whether it was interrupted."""
     with (
         Interrupt().installed() as interrupt,
-        ray_session(address, watch.host if watch else LOOPBACK) as dashboard,
+        ray_session(options.address, watch.host if watch else LOOPBACK) as dashboard,
         interrupt.installed(),  # again: Ray has taken SIGTERM for itself
     ):
-        check_room(space)
-        if address is not None:
-            check_nodes(journal.path.parent, images.splits)
-        journal.listeners += [Mirror(space, journal), Metrics(space, journal)]
-        pages = watching(watch, journal.path.parent, dashboard, endpoint())
-        with pages, images.shared() as data, live_view(space, journal) as poll:
-            run = partial(run_trials, space, journal, data, interrupt=interrupt, poll=poll)
-            if noise_floor:
-                run(["published"], NoisePlan(space, journal), is_time_up=clock.is_over)
-            if noise_floor and not interrupt.requested:
-                print(*describe_noise(space, journal, images.splits), sep="\n", flush=True)
-            if not interrupt.requested:
-                slots = partial(slots_to_confirm, space, journal)
-                is_over = TimeToConfirm(space, journal, clock, slots)
-                run(["search"], SearchPlan(space, journal, is_over), is_time_up=is_over)
-            if not interrupt.requested:
-                if is_over():
-                    end_for_time(journal)
-                end_search(space, journal)
-                run(AFTER_SEARCH, ConfirmPlan(space, journal), is_time_up=clock.is_over)
+        check_room(study.shares)
+        if options.address is not None:
+            check_nodes(study.folder, images.splits)
+        study.log.listeners += [Mirror(study), Metrics(study)]
+        pages = watching(watch, study.folder, dashboard, endpoint())
+        with pages, images.shared() as data, live_view(study):
+            run_stages(study, images, data, clock, interrupt, with_noise=options.noise_floor)
     return interrupt.requested
 
 
-def conclude(journal: Journal, is_interrupted: bool) -> int:
+def run_stages(
+    study: Study,
+    images: SharedImages,
+    data: Any,
+    clock: Clock,
+    interrupt: Interrupt,
+    *,
+    with_noise: bool,
+) -> None:
+    """The stages that train, one after the other, until they are over or interrupted.
+
+    Args:
+        study: the study.
+        images: its images.
+        data: a reference to them in Ray's object store.
+        clock: of the study.
+        interrupt: Ctrl-C.
+        with_noise: begin with the noise floor.
+    """
+
+    def run(
+        phases: Sequence[Phase], next_trial: Callable[[], Ask | None], is_over: Callable[[], bool]
+    ) -> bool:
+        """Whether it was not interrupted."""
+        if not interrupt.requested:
+            must_stop = lambda: interrupt.requested or is_over()  # noqa: E731
+            run_trials(study, data, phases, next_trial, must_stop)
+        return not interrupt.requested
+
+    if with_noise and run(["published"], partial(next_of_noise_floor, study), clock.is_over):
+        print(*describe_noise(study, images.splits), sep="\n", flush=True)
+    is_over = partial(must_confirm, study, clock, partial(slots_to_confirm, study))
+    if run(["search"], SearchOrder(study, is_over), is_over):
+        if is_over():
+            end_for_time(study)
+        end_search(study)
+        run(AFTER_SEARCH, partial(next_after_search, study), clock.is_over)
+
+
+def conclude(study: Study, is_interrupted: bool) -> int:
     """Write the report, and say what is there."""
-    folder = journal.path.parent
-    summary = write_report(journal)
+    folder = study.folder
+    summary = write_report(study)
     print(outcome(summary))
-    print(f"report    {folder}/report.html (also report.md, summary.json, trials.csv)")
-    winners = [arm for arm, facts in summary["arms"].items() if facts["best"]]
+    print(f"report    {folder.page} (also report.md, summary.json, trials.csv)")
+    winners = [arm for arm, found in summary.arms.items() if found.best]
     for arm in winners:
-        print(f"retrain   python -m supcon train {folder}/best/{arm}.yaml")
+        print(f"retrain   python -m supcon train {folder.best(arm)}")
     if is_interrupted:
         print(
             f"interrupted; go on with the same --space and --name {folder.name} --resume",

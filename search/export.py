@@ -12,7 +12,7 @@ from pathlib import Path
 if __name__ == "__main__":  # as in run.py: our packages are found from any folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.log.journal import Journal
+from search.log.study import Study
 from search.strategy.winners import best_config
 from supcon.config import dump_config
 from supcon.parsing import UserError, show_error
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: <arm>.yaml in the current folder")
     options = parser.parse_args(arguments)
     try:
-        config = best_config(Journal.open(options.study / "events.jsonl"), options.arm)
+        config = best_config(Study.open(options.study), options.arm)
         out = options.out or Path(f"{options.arm}.yaml")
         if out.exists():
             raise UserError(f"--out {out}: exists already; remove it or choose another name")

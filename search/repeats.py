@@ -8,15 +8,20 @@ kept: to add searches after looking at what the first ones found would be to sto
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from search.judge.comparison import MIN_SEARCHES, methods
-from search.judge.verdict import methods_sentence
+from search.judge.sentence import methods_sentence
+from search.preflight.options import Options
+from search.preflight.which_study import check_name, check_unchanged
 from search.reporting.tables import aligned
+from search.space.loading import load_space
 from search.space.space import Space
 from supcon.parsing import UserError, read_yaml
 from supcon.seeds import derive_seed
@@ -65,32 +70,98 @@ def forget_repeats(folder: Path) -> None:
             folder.rmdir()
 
 
-def repeat_changes(space: Space, number: int) -> tuple[int, list[str]]:
-    """Seed of the study, and --set changes, of repeat `number` from 0; the first changes nothing.
+def repeat(options: Options, run: Callable[[Options], int]) -> int:
+    """Independent searches, each a study of its own in the folder of their common name.
+
+    Args:
+        options: the command line.
+        run: runs a search, and says how it ended.
+    """
+    if options.repeat is None or options.repeat < 2:
+        raise UserError(f"--repeat must be at least 2 searches, got {options.repeat}")
+    if options.dry_run or options.extend:
+        raise UserError("--repeat: does not go with --dry-run or --extend; run them without it")
+    check_name(options.name)
+    given = options.changes()
+    space = load_space(options.space, {} if options.resume else given)
+    folder = options.results / (options.name or space.name)
+    if options.resume:
+        check_unchanged(given)
+    file = begin_repeats(folder, space, options.repeat, to_resume=options.resume)
+    codes = []
+    for number in range(options.repeat):
+        print(f"search    {number + 1} of {options.repeat}", flush=True)
+        try:
+            codes.append(run(options_of(options, file, number)))
+        except UserError:
+            forget_repeats(folder)
+            raise
+        if codes[-1] == 130:
+            return 130
+    print(conclude_repeats(folder))
+    return max(codes)
+
+
+def options_of(options: Options, file: Path, number: int) -> Options:
+    """What a command line asks for, as that of repeat `number` from 0 of the space in `file`."""
+    name, folder = f"repeat-{number + 1}", file.parent
+    to_resume = (folder / name).exists()
+    own = {} if to_resume else repeat_settings(load_space(file, {}), number)
+    kept = {k: v for k, v in options.settings.items() if k == "resources.concurrency"}
+    changes = {"space": file, "results": folder, "name": name, "resume": to_resume}
+    others = {"settings": kept | own, "assignments": (), "points": None}  # they are in the file
+    return options.model_copy(update=changes | others)
+
+
+def repeat_settings(space: Space, number: int) -> dict[str, Any]:
+    """What differs in repeat `number` from 0; in the first, nothing.
 
     Where a folder has a val of its own, its images do not change.
     """
     if number == 0:
-        return space.seed, []
+        return {"seed": space.seed}
     split = derive_seed(space.config.data.split_seed, "repeat", number)
-    return derive_seed(space.seed, "repeat", number), [f"data.split_seed={split}"]
+    return {"seed": derive_seed(space.seed, "repeat", number), "data.split_seed": split}
+
+
+class _Head(BaseModel):
+    difference: float
+
+
+class _Verdict(BaseModel):
+    a: str
+    b: str
+    difference: float | None
+    ci95: tuple[float, float] | None
+    n_seeds: int
+    against_head: _Head | None
+    text: str
+
+
+class _Opening(BaseModel):
+    data_hash: str | None
+    of_files: bool | None = False
+
+
+class _Found(BaseModel):
+    """What counts of a repeat's summary.json, which an earlier version may have written."""
+
+    verdict: _Verdict
+    test_openings: list[_Opening]
 
 
 def conclude_repeats(folder: Path) -> str:
     """Write what the repeats in a folder found together, and return it as Markdown."""
-    summaries = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+    found = {
+        path.parent.name: _Found.model_validate_json(path.read_bytes())
         for path in sorted(folder.glob("repeat-*/summary.json"), key=_number)
     }
-    judged = {
-        name: s["verdict"]
-        for name, s in summaries.items()
-        if s["verdict"]["difference"] is not None
-    }
-    facts = _together(list(judged.values()), list(summaries.values()))
+    facts = _together(list(found.values()))
     facts["repeats"] = {
-        name: {key: s["verdict"][key] for key in ("difference", "ci95", "n_seeds", "text")}
-        for name, s in summaries.items()
+        name: each.verdict.model_dump(
+            mode="json", include={"difference", "ci95", "n_seeds", "text"}
+        )
+        for name, each in found.items()
     }
     (folder / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     text = _markdown(folder.name, facts)
@@ -102,33 +173,35 @@ def _number(path: Path) -> int:
     return int(path.parent.name.removeprefix("repeat-"))
 
 
-def _together(verdicts: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    differences = [v["difference"] for v in verdicts]
-    heads = [v["against_head"]["difference"] for v in verdicts if v["against_head"]]
+def _together(found: list[_Found]) -> dict[str, Any]:
+    verdicts = [each.verdict for each in found]
+    differences = [v.difference for v in verdicts if v.difference is not None]
+    judged = [v for v in verdicts if v.difference is not None]
+    heads = [v.against_head.difference for v in judged if v.against_head]
     text = methods_sentence(
-        summaries[0]["verdict"]["a"],
-        summaries[0]["verdict"]["b"],
+        verdicts[0].a,
+        verdicts[0].b,
         differences,
         heads if len(heads) == len(differences) else None,
-        n_searches=len(summaries),
-        same_test_images=_are_same([o for s in summaries for o in s["test_openings"]]),
+        n_searches=len(found),
+        same_test_images=_are_same([o for each in found for o in each.test_openings]),
     )
-    found = methods(differences) if len(differences) >= MIN_SEARCHES else None
+    together = methods(differences) if len(differences) >= MIN_SEARCHES else None
     return {
-        "difference": found and found.difference,
-        "ci95": found and list(found.ci95),
-        "p_value": found and found.p_value,
+        "difference": together and together.difference,
+        "ci95": together and list(together.ci95),
+        "p_value": together and together.p_value,
         "n_searches": len(differences),
         "text": text,
     }
 
 
-def _are_same(openings: list[dict[str, Any]]) -> bool:
+def _are_same(openings: list[_Opening]) -> bool:
     """Whether openings found the same images, as far as their hashes are of the same kind.
 
     What an older repeat hashed of a folder says nothing against the files of a later one.
     """
-    known = {(o.get("of_files", False), o["data_hash"]) for o in openings if o["data_hash"]}
+    known = {(o.of_files, o.data_hash) for o in openings if o.data_hash}
     return bool(known) and len(known) == len({kind for kind, _ in known})
 
 

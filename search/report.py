@@ -12,7 +12,7 @@ from pathlib import Path
 if __name__ == "__main__":  # as in run.py: our packages are found from any folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.log.journal import Journal
+from search.log.study import Study
 from search.reporting.files import outcome, write_report
 from supcon.parsing import UserError, show_error
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     options = parser.parse_args(arguments)
     try:
-        summary = write_report(Journal.open(options.study / "events.jsonl"))
+        summary = write_report(Study.open(options.study))
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2

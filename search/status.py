@@ -16,49 +16,31 @@ if __name__ == "__main__":  # as in run.py: our packages are found from any fold
 
 from rich.console import Console
 
-from search.log.journal import Journal
+from search.log.folder import StudyFolder, find_study
+from search.log.study import Study
 from search.monitor.standing import Standing, standing
 from search.monitor.terminal_view import View
-from search.space.loading import parse_space
 from supcon.parsing import UserError, show_error
 
 
-def find_log(path: Path) -> Path:
-    """The log of a study, or of the newest study in a folder of studies.
-
-    Raises:
-        UserError: there is none.
-    """
-    if (path / "events.jsonl").exists():
-        return path / "events.jsonl"
-    logs = [*path.glob("*/events.jsonl"), *path.glob("*/repeat-*/events.jsonl")]
-    if not logs:
-        raise UserError(
-            f"{path}: holds no study; give a study's folder, for example results/digits"
-        )
-    return max(logs, key=lambda log: log.stat().st_mtime)
-
-
-def show(log: Path, console: Console) -> None:
+def show(study: Study, console: Console) -> None:
     """Print where a study stands, and what to do next."""
-    journal = Journal.open(log)
-    space = parse_space(journal.space, str(log))
-    now = standing(space, journal, time.time(), is_at_work=journal.is_claimed())
+    now = standing(study, time.time(), is_at_work=study.log.is_claimed())
     console.print(View(now))
-    for line in what_next(now, log.parent):
+    for line in what_next(now, study.folder):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def what_next(now: Standing, folder: Path) -> list[str]:
+def what_next(now: Standing, folder: StudyFolder) -> list[str]:
     """The verdict of a study that is finished, or how it goes on."""
     if now.is_at_work:
         return []
     if now.stage != "done":
         return [f"go on with the same --space and --name {folder.name} --resume"]
-    verdict = _verdict(now, folder / "summary.json")
+    verdict = _verdict(now, folder.summary)
     if verdict is None:
-        return [f"its report is not written: python search/report.py {folder}"]
-    return [verdict, f"report    {folder}/report.html"]
+        return [f"its report is not written: python search/report.py {folder.path}"]
+    return [verdict, f"report    {folder.page}"]
 
 
 def _verdict(now: Standing, file: Path) -> str | None:
@@ -89,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     options = parser.parse_args(arguments)
     try:
-        show(find_log(options.study), Console())
+        show(Study.open(find_study(options.study).path), Console())
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2

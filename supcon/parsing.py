@@ -25,6 +25,10 @@ class Section(BaseModel):
     )
 
 
+DOCUMENTED = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
+"""Of pydantic dataclasses: values that are checked, and whose docstrings are part of a schema."""
+
+
 def check_key(key: str, known: Iterable[str], source: str) -> None:
     """Raise a UserError with the nearest right name unless `key` is one of `known`."""
     known = list(known)

@@ -13,48 +13,52 @@ from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.engine.session import ray_session
-from search.engine.shared_images import Images
-from search.log.journal import Journal
+from search.engine.shared_images import SharedImages
+from search.log.folder import StudyFolder
+from search.log.remembered import remembered
+from search.log.study import Study
 from search.log.surroundings import LOOPBACK
-from search.preflight.packing import Node, at_once, room
-from search.preflight.trial_cost import Probed, Unable, probe, probe_config
-from search.space.resources import Share, all_shares, smallest_share
+from search.preflight.packing import Node, at_once, misfit, room
+from search.preflight.trial_cost import CannotRun, TrialCost, cost_of, measure_costs
+from search.space.resources import Share, Shares
 from search.space.space import Space
 from supcon.config import Config
 from supcon.images.files import ImageFiles
 from supcon.images.split import Splits
 from supcon.parsing import UserError, one_line
 
+NODES_SECONDS = 1.0  # how old what is known about the nodes may be
 
-def probe_there(
-    space: Space, images: Images, address: str
-) -> tuple[list[Node], list[Probed | Unable]]:
-    """The cluster's nodes, and each class of configs probed on one of them."""
+
+def measure_there(
+    space: Space, images: SharedImages, address: str
+) -> tuple[list[Node], list[TrialCost | CannotRun]]:
+    """The cluster's nodes, and each kind of config measured on one of them."""
     want = space.resources
     cpus = 1 if want.cpu == "auto" else want.cpu
     gpus = 1 if want.gpu == "auto" else want.gpu
     with ray_session(address, LOOPBACK), images.shared() as data:
-        check_room(space)  # without room for one, Ray would wait
+        check_room(Shares(want))  # without room for one, Ray would wait
         # max_calls: a process of its own for each, since memory is a peak.
-        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(probe_config)
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(cost_of)
 
-        def run(config: Config) -> Probed:
+        def run(config: Config) -> TrialCost:
             try:
-                found: Probed = ray.get(task.remote(config, data))
+                found: TrialCost = ray.get(task.remote(config, data))
             except RayError as error:
                 raise RuntimeError(cause_of(error)) from error
             return found
 
-        return alive_nodes(), probe(space, run)
+        return alive_nodes(), measure_costs(space, run)
 
 
-def check_nodes(study: Path, data: Splits) -> None:
+def check_nodes(study: StudyFolder, data: Splits) -> None:
     """Whether every node sees the study, and the images that are read from files.
 
     Raises:
         UserError: naming the nodes that do not.
     """
-    needed = {"--results": (study / "events.jsonl").resolve()}
+    needed = {"--results": study.events.resolve()}
     if isinstance(data.train.images, ImageFiles):
         needed["data.root"] = data.train.images.root.resolve()
     blind = []
@@ -98,15 +102,11 @@ def alive_nodes() -> list[Node]:
     return [Node(node.get("CPU", 0), node.get("GPU", 0)) for node in found]
 
 
-NODES_SECONDS = 1.0  # how old what is known about the nodes may be
-
-
 class Room:
     """How many trials there is room for, on the nodes that the cluster has at the time."""
 
-    def __init__(self, space: Space) -> None:
-        self.resources = space.resources
-        self.limit = space.resources.concurrency
+    def __init__(self, shares: Shares) -> None:
+        self.limit, self.least = shares.want.concurrency, shares.all()[0]
         self.nodes, self.seen = alive_nodes(), time.monotonic()
 
     def __call__(self, taken: Sequence[Share]) -> bool:
@@ -115,11 +115,11 @@ class Room:
             return False
         if time.monotonic() - self.seen > NODES_SECONDS:
             self.nodes, self.seen = alive_nodes(), time.monotonic()
-        return room(self.nodes, taken, smallest_share(self.resources)) > 0
+        return room(self.nodes, taken, self.least) > 0
 
 
-def check_room(space: Space) -> None:
-    """Whether each trial that the space can draw fits into some node; Ray would wait for ever.
+def check_room(shares: Shares) -> None:
+    """Whether each share that a trial may take fits into some node; Ray would wait for ever.
 
     Raises:
         UserError: naming what a trial wants and what there is.
@@ -130,19 +130,19 @@ def check_room(space: Space) -> None:
             "--address: no node that can run trials has joined the cluster yet; run `ray start "
             "--address=...` on one, and try again"
         )
-    for want in all_shares(space.resources):
-        if room(nodes, [], want) < 1:
-            there = ", ".join(f"{node.cpus:g} and {node.gpus:g}" for node in dict.fromkeys(nodes))
-            raise UserError(
-                f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's nodes "
-                f"have CPUs and GPUs {there}; set --cpus-per-trial or --gpus-per-trial, also with "
-                f"--resume"
-            )
+    if (want := misfit(shares, nodes)) is not None:
+        there = ", ".join(f"{node.cpus:g} and {node.gpus:g}" for node in dict.fromkeys(nodes))
+        raise UserError(
+            f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's nodes "
+            f"have CPUs and GPUs {there}; set --cpus-per-trial or --gpus-per-trial, also with "
+            f"--resume"
+        )
 
 
-def slots_to_confirm(space: Space, journal: Journal) -> int:
+@remembered
+def slots_to_confirm(study: Study) -> int:
     """Trials at once after the search, if winners take as much as the largest of the best."""
-    asks = [t.ask for arm in space.arms for t in journal.top(arm, space.confirm.top)]
-    configs = [space.trial_config(ask.arm, ask.params, ask.seed) for ask in asks]
+    asks = [t.ask for arm in study.arms for t in study.log.top(arm, study.space.confirm.top)]
+    configs = [study.config_of(ask) for ask in asks]
     nodes = alive_nodes()
-    return max(1, min((at_once(space.resources, c, nodes) for c in configs), default=1))
+    return max(1, min((at_once(study.shares, c, nodes) for c in configs), default=1))

@@ -14,8 +14,8 @@ import ray
 from ray.util.metrics import Gauge
 
 from search.log.events import Ask, End, Outcome, Report, Retry
-from search.log.journal import Journal, Trial
-from search.space.space import Space
+from search.log.study import Study
+from search.log.trial import Trial
 
 TRIAL = ("study", "arm", "trial")
 ARM = ("study", "arm")
@@ -36,14 +36,10 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
 class Metrics:
     """A listener of a journal that sets the gauges. Ray must be running."""
 
-    def __init__(self, space: Space, journal: Journal) -> None:
-        self.space, self.journal = space, journal
-        self.study = journal.path.parent.name
+    def __init__(self, study: Study) -> None:
+        self.study = study
         self.gauges = {name: Gauge(name, *what) for name, what in GAUGES.items()}
         self._set_all()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"gauges": {}}  # Ray pickles all that a Tuner holds
 
     def __call__(self, event: Any) -> None:
         """Set them all when a trial has begun, reported or ended."""
@@ -51,10 +47,10 @@ class Metrics:
             self._set_all()
 
     def _set_all(self) -> None:
-        for trial in self.journal.trials.values():
-            if trial.end is None and trial.reports:
+        for trial in self.study.log.unfinished():
+            if trial.reports:
                 self._set_trial(trial)
-        for arm in self.space.arms:
+        for arm in self.study.arms:
             self._set_arm(arm)
 
     def _set_trial(self, trial: Trial) -> None:
@@ -62,31 +58,22 @@ class Metrics:
         last = trial.reports[-1]
         self._set("supcon_trial_score", trial.score, **tags)
         self._set("supcon_trial_epoch", last.epoch, **tags)
-        self._set("supcon_trial_views_per_second", speed(trial), **tags)
+        self._set("supcon_trial_views_per_second", trial.views_per_second, **tags)
         self._set("supcon_trial_gpu_memory_bytes", last.memory, **tags)
 
     def _set_arm(self, arm: str) -> None:
-        trials, best = self.journal.of(arm), self.journal.best(arm)
-        views = sum(trial.reports[-1].views for trial in trials if trial.reports)
+        found, best = self.study.log.totals(arm), self.study.log.best(arm)
         self._set("supcon_arm_best_score", best.score if best else None, arm=arm)
-        self._set("supcon_arm_epochs", sum(trial.epochs for trial in trials), arm=arm)
-        self._set("supcon_arm_epochs_budget", self.space.budget.total_epochs, arm=arm)
-        self._set("supcon_arm_views", views, arm=arm)
-        counts = Counter(trial.outcome or "running" for trial in trials)
+        self._set("supcon_arm_epochs", found.epochs, arm=arm)
+        self._set("supcon_arm_epochs_budget", self.study.space.budget.total_epochs, arm=arm)
+        self._set("supcon_arm_views", found.views, arm=arm)
+        counts = Counter(trial.outcome or "running" for trial in self.study.log.of(arm))
         for outcome in ("running", *get_args(Outcome)):
             self._set("supcon_arm_trials", counts[outcome], arm=arm, outcome=outcome)
 
     def _set(self, name: str, value: float | None, **tags: str) -> None:
         if value is not None and math.isfinite(value):
-            self.gauges[name].set(value, {"study": self.study, **tags})
-
-
-def speed(trial: Trial) -> float | None:
-    """Views a second between a trial's last two reports; of all its training if there is one."""
-    views, seconds = trial.reports[-1].views, trial.reports[-1].seconds
-    if len(trial.reports) > 1:
-        views, seconds = views - trial.reports[-2].views, seconds - trial.reports[-2].seconds
-    return views / seconds if seconds > 0 else None
+            self.gauges[name].set(value, {"study": self.study.name, **tags})
 
 
 def endpoint() -> str:

@@ -1,7 +1,6 @@
-"""ASHA, the stopping variant (Li et al. 2020, arXiv:1810.05934), with rungs read off the log.
+"""What Ray asks when a trial reports: it is logged, and `strategy.early_stopping` decides.
 
-Trials are compared within their arm at the same epoch, by the selection metric. Ray's own scheduler
-keeps its rungs in memory only and stops nothing that is not finite.
+Ray's own ASHA keeps its rungs in memory only and stops nothing that is not finite.
 """
 
 from __future__ import annotations
@@ -11,19 +10,19 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from search.engine.unpickled import Unpickled
 from search.log.events import Decision, Report, Retry, TrialId
-from search.log.journal import Journal
-from search.space.space import Space
+from search.log.study import Study
 from search.strategy.early_stopping import decide
 from supcon.config import SELECTION_METRIC
 
 
-class LoggedAsha(FIFOScheduler):
+class LoggedAsha(Unpickled, FIFOScheduler):
     """Logs what trials report, and decides at the rungs which go on."""
 
-    def __init__(self, space: Space, journal: Journal) -> None:
+    def __init__(self, study: Study) -> None:
         super().__init__()
-        self.space, self.journal = space, journal
+        self.study = study
         self.errors: dict[TrialId, str] = {}
         """What went wrong last with a trial's process, in Ray's words."""
 
@@ -36,37 +35,37 @@ class LoggedAsha(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A trial reported and could go on."""
         key = trial_id(trial)
-        known = [r for r in self.journal.trials[key].reports if r.epoch == result["epoch"]]
+        known = [r for r in self.study.log.trials[key].reports if r.epoch == result["epoch"]]
         # After a restart a trial yields its last record again; it is decided on only once.
         decision = known[0].decision if known else self._decide(key, result)
         if not known:
             self._log_report(key, result, decision)
         if decision == "continue":
             return str(TrialScheduler.CONTINUE)
-        self.journal.end(key, "stopped", result["epoch"])
+        self.study.log.end(key, "stopped", result["epoch"])
         return str(TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """A trial said that it is done; how, is in its last result."""
         key = trial_id(trial)
         outcome = result.get("outcome", "failed")
-        reported = [r.epoch for r in self.journal.trials[key].reports]
+        reported = [r.epoch for r in self.study.log.trials[key].reports]
         if outcome == "completed" and result["epoch"] not in reported:
             self._log_report(key, result, "done")
         detail = result.get("detail", "")
-        if outcome == "infeasible" and self.journal.trials[key].retry is None:
+        if outcome == "infeasible" and self.study.log.trials[key].retry is None:
             arm, phase, number = key
-            self.journal.append(Retry(arm=arm, phase=phase, number=number, detail=detail))
+            self.study.log.append(Retry(arm=arm, phase=phase, number=number, detail=detail))
         else:
-            self.journal.end(key, outcome, result.get("epoch", 0), detail)
+            self.study.log.end(key, outcome, result.get("epoch", 0), detail)
 
     def _decide(self, key: TrialId, result: dict[str, Any]) -> Decision:
         value = dict(result["metrics"])[SELECTION_METRIC]
-        return decide(self.space, self.journal, key, result["epoch"], value)
+        return decide(self.study, key, result["epoch"], value)
 
     def _log_report(self, key: TrialId, result: dict[str, Any], decision: Decision) -> None:
         arm, phase, number = key
-        self.journal.append(
+        self.study.log.append(
             Report(
                 arm=arm,
                 phase=phase,

@@ -10,7 +10,7 @@ from typing import Any
 from supcon.images.split import Splits
 
 
-class Images:
+class SharedImages:
     """Train and val, in this process or, while trials run, in Ray's object store.
 
     Whoever kept the loaded splits themselves would keep a second copy for the whole search; so

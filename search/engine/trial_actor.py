@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from ray import tune
 
 from search.engine.actor_label import ActorRow
 from search.log.events import FINAL
+from search.log.folder import StudyFolder
 from search.preflight.packing import CONTEXT
 from supcon.config import Config, is_used
 from supcon.evaluation.trained import save_trained
@@ -53,7 +53,7 @@ def cap_memory(share: float) -> None:
 class SupConTrial(tune.Trainable):
     """Advances `fit` to the next evaluated record in each step."""
 
-    def setup(self, config: dict[str, Any], data: Splits, study: Path) -> None:
+    def setup(self, config: dict[str, Any], data: Splits, study: StudyFolder) -> None:
         """Called by Ray once an actor, with the first trial."""
         self.data, self.study, self.row = data, study, ActorRow()
         gc.collect()
@@ -72,9 +72,11 @@ class SupConTrial(tune.Trainable):
             torch.cuda.reset_peak_memory_stats()
         self.name, self.phase = trial["name"], trial["phase"]
         self.training = Config.model_validate_json(trial["config"])
-        self.folder = self.study / "trials" / self.name
-        self.log = RunLog(self.training, self.folder, self.study / "tensorboard" / self.name)
-        self.records: Iterator[Record] = fit(self.training, self.data, self.folder / "last.pt")
+        self.folder = self.study.trial(self.name)
+        self.log = RunLog(self.training, self.folder, self.study.tensorboard / self.name)
+        self.records: Iterator[Record] = fit(
+            self.training, self.data, self.study.checkpoint(self.name)
+        )
         self.epoch = 0
         self.row.show(repr(self), at_once=True)
 
@@ -108,7 +110,7 @@ class SupConTrial(tune.Trainable):
 
     def _report(self, record: Record) -> dict[str, Any]:
         if record.is_last and record.trained is not None and self.phase in FINAL:
-            save_trained(record.trained, self.training, self.data, self.folder / "model.pt")
+            save_trained(record.trained, self.training, self.data, self.study.model(self.name))
         return {  # metrics as pairs: Ray would flatten a dict into its own keys
             "epoch": record.epoch,
             "metrics": list(record.metrics.items()),

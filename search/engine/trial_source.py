@@ -1,4 +1,4 @@
-"""The order of the search's trials, and the source that Ray draws trials from."""
+"""What Ray draws trials from."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.engine.unpickled import Unpickled
 from search.log.events import Ask, Phase, TrialId
-from search.log.journal import Journal
-from search.space.resources import Share, class_of, share_of
-from search.space.space import Space
+from search.log.study import Study
+from search.space.resources import ConfigKind, Share
 from supcon.config import Config
 
 MAX_RESTARTS = 2  # of a trial whose worker process died
 
 
-class TrialSource(Searcher):
+class TrialSource(Unpickled, Searcher):
     """Hands trials to Ray: first those that an earlier run left unfinished, then new ones."""
 
     def __init__(
         self,
-        space: Space,
-        journal: Journal,
+        study: Study,
         phases: Sequence[Phase],
         next_trial: Callable[[], Ask | None],
         has_room: Callable[[Sequence[Share]], bool] = lambda taken: True,
@@ -33,19 +32,18 @@ class TrialSource(Searcher):
         """Trials of these phases.
 
         Args:
-            space: the search space.
-            journal: the log of the study.
+            study: the study.
             phases: what the trials are for.
             next_trial: the next new trial, or None.
             has_room: whether another trial may start beside those that have taken these shares.
             errors: what went wrong last with a trial's process.
         """
         super().__init__()
-        self.space, self.journal, self.phases, self.next_trial = space, journal, phases, next_trial
+        self.study, self.phases, self.next_trial = study, phases, next_trial
         self.has_room, self.errors = has_room, errors
         self.taken: dict[TrialId, Share] = {}
         # Those that ran out of memory wait until the others have ended.
-        self.unfinished = [t.ask for t in journal.unfinished(*phases) if t.retry is None]
+        self.unfinished = [t.ask for t in study.log.unfinished(*phases) if t.retry is None]
         self.handed_out: dict[str, Ask] = {}
         self.deaths: Counter[TrialId] = Counter()
         self.alone: TrialId | None = None
@@ -55,16 +53,16 @@ class TrialSource(Searcher):
         ask = self._next()
         if not isinstance(ask, Ask):
             return ask
-        config = self.space.trial_config(ask.arm, ask.params, ask.seed)
-        if ask.key not in self.journal.trials:
-            self.journal.append(ask)
+        config = self.study.config_of(ask)
+        if ask.key not in self.study.log.trials:
+            self.study.log.append(ask)
         self.handed_out[trial_id] = ask
         share = self.taken[ask.key] = self._share(ask, config)
         return {
             "arm": ask.arm,
             "phase": ask.phase,
             "number": ask.number,
-            "name": self.journal.trials[ask.key].name,
+            "name": self.study.log.trials[ask.key].name,
             "config": config.model_dump_json(),
             "cpu": share.cpu,
             "gpu": share.gpu,
@@ -74,19 +72,18 @@ class TrialSource(Searcher):
         """What the trial takes; if one like it ran out of memory in a measured share, it is larger
         than the probe said.
         """
-        resources = self.space.resources
         alone = ask.key == self.alone
-        if resources.gpu == "auto":
-            retried = [t.ask for t in self.journal.trials.values() if t.retry is not None]
-            configs = [self.space.trial_config(a.arm, a.params, a.seed) for a in retried]
-            alone = alone or class_of(config) in map(class_of, configs)
-        return share_of(resources, config, alone=alone)
+        if self.study.space.resources.gpu == "auto":
+            retried = [t.ask for t in self.study.log.trials.values() if t.retry is not None]
+            kinds = {ConfigKind.of(self.study.config_of(each)) for each in retried}
+            alone = alone or ConfigKind.of(config) in kinds
+        return self.study.shares.of(config, alone=alone)
 
     def _next(self) -> Ask | str | None:
         """Trials that run out of memory are run once more, each while no other one runs."""
         waiting = {ask.key for ask in self.unfinished}
-        running = [t for t in self.journal.unfinished(*self.phases) if t.ask.key not in waiting]
-        if self.alone is not None and self.journal.trials[self.alone].end is None:
+        running = [t for t in self.study.log.unfinished(*self.phases) if t.ask.key not in waiting]
+        if self.alone is not None and self.study.log.trials[self.alone].end is None:
             return self.unfinished.pop(0) if self.alone in waiting else None
         retries = [trial.ask for trial in running if trial.retry and trial.ask.key != self.alone]
         if retries:
@@ -115,7 +112,7 @@ class TrialSource(Searcher):
             if self.deaths[ask.key] > MAX_RESTARTS:
                 why = self.errors.get(ask.key, "")
                 detail = f"its worker process kept dying{f' ({why})' if why else ''}"
-                self.journal.end(ask.key, "failed", detail=detail)
+                self.study.log.end(ask.key, "failed", detail=detail)
             else:
                 self.unfinished.insert(0, ask)
 

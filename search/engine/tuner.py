@@ -13,26 +13,21 @@ from typing import Any
 
 from ray import tune
 
-from search.engine.interrupts import Interrupt
 from search.engine.nodes import Room
 from search.engine.scheduler import LoggedAsha
 from search.engine.trial_actor import SupConTrial
 from search.engine.trial_source import TrialSource
+from search.engine.unpickled import Unpickled
 from search.log.events import Ask, End, Phase
-from search.log.journal import Journal
-from search.space.space import Space
+from search.log.folder import StudyFolder
+from search.log.study import Study
 
 
-class StopAll(tune.Stopper):
-    """Ends all trials of a Tuner once an interrupt was requested, or the time is up.
+class StopAll(Unpickled, tune.Stopper):
+    """Ends all trials of a Tuner once it is asked to; Ray asks ten times a second."""
 
-    Ray asks ten times a second, whatever happens; `poll` is called each time.
-    """
-
-    def __init__(
-        self, interrupt: Interrupt, is_time_up: Callable[[], bool], poll: Callable[[], None]
-    ) -> None:
-        self.interrupt, self.is_time_up, self.poll = interrupt, is_time_up, poll
+    def __init__(self, must_stop: Callable[[], bool]) -> None:
+        self.must_stop = must_stop
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Never stops a single trial."""
@@ -40,60 +35,55 @@ class StopAll(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to end all."""
-        self.poll()
-        return self.interrupt.requested or self.is_time_up()
+        return self.must_stop()
 
 
 def run_trials(
-    space: Space,
-    journal: Journal,
+    study: Study,
     data: Any,
     phases: Sequence[Phase],
     next_trial: Callable[[], Ask | None],
-    interrupt: Interrupt,
-    is_time_up: Callable[[], bool],
-    poll: Callable[[], None],
+    must_stop: Callable[[], bool],
 ) -> None:
-    """Run the phases' unfinished trials and then new ones, until there are none, Ctrl-C, or the
-    time is up.
+    """Run the phases' unfinished trials and then new ones, until there are none, or must be none.
 
     Args:
-        space: the search space.
-        journal: the log of the study.
+        study: the study.
         data: a reference to the images in Ray's object store.
         phases: what the trials are for.
-        next_trial: the next trial of the phase, or None.
-        interrupt: Ctrl-C.
-        is_time_up: whether they must end.
-        poll: called several times a second meanwhile.
+        next_trial: the next trial of the phases, or None.
+        must_stop: whether all must end.
+
+    Raises:
+        UserError: the log cannot be written.
     """
     scratch = tempfile.mkdtemp(prefix="supcon-search-")
-    asha = LoggedAsha(space, journal)
-    source = TrialSource(space, journal, phases, next_trial, Room(space), asha.errors)
-    stop = StopAll(interrupt, lambda: is_time_up() or journal.broken is not None, poll)
-    tuner = _tuner(journal, data, source, asha, stop, scratch)
+    asha = LoggedAsha(study)
+    source = TrialSource(study, phases, next_trial, Room(study.shares), asha.errors)
+    stop = StopAll(lambda: study.log.broken is not None or must_stop())
+    tuner = _tuner(study, data, source, asha, stop, scratch)
     # It would name trials whose worker died as not completed; they were run again, or have failed.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     ray_logger = logging.getLogger("ray.tune.execution.tune_controller")
-    ray_logger.addFilter(is_worth_saying := lambda _: journal.broken is None)
+    ray_logger.addFilter(is_worth_saying := lambda _: study.log.broken is None)
     try:
         tuner.fit()
     except Exception:  # Ray wraps and prints what a log that cannot be written raised
-        if journal.broken is None:
+        if study.log.broken is None:
             raise
     finally:
         ray_logger.removeFilter(is_worth_saying)
         shutil.rmtree(scratch, ignore_errors=True)
-    if journal.broken is not None:
-        raise journal.broken
+    if study.log.broken is not None:
+        raise study.log.broken
 
 
 def _tuner(
-    journal: Journal, data: Any, source: TrialSource, asha: LoggedAsha, stop: StopAll, scratch: str
+    study: Study, data: Any, source: TrialSource, asha: LoggedAsha, stop: StopAll, scratch: str
 ) -> tune.Tuner:
-    study = journal.path.parent.resolve()
+    folder = StudyFolder(study.folder.path.resolve())
     trainable = tune.with_resources(
-        tune.with_parameters(SupConTrial, data=data, study=study),
+        tune.with_parameters(SupConTrial, data=data, study=folder),
         lambda trial: {"cpu": trial["cpu"], "gpu": trial["gpu"]},
     )
     return tune.Tuner(
@@ -118,8 +108,7 @@ def _tuner(
     )
 
 
-def remove_checkpoint(journal: Journal, event: Any) -> None:
+def remove_checkpoint(study: Study, event: Any) -> None:
     """A trial that has ended is never resumed; its checkpoint would only fill the disk."""
     if isinstance(event, End):
-        name = journal.trials[event.key].name
-        (journal.path.parent / "trials" / name / "last.pt").unlink(missing_ok=True)
+        study.folder.checkpoint(study.log.trials[event.key].name).unlink(missing_ok=True)

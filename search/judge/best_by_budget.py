@@ -8,15 +8,16 @@ Scores are fractions of 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from pydantic.dataclasses import dataclass as documented
 
 from search.log.events import Ask, End, Report, TrialId
-from search.log.journal import Journal, Trial
+from search.log.study import Study
+from search.log.trial import Trial
 from search.space.space import Space
 from search.strategy.optuna_form import told_state
+from supcon.parsing import DOCUMENTED
 
 N_STARTUP = 10  # Optuna's default, in trials that are complete or pruned, given points included
 MIN_TRIALS = 3
@@ -25,7 +26,7 @@ N_BOOTSTRAP = 1000
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@documented(frozen=True, config=DOCUMENTED)
 class ExpectedBest:
     """The best score of n random trials, in expectation, for n = 1 .. n_trials."""
 
@@ -40,17 +41,17 @@ class ExpectedBest:
     high: list[float]
 
 
-def best_so_far(journal: Journal, arm: str) -> list[tuple[int, float]]:
+def best_so_far(study: Study, arm: str) -> list[tuple[int, float]]:
     """After each trial that was trained to the end: epochs the arm had spent, best score so far.
 
     Trials that still ran then count as far as they had reported.
     """
     spent: dict[TrialId, int] = {}
     curve: list[tuple[int, float]] = []
-    for event in journal.events:
+    for event in study.log.events:
         if not isinstance(event, Report | End) or (event.arm, event.phase) != (arm, "search"):
             continue
-        trial = journal.trials[event.key]
+        trial = study.log.trials[event.key]
         spent[event.key] = event.epoch if isinstance(event, Report) else trial.epochs
         if isinstance(event, End) and event.outcome == "completed" and trial.reports:
             best = max(trial.score, curve[-1][1]) if curve else trial.score
@@ -58,16 +59,16 @@ def best_so_far(journal: Journal, arm: str) -> list[tuple[int, float]]:
     return curve
 
 
-def expected_best(space: Space, journal: Journal, arm: str, seed: int = 0) -> ExpectedBest | None:
+def expected_best(study: Study, arm: str, seed: int = 0) -> ExpectedBest | None:
     """The best of n random trials of an arm, in expectation; None if fewer than 3 are known.
 
     A trial that diverged or ran out of memory scores 0: its params are of no use. One whose worker
     died, or that has not ended, says nothing and is left out, and so is one that was cut when the
     time was up, before it came as far as all others.
     """
-    trials = random_trials(space, journal, arm)
+    trials = random_trials(study, arm)
     scored = [t for t in trials if t.outcome in ("completed", "stopped") and not t.is_cut]
-    common = [epoch for epoch in space.rungs if all(epoch in t.scores for t in scored)]
+    common = [epoch for epoch in study.space.rungs if all(epoch in t.scores for t in scored)]
     useless = [t for t in trials if t.outcome in ("infeasible", "diverged")]
     if not scored or not common:
         return None
@@ -113,16 +114,16 @@ def expected_maxima(scores: Floats) -> Floats:
     return result
 
 
-def random_trials(space: Space, journal: Journal, arm: str) -> list[Trial]:
+def random_trials(study: Study, arm: str) -> list[Trial]:
     """An arm's trials that were certainly drawn at random, in the order of the log."""
-    n_points, n_told, chosen = len(space.points.get(arm, [])), 0, list[Trial]()
-    for event in journal.events:
+    n_points, n_told, chosen = len(study.space.points.get(arm, [])), 0, list[Trial]()
+    for event in study.log.events:
         if not isinstance(event, Ask | End) or (event.arm, event.phase) != (arm, "search"):
             continue
-        trial = journal.trials[event.key]
+        trial = study.log.trials[event.key]
         if isinstance(event, End):
             n_told += trial.ask.of is None and told_state(trial).name != "FAIL"
-        elif event.number >= n_points and _is_random(space, n_told):
+        elif event.number >= n_points and _is_random(study.space, n_told):
             chosen.append(trial)
     return chosen
 

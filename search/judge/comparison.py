@@ -19,7 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic.dataclasses import dataclass as documented
 from scipy import stats
+
+from supcon.parsing import DOCUMENTED
 
 MIN_SEEDS = 3
 MIN_SEARCHES = 3
@@ -28,7 +31,7 @@ ROUNDING = 1e-16  # a variance below it is float error: one image of a million g
 Correct = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@documented(frozen=True, config=DOCUMENTED)
 class Difference:
     """Arm A minus arm B in test accuracy; fractions of 1."""
 
@@ -66,7 +69,7 @@ def compare(a: Correct, b: Correct) -> Difference:
     return _estimate(d, terms, min(len(a), len(b)))
 
 
-def planned(a: Correct, b: Correct, n_seeds: int, n_images: int) -> float:
+def detectable_with(a: Correct, b: Correct, n_seeds: int, n_images: int) -> float:
     """The smallest difference that a study will probably be able to show, before it is run.
 
     Args:

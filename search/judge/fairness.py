@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from pydantic.dataclasses import dataclass as documented
 
 from search.judge.comparison import mean_interval
-from search.log.journal import Journal
-from search.space.space import Space
+from search.log.study import Study
+from supcon.parsing import DOCUMENTED
 
 
-@dataclass(frozen=True)
+@documented(frozen=True, config=DOCUMENTED)
 class Curse:
     """What a search's best score loses when its configuration is trained again on fresh seeds."""
 
@@ -59,11 +60,13 @@ def budget_problem(views: Mapping[str, int], full_trial: int) -> tuple[str | Non
     return None, None
 
 
-def budget_problems(space: Space, journal: Journal) -> tuple[str | None, str | None]:
-    """What unequal searches forbid, and what to keep in mind, as `fairness.budget_problem`."""
-    trials = [t for arm in space.arms for t in journal.of(arm) if t.reports]
-    views = dict.fromkeys(space.arms, 0)
-    for trial in trials:
-        views[trial.ask.arm] += trial.reports[-1].views
-    full = [trial.reports[-1].views for trial in trials if trial.outcome == "completed"]
+def budget_problems(study: Study) -> tuple[str | None, str | None]:
+    """What unequal searches forbid, and what to keep in mind, as `budget_problem`."""
+    views = {arm: study.log.totals(arm).views for arm in study.arms}
+    full = [
+        trial.last.views
+        for arm in study.arms
+        for trial in study.log.of(arm)
+        if trial.is_completed and trial.last is not None
+    ]
     return budget_problem(views, max(full, default=0))

@@ -8,23 +8,25 @@ early learning, would seem to matter; so all scores are of one epoch.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic.dataclasses import dataclass as documented
 
-from search.log.journal import Journal, Trial
+from search.log.study import Study
+from search.log.trial import Trial
 from search.space.distribution import Distribution
-from search.space.space import Space
 from search.strategy.optuna_form import encode, encoded
+from supcon.parsing import DOCUMENTED
 
 MIN_TRIALS = 4
 ENOUGH_TRIALS = 10
 GOOD_TRIALS = 5  # Optuna's documentation asks for so many
 
 
-@dataclass(frozen=True)
+@documented(frozen=True, config=DOCUMENTED)
 class Importance:
     """How much each parameter tells good trials from others."""
 
@@ -37,15 +39,15 @@ class Importance:
     """Fraction of the trials called good."""
 
 
-def importances(space: Space, journal: Journal, arm: str) -> Importance | None:
+def importances(study: Study, arm: str) -> Importance | None:
     """Importance of an arm's parameters; None if too few trials reached any one rung."""
-    at_rung = [(epoch, _scored(journal.of(arm), epoch)) for epoch in reversed(space.rungs)]
+    at_rung = [(epoch, _scored(study.log.of(arm), epoch)) for epoch in reversed(study.space.rungs)]
     enough = [found for found in at_rung if len(found[1]) >= ENOUGH_TRIALS]
     epoch, scored = enough[0] if enough else max(at_rung, key=lambda found: len(found[1]))
     if len(scored) < MIN_TRIALS:
         return None
     top = max(0.1, min(0.5, GOOD_TRIALS / len(scored)))
-    params = space.arm_params(arm)
+    params = study.space.arm_params(arm)
     values = dict.fromkeys(params, 0.0)
     if len({score for _, score in scored}) > 1:
         values |= _shares([_frozen(trial, score, params) for trial, score in scored], top)
@@ -53,7 +55,7 @@ def importances(space: Space, journal: Journal, arm: str) -> Importance | None:
     return Importance(epoch, len(scored), dict(ordered), top)
 
 
-def _scored(trials: list[Trial], epoch: int) -> list[tuple[Trial, float]]:
+def _scored(trials: Iterable[Trial], epoch: int) -> list[tuple[Trial, float]]:
     """Trials that reached an epoch, and their scores there."""
     return [(trial, trial.scores[epoch]) for trial in trials if epoch in trial.scores]
 

@@ -11,28 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from search.judge.comparison import MIN_SEEDS, planned
+from search.judge.comparison import MIN_SEEDS, detectable_with
 from search.judge.trained_models import predict_by_run
 from search.log.events import Ask
-from search.log.journal import Journal, Trial
+from search.log.study import Study
+from search.log.trial import Trial
 from search.log.wording import mean_percent
 from search.space.space import Space
 from search.strategy.confirmation import next_run
-from search.strategy.winners import published_rows
+from search.strategy.winners import published_runs
 from supcon.images.loading import count_test
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 
 
-class NoisePlan:
-    """The runs of the published settings."""
-
-    def __init__(self, space: Space, journal: Journal) -> None:
-        self.space, self.journal = space, journal
-
-    def __call__(self) -> Ask | None:
-        """The next run, or None."""
-        return next_run(self.space, self.journal, published_rows(self.space))
+def next_of_noise_floor(study: Study) -> Ask | None:
+    """The next run of the published settings, or None."""
+    return next_run(study, published_runs(study.space))
 
 
 def check_noise_floor(space: Space) -> None:
@@ -45,9 +40,9 @@ def check_noise_floor(space: Space) -> None:
         )
 
 
-def describe_noise(space: Space, journal: Journal, data: Splits) -> list[str]:
+def describe_noise(study: Study, data: Splits) -> list[str]:
     """The spread over seeds of each published configuration, and what can be shown with it."""
-    runs = {row.arm: row.completed(journal) for row in published_rows(space)}
+    runs = {each.arm: each.completed(study) for each in published_runs(study.space)}
     lines = ["", "noise floor: the published settings, val"]
     for arm, done in runs.items():
         scores = [run.score for run in done]
@@ -57,9 +52,9 @@ def describe_noise(space: Space, journal: Journal, data: Splits) -> list[str]:
     enough = [done for done in runs.values() if len(done) > 1]
     if len(enough) < 2:
         return [*lines, "  what can be shown takes 2 seeds of 2 losses to say", ""]
-    a, b = (_correct(space, journal, data, done) for done in enough[:2])
-    seeds, images = space.confirm.seeds, count_test(space.config.data)
-    smallest = 100 * planned(a, b, seeds, images)
+    a, b = (_correct(study, data, done) for done in enough[:2])
+    seeds, images = study.space.confirm.seeds, count_test(study.space.config.data)
+    smallest = 100 * detectable_with(a, b, seeds, images)
     return [
         *lines,
         f"  {seeds} seeds and {images} test images will probably show differences from "
@@ -68,10 +63,8 @@ def describe_noise(space: Space, journal: Journal, data: Splits) -> list[str]:
     ]
 
 
-def _correct(
-    space: Space, journal: Journal, data: Splits, runs: list[Trial]
-) -> npt.NDArray[np.bool_]:
+def _correct(study: Study, data: Splits, runs: list[Trial]) -> npt.NDArray[np.bool_]:
     """(n runs, N) which val images the probe gets right."""
     truth = torch.tensor(data.val.labels)
-    predictions = (predict_by_run(space, journal, run, data, data.val.images) for run in runs)
+    predictions = (predict_by_run(study, run, data, data.val.images) for run in runs)
     return np.stack([(found["probe"] == truth).numpy() for found in predictions])

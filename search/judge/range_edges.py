@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import yaml
+from pydantic.dataclasses import dataclass as documented
 
-from search.log.journal import Journal, Trial
+from search.log.remembered import remembered
+from search.log.study import Study
+from search.log.trial import Trial
+from search.space.checks import check_bound
 from search.space.distribution import Distribution
-from search.space.loading import parse_space
+from search.space.loading import read_space
 from search.space.space import Space
 from supcon.config import Config
-from supcon.parsing import UserError
+from supcon.parsing import DOCUMENTED, UserError
 
 NEAR = 0.05
 """Share of a range that counts as being at its bound."""
@@ -26,59 +29,60 @@ NEAR = 0.05
 Bound = Literal["low", "high"]
 
 
-@dataclass(frozen=True)
+@documented(frozen=True, config=DOCUMENTED)
 class Edge:
     """A bound at which an arm's best trials lie."""
 
     parameter: str
     bound: Bound
-    limit: float
+    limit: int | float
     """The bound's value."""
-    best: float | None
+    best: int | float | None
     """The best trial's value; None if it did not draw the parameter."""
     share: float
     """Of the best tenth of the trials, those that lie near the bound."""
-    widened: float | None
+    widened: int | float | None
     """A bound further out; None if the setting allows no more."""
 
 
-def edges(space: Space, journal: Journal, arm: str) -> list[Edge]:
+@remembered
+def edges(study: Study, arm: str) -> list[Edge]:
     """Bounds near which an arm's best trial lies, or half of its best tenth.
 
     Only trials that were trained to the end count.
     """
-    best = journal.best(arm)
+    best = study.log.best(arm)
     if best is None:
         return []
-    done = [t for t in journal.of(arm) if t.outcome == "completed" and t.reports]
+    done = [t for t in study.log.of(arm) if t.is_completed and t.reports]
     done.sort(key=lambda trial: (-trial.score, trial.ask.number))
     top = done[: math.ceil(len(done) / 10)]
     found = []
-    for key, distribution in space.arm_params(arm).items():
+    for key, distribution in study.space.arm_params(arm).items():
         for bound in _bounds(distribution):
             share = sum(_is_near(trial, key, distribution, bound) for trial in top) / len(top)
             if _is_near(best, key, distribution, bound) or share >= 0.5:
                 limit, value = _limit(distribution, bound), best.ask.params.get(key)
-                widened = _widened(space, arm, key, bound)
+                widened = _widened(study.space, arm, key, bound)
                 found.append(Edge(key, bound, limit, value, share, widened))
     return found
 
 
-def wider(space: Space, journal: Journal) -> Space | None:
+def wider(study: Study) -> Space | None:
     """The same space with the flagged bounds of all arms moved outward; None if none can be."""
     found = {
         (arm, edge.parameter, edge.bound): edge.widened
-        for arm in space.arms
-        for edge in edges(space, journal, arm)
+        for arm in study.arms
+        for edge in edges(study, arm)
     }
-    new, is_wider = space, False
+    new, is_wider = study.space, False
     for (arm, key, bound), value in found.items():
         distribution = new.drawn(arm)[key]
         if value is None or not _is_outside(value, distribution, bound):  # another arm moved it
             continue
         if (moved := _with_bound(new, arm, key, bound, value)) is not None:
             new, is_wider = moved, True
-    return new.model_copy(update={"name": f"{space.name}-wider"}) if is_wider else None
+    return new.model_copy(update={"name": f"{study.space.name}-wider"}) if is_wider else None
 
 
 def wider_yaml(space: Space, file: str) -> str:
@@ -87,9 +91,7 @@ def wider_yaml(space: Space, file: str) -> str:
         f"# An earlier search's space, wider where its best trials lay at a bound: "
         f"python search/run.py --space {file}\n"
     )
-    tree = space.dump()
-    tree["resources"].pop("measured")  # new batch sizes need shares of their own
-    return head + yaml.safe_dump(tree, sort_keys=False)
+    return head + yaml.safe_dump(space.dump(), sort_keys=False)
 
 
 def _bounds(distribution: Distribution) -> tuple[Bound, ...]:
@@ -165,6 +167,8 @@ def _with_bound(space: Space, arm: str, key: str, bound: Bound, value: float) ->
     ends = [value, high] if bound == "low" else [low, value]
     place[key] = distribution.as_pair() | {distribution.kind: ends}
     try:
-        return parse_space(tree, space.name)
+        moved = read_space(tree, space.name)
+        check_bound(moved, key, value)
     except UserError:
         return None
+    return moved

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic.dataclasses import dataclass as documented
 from scipy.stats import kendalltau
 
-from search.log.journal import Journal, Trial
-from search.space.space import Space
+from search.log.remembered import remembered
+from search.log.study import Study
+from search.log.trial import Trial
+from supcon.parsing import DOCUMENTED
 
 MIN_COMPLETED = 4
 MIN_TAU = 0.5
@@ -29,7 +31,7 @@ N_DRAWS = 1000
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@documented(frozen=True, config=DOCUMENTED)
 class RungAudit:
     """How well the scores at a rung order the trials that reached it."""
 
@@ -41,7 +43,7 @@ class RungAudit:
     """Of these trials' tau; a point if all of them trained to the end."""
 
 
-@dataclass(frozen=True)
+@documented(frozen=True, config=DOCUMENTED)
 class Audit:
     """What early stopping cost an arm, as far as can be known."""
 
@@ -57,25 +59,26 @@ class Audit:
     note: str | None = None
 
 
-def audit(space: Space, journal: Journal, arm: str, seed: int = 0) -> Audit | None:
+@remembered
+def audit(study: Study, arm: str, seed: int = 0) -> Audit | None:
     """Check an arm's early stopping against what came of it; None if nothing stops early."""
-    asha = space.scheduler.asha
+    asha, epochs = study.space.scheduler.asha, study.space.rungs
     if asha is None:
         return None
     # No rung stopped those that were cut when the time was up.
-    ended = [(t, _scores(t, space.rungs)) for t in journal.of(arm) if not t.is_cut]
-    done = [(t, s) for t, s in ended if t.outcome == "completed" and len(s) == len(space.rungs)]
-    stopped = [s for t, s in ended if t.outcome == "stopped" and 0 < len(s) < len(space.rungs)]
+    ended = [(t, _scores(t, epochs)) for t in study.log.of(arm) if not t.is_cut]
+    done = [(t, s) for t, s in ended if t.is_completed and len(s) == len(epochs)]
+    stopped = [s for t, s in ended if t.outcome == "stopped" and 0 < len(s) < len(epochs)]
     n_sentinels = sum(asha.is_sentinel(trial.ask.number) for trial, _ in done)
     counts = (len(done), len(stopped), n_sentinels)
-    if len(space.rungs) == 1:
+    if len(epochs) == 1:
         return Audit([], *counts, None, note="no rung lies before the full length")
     if len(done) < MIN_COMPLETED:
         few = f"at least {MIN_COMPLETED} trials trained to the end are needed, got {len(done)}"
         return Audit([], *counts, None, note=few)
     known = sorted([s for _, s in done] + stopped)  # the order of the trials does not matter
-    draws = impute(known, len(space.rungs), N_DRAWS, np.random.default_rng(seed))
-    rungs = [_rung(epoch, k, known, draws) for k, epoch in enumerate(space.rungs[:-1])]
+    draws = impute(known, len(epochs), N_DRAWS, np.random.default_rng(seed))
+    rungs = [_rung(epoch, k, known, draws) for k, epoch in enumerate(epochs[:-1])]
     note = None if n_sentinels else "no sentinel trained to the end: all rests on survivors"
     chance = _chance_best_stopped(known, draws)
     return Audit(rungs, *counts, chance, _warning(arm, rungs), note)

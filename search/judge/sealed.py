@@ -15,45 +15,48 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic.dataclasses import dataclass as documented
 from torch import Tensor
 
 from search.judge.comparison import MIN_SEEDS
 from search.judge.fairness import budget_problems
 from search.judge.trained_models import predict_by_run
-from search.log.events import Scored, Unsealed
-from search.log.journal import Journal, Trial
+from search.log.events import Tested, Unsealed
+from search.log.study import Study
+from search.log.trial import Trial
+from search.log.wording import show_time
 from search.space.space import Space
-from search.strategy.winners import Row, final_rows, winner
+from search.strategy.winners import SeedRuns, final_runs, winner
 from supcon.evaluation.scores import accuracies
 from supcon.images.files import ImageFiles
 from supcon.images.loading import find_test, load_test
 from supcon.images.split import Split, Splits, fingerprint
-from supcon.parsing import UserError
+from supcon.parsing import DOCUMENTED, UserError
 
 
-def open_test(space: Space, journal: Journal, data: Splits) -> None:
+def open_test(study: Study, data: Splits) -> None:
     """Score the runs that wait for it on the test images.
 
     Nothing is opened while an arm's winner is open, or if the searches were so unequal that there
     will be no verdict: who has seen a test score decides otherwise.
     """
-    if any(journal.best(arm) and winner(space, journal, arm) is None for arm in space.arms):
+    if any(study.log.best(arm) and winner(study, arm) is None for arm in study.arms):
         return
-    if len(space.arms) > 1 and budget_problems(space, journal)[0] is not None:
+    if len(study.arms) > 1 and budget_problems(study)[0] is not None:
         return  # there will be no verdict: what --extend will find must be blind
-    waiting = [(row, runs) for row in final_rows(space, journal) if (runs := _ready(row, journal))]
-    left = [t for t in journal.trials.values() if _is_unsealed(t, journal) and t.tested is None]
+    waiting = [(each, runs) for each in final_runs(study) if (runs := _ready(each, study))]
+    left = [t for t in study.log.trials.values() if _is_unsealed(t, study) and t.tested is None]
     if not waiting and not left:
         return
-    found = check_same_test(space, journal, data)
-    test = load_test(space.config.data)
-    for row, runs in waiting:
-        journal.append(
+    found = check_same_test(study, data)
+    test = load_test(study.space.config.data)
+    for each, runs in waiting:
+        study.log.append(
             Unsealed(
-                arm=row.arm,
-                phase=row.phase,
+                arm=each.arm,
+                phase=each.phase,
                 numbers=[run.ask.number for run in runs],
-                commit=journal.latest.commit,
+                commit=study.log.latest.commit,
                 data_hash=found.data_hash,
                 of_files=found.of_files,
                 classes=list(found.classes),
@@ -62,7 +65,7 @@ def open_test(space: Space, journal: Journal, data: Splits) -> None:
         )
         left += runs
     for run in left:
-        _score(space, journal, data, test, run)
+        _score(study, data, test, run)
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,46 @@ def identify(space: Space, opening: Unsealed) -> Identity:
     return Identity(opening.data_hash, opening.of_files, is_exact, classes, labels)
 
 
-def check_same_test(space: Space, journal: Journal, data: Splits) -> Identity:
+@documented(frozen=True, config=DOCUMENTED)
+class Opening:
+    """A time that the test images were opened; None: an older log does not tell."""
+
+    what: str
+    """Arm and phase of the runs."""
+    when: str | None
+    commit: str | None
+    data_hash: str | None
+    of_files: bool | None
+    """Whether the hash is of a folder's files; else of pixels."""
+    runs: list[str]
+
+
+def openings(study: Study) -> list[Opening]:
+    """The ledger of the test images; of an opening that an older log lacks, its scores tell."""
+    unlogged: dict[str, list[str]] = {}
+    for trial in study.log.trials.values():
+        if trial.tested and not _is_unsealed(trial, study):
+            unlogged.setdefault(f"{trial.ask.arm}, {trial.ask.phase}", []).append(trial.name)
+    return [Opening(what, None, None, None, None, runs) for what, runs in unlogged.items()] + [
+        Opening(
+            what=f"{opening.arm}, {opening.phase}",
+            when=show_time(opening.time),
+            commit=opening.commit,
+            data_hash=opening.data_hash,
+            of_files=opening.of_files,
+            runs=[study.log.trials[opening.arm, opening.phase, n].name for n in opening.numbers],
+        )
+        for opening in study.log.openings
+    ]
+
+
+def check_same_test(study: Study, data: Splits) -> Identity:
     """The test images that are there now; their files are read, not decoded.
 
     Raises:
         UserError: they are not those that the study opened before.
     """
-    test = find_test(space.config.data)
+    test = find_test(study.space.config.data)
     now = Identity(
         data_hash=fingerprint([test], data.classes, reads_files=True),
         of_files=isinstance(test.images, ImageFiles),
@@ -109,23 +145,23 @@ def check_same_test(space: Space, journal: Journal, data: Splits) -> Identity:
         classes=data.classes,
         labels=tuple(test.labels.tolist()),
     )
-    for then in (identify(space, opening) for opening in journal.openings):
+    for then in (identify(study.space, opening) for opening in study.log.openings):
         if now.is_unlike(then):
             raise UserError(
-                f"data.root: the test images are not those that {journal.path.parent} was tested "
+                f"data.root: the test images are not those that {study.log.path.parent} was tested "
                 f"on before ({then}; now {now}); put them back and go on with --resume, or start "
                 f"another study"
             )
     return now
 
 
-def unlike_images(space: Space, journal: Journal, runs: Sequence[Trial]) -> str | None:
+def unlike_images(study: Study, runs: Sequence[Trial]) -> str | None:
     """Why test scores of these runs cannot be compared, if they are not of the same images.
 
     Earlier versions let the images change between two openings.
     """
-    own = [opening for opening in journal.openings if any(is_for(opening, run) for run in runs)]
-    opened = [identify(space, opening) for opening in own]
+    own = [opening for opening in study.log.openings if any(is_for(opening, run) for run in runs)]
+    opened = [identify(study.space, opening) for opening in own]
     pairs = [f"{a}; then {b}" for a, b in itertools.combinations(opened, 2) if a.is_unlike(b)]
     counts = sorted({run.tested.n_images for run in runs if run.tested})
     if not pairs and len(counts) > 1:  # older logs may hold scores without an opening
@@ -135,17 +171,17 @@ def unlike_images(space: Space, journal: Journal, runs: Sequence[Trial]) -> str 
     return None
 
 
-def _ready(row: Row, journal: Journal) -> list[Trial]:
-    """The runs of a row that are to be tested now: if the row is whole, or enough of it is."""
-    completed = row.completed(journal)
-    if not row.is_over(journal) and len(completed) < MIN_SEEDS:
+def _ready(wanted: SeedRuns, study: Study) -> list[Trial]:
+    """Those that are to be tested now: if all have ended, or enough are completed."""
+    completed = wanted.completed(study)
+    if not wanted.is_over(study) and len(completed) < MIN_SEEDS:
         return []
     waiting = [run for run in completed if run.tested is None]
-    return [run for run in waiting if not _is_unsealed(run, journal)]
+    return [run for run in waiting if not _is_unsealed(run, study)]
 
 
-def _is_unsealed(run: Trial, journal: Journal) -> bool:
-    return any(is_for(opening, run) for opening in journal.openings)
+def _is_unsealed(run: Trial, study: Study) -> bool:
+    return any(is_for(opening, run) for opening in study.log.openings)
 
 
 def is_for(opening: Unsealed, run: Trial) -> bool:
@@ -155,11 +191,11 @@ def is_for(opening: Unsealed, run: Trial) -> bool:
     return is_row and ask.number in opening.numbers
 
 
-def _score(space: Space, journal: Journal, data: Splits, test: Split, run: Trial) -> None:
-    predictions = predict_by_run(space, journal, run, data, test.images)
+def _score(study: Study, data: Splits, test: Split, run: Trial) -> None:
+    predictions = predict_by_run(study, run, data, test.images)
     truth = torch.tensor(test.labels)
-    journal.append(
-        Scored(
+    study.log.append(
+        Tested(
             arm=run.ask.arm,
             phase=run.ask.phase,
             number=run.ask.number,
@@ -170,7 +206,7 @@ def _score(space: Space, journal: Journal, data: Splits, test: Split, run: Trial
     )
 
 
-def correctness(runs: list[Trial], classifier: str) -> npt.NDArray[np.bool_]:
+def correctness(runs: Sequence[Trial], classifier: str) -> npt.NDArray[np.bool_]:
     """(n runs, N images) which test images the classifier got right."""
     tested = [run.tested for run in runs if run.tested]
     return np.stack([unpack(t.correct[classifier], t.n_images) for t in tested])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from search.log.journal import Journal, Trial
-from search.space.space import Space
+from search.log.study import Study
+from search.log.trial import Trial
 from supcon.config import Config
 from supcon.evaluation.trained import Trained, load_trained, predict
 from supcon.images.files import Images
@@ -13,15 +13,13 @@ from supcon.images.split import Splits
 from supcon.network.device import pick_device
 
 
-def load_run(space: Space, journal: Journal, run: Trial) -> tuple[Trained, Config]:
+def load_run(study: Study, run: Trial) -> tuple[Trained, Config]:
     """A run's model, on the device that its arm trains on, and its config."""
-    device = pick_device(space.arm_config(run.ask.arm).run.device)
-    return load_trained(journal.path.parent / "trials" / run.name / "model.pt", device)
+    device = pick_device(study.space.arm_config(run.ask.arm).run.device)
+    return load_trained(study.log.path.parent / "trials" / run.name / "model.pt", device)
 
 
-def predict_by_run(
-    space: Space, journal: Journal, run: Trial, data: Splits, images: Images
-) -> dict[str, Tensor]:
+def predict_by_run(study: Study, run: Trial, data: Splits, images: Images) -> dict[str, Tensor]:
     """Class ids of images by each classifier of a run, as `supcon.evaluation.trained.predict`."""
-    trained, config = load_run(space, journal, run)
+    trained, config = load_run(study, run)
     return predict(trained, config, data.train, images)

@@ -6,9 +6,9 @@ import numpy as np
 
 from search.judge.trained_models import load_run
 from search.log.events import Pictured
-from search.log.journal import Journal, Trial
-from search.space.space import Space
-from search.strategy.winners import final_rows
+from search.log.study import Study
+from search.log.trial import Trial
+from search.strategy.winners import final_runs
 from supcon.evaluation.trained import embed_with
 from supcon.evaluation.tsne import flatten_to_plane
 from supcon.images.split import Splits
@@ -16,18 +16,18 @@ from supcon.images.split import Splits
 IMAGES = 1000
 
 
-def add_pictures(space: Space, journal: Journal, data: Splits) -> None:
+def add_pictures(study: Study, data: Splits) -> None:
     """Log a picture of the first tested run of each winner that has none."""
-    known = {picture.key for picture in journal.pictures}
-    for row in final_rows(space, journal):
-        tested = [run for run in row.runs(journal) if run.tested is not None]
-        if row.phase == "confirm" and tested and tested[0].ask.key not in known:
-            journal.append(_picture(space, journal, tested[0], data))
+    known = {picture.key for picture in study.log.pictures}
+    for each in final_runs(study):
+        tested = [run for run in each.runs(study) if run.tested is not None]
+        if each.phase == "confirm" and tested and tested[0].ask.key not in known:
+            study.log.append(_picture(study, tested[0], data))
 
 
-def _picture(space: Space, journal: Journal, run: Trial, data: Splits) -> Pictured:
+def _picture(study: Study, run: Trial, data: Splits) -> Pictured:
     """Val, before and after the projection head."""
-    trained, config = load_run(space, journal, run)
+    trained, config = load_run(study, run)
     some = np.linspace(0, len(data.val) - 1, min(IMAGES, len(data.val))).astype(np.intp)
     val = data.val.take(some)
     embedded = embed_with(trained, config, val.images)

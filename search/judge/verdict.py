@@ -1,90 +1,165 @@
-"""The sentence that a comparison comes to."""
+"""Does one arm beat the other, in this study? What is compared, what forbids it, what to keep in
+mind; the statistics are in comparison.py.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, dropwhile
 
-from search.judge.comparison import MIN_SEARCHES, Difference, methods
+from pydantic.dataclasses import dataclass as documented
+
+from search.judge.comparison import MIN_SEEDS, Difference, compare
+from search.judge.fairness import budget_problems
+from search.judge.rung_audit import audit
+from search.judge.sealed import correctness, is_for, openings, unlike_images, unpack_labels
+from search.judge.sentence import sentence
+from search.log.events import Ask, Tested, Unsealed
+from search.log.remembered import remembered
+from search.log.study import Study
+from search.log.trial import Trial
+from search.space.space import Space
+from search.strategy.stage import has_best
+from search.strategy.winners import final_runs, winner
+from supcon.parsing import DOCUMENTED
 
 
-def sentence(name_a: str, name_b: str, probes: Difference, against_head: Difference | None) -> str:
-    """One plain sentence, about these two configurations on this split and nothing more.
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says about its two arms."""
 
-    Args:
-        name_a: arm A.
-        name_b: arm B.
-        probes: A's linear probe minus B's.
-        against_head: A's linear probe minus B's own head, where B has one; A wins only if it beats
-            both.
-    """
-    found = _finding(name_a, name_b, probes, against_head, f"{probes.n_seeds} seeds each")
-    return f"These two configurations on this split: {found}."
+    a: str
+    b: str
+    """What is compared: a minus b."""
+    probes: Difference | None
+    """Linear probe against linear probe; None: there is no verdict."""
+    against_head: Difference | None
+    """a's probe against b's own head, where it has one."""
+    n_seeds: int
+    """Of the arm that has fewer."""
+    warnings: list[str]
+    text: str
 
 
-def methods_sentence(
-    name_a: str,
-    name_b: str,
-    probes: Sequence[float],
-    against_head: Sequence[float] | None,
-    *,
-    n_searches: int,
-    same_test_images: bool,
-) -> str:
-    """One plain sentence about the methods, from independent searches.
+@documented(frozen=True, config=DOCUMENTED)
+class ByClass:
+    """The same difference class by class; lists have an entry for each class."""
 
-    Args:
-        name_a: arm A.
-        name_b: arm B.
-        probes: A's linear probe minus B's, of each search.
-        against_head: A's linear probe minus B's own head, of each search, where B has one.
-        n_searches: with those that gave no verdict, and so no difference.
-        same_test_images: all searches were scored on the same test images.
-    """
-    scope, n = "The methods, searched like this on this data set", len(probes)
-    count = str(n) if n == n_searches else f"{n} of {n_searches}"
-    without = "" if n == n_searches else " (the others gave no verdict)"
-    if n < MIN_SEARCHES:
+    a: str
+    b: str
+    classes: list[str]
+    n: list[int]
+    """Test images."""
+    difference: list[float]
+    low: list[float]
+    """95 % interval."""
+    high: list[float]
+
+
+def ordered_arms(space: Space) -> list[str]:
+    """Contrastive arms first: a difference is SupCon minus CE, whatever the file's order."""
+    return sorted(space.arms, key=lambda arm: space.arm_config(arm).loss.name == "ce")
+
+
+@remembered
+def confirmed(study: Study, arm: str) -> Sequence[Trial]:
+    """The tested runs of the arm's winner."""
+    won = [r for r in final_runs(study) if (r.arm, r.phase) == (arm, "confirm")]
+    return tuple(run for each in won for run in each.runs(study) if run.tested is not None)
+
+
+def verdict(study: Study) -> Verdict:
+    """What the study says, or why it says nothing."""
+    runs = {arm: confirmed(study, arm) for arm in ordered_arms(study.space)}
+    n_seeds = min(len(r) for r in runs.values())
+    refusal, warnings = _problems(study, n_seeds)
+    refusal = refusal or unlike_images(study, [*chain(*runs.values())])
+    a, b = [*runs, ""][:2]
+    if refusal is not None:
+        return Verdict(a, b, None, None, n_seeds, warnings, f"No verdict: {refusal}.")
+    probes = compare(correctness(runs[a], "probe"), correctness(runs[b], "probe"))
+    head: Difference | None = None
+    if all(run.tested and "head" in run.tested.correct for run in runs[b]):
+        head = compare(correctness(runs[a], "probe"), correctness(runs[b], "head"))
+    text = " ".join(filter(None, [sentence(a, b, probes, head), opened_before(study)]))
+    return Verdict(a, b, probes, head, n_seeds, warnings, text)
+
+
+def _problems(study: Study, n_seeds: int) -> tuple[str | None, list[str]]:
+    """Why there can be no verdict, and what to keep in mind with it."""
+    if len(study.arms) != 2:
+        return f"a verdict compares 2 arms, this study has {len(study.arms)}", []
+    audits = [found for arm in study.arms if (found := audit(study, arm)) is not None]
+    warnings = [found.warning for found in audits if found.warning]
+    refusal, warning = budget_problems(study)
+    warnings += [warning] if warning else []
+    warnings += _lost_runs(study)
+    is_decided = all(winner(study, arm) is not None for arm in study.arms)
+    if not study.log.is_searched and has_best(study):
+        return "the search is not over; go on with --resume", warnings
+    if n_seeds < MIN_SEEDS and not (refusal and is_decided):
         return (
-            f"{scope}: no statement is possible, since how much one search differs from the next "
-            f"takes {MIN_SEARCHES} independent searches of both arms to see, and there are "
-            f"{count}{without}."
+            f"it needs {MIN_SEEDS} confirmed and tested seeds of each arm, there are {n_seeds}",
+            warnings,
         )
-    evidence = f"{count} searches{without}" + (
-        ", all scored on the same test images, so that the interval leaves out the chance of these"
-        if same_test_images
-        else ""
-    )
-    head = None if against_head is None else methods(against_head)
-    return f"{scope}: {_finding(name_a, name_b, methods(probes), head, evidence)}."
+    return refusal, warnings
 
 
-def _finding(
-    name_a: str, name_b: str, probes: Difference, head: Difference | None, evidence: str
-) -> str:
-    figures = _points(probes, " points of test accuracy, 95 % interval")
-    against_head = "" if head is None else f"; against {name_b}'s head {_points(head)}"
-    if probes.ci95[0] > 0 and (head is None or head.ci95[0] > 0):
-        return f"{name_a} beats {name_b} ({figures}, {evidence}{against_head})"
-    if probes.ci95[0] > 0 and head is not None:
-        but = (
-            f"{name_b}'s head beats {name_a}'s probe ({_points(head)})"
-            if head.ci95[1] < 0
-            else f"no difference shown against {name_b}'s head ({_points(head)}{_shows(head)})"
-        )
-        return f"{name_a}'s probe beats {name_b}'s probe ({figures}, {evidence}), but {but}"
-    figures = f"{figures} for {name_a} minus {name_b}, {evidence}{against_head}"
-    if probes.ci95[1] < 0:
-        return f"{name_b} beats {name_a} ({figures})"
-    return f"no difference shown ({figures}{_shows(probes)})"
+def _lost_runs(study: Study) -> list[str]:
+    """Runs of the winners that a mean over the others says nothing of."""
+    found = []
+    for each in final_runs(study):
+        ends = Counter(run.outcome for run in each.runs(study) if run.outcome)
+        lost = [f"{n} {outcome}" for outcome, n in ends.items() if outcome != "completed"]
+        if lost and each.phase == "confirm":
+            found.append(
+                f"{each.label(study.space)}: of {ends.total()} runs on fresh seeds "
+                f"{', '.join(lost)}; its scores are those of the others, and so too good"
+            )
+    return found
 
 
-def _points(d: Difference, unit: str = " points,") -> str:
-    low, high = (100 * bound for bound in d.ci95)
-    return f"{100 * d.difference:+.2f}{unit} {low:+.2f} to {high:+.2f}"
-
-
-def _shows(d: Difference) -> str:
-    if d.detectable == 0:  # no variance, from which nothing can be said
+def opened_before(study: Study) -> str:
+    """A sentence, if anything was decided on or trained after the test images had spoken."""
+    later = dropwhile(lambda event: not isinstance(event, Unsealed | Tested), study.log.events)
+    if not any(isinstance(e, Ask) and e.phase in ("search", "pick", "confirm") for e in later):
         return ""
-    smallest = f"{100 * d.detectable:.2f} points"
-    return f"; the smallest difference that this comparison shows 4 times in 5 is {smallest}"
+    n = len(openings(study))
+    return (
+        f"The test images of this study had been opened before ({n} openings in all, and trials in "
+        f"between): who has seen a test score is no longer blind to it."
+    )
+
+
+def by_class(study: Study) -> ByClass | None:
+    """Differences of the winners' probes class by class; None without a verdict."""
+    arms = ordered_arms(study.space)
+    runs = [confirmed(study, arm) for arm in arms]
+    if len(arms) != 2 or min(map(len, runs)) < MIN_SEEDS:
+        return None
+    opened = [opening for opening in study.log.openings if is_for(opening, runs[0][0])]
+    if not opened or unlike_images(study, [*chain(*runs)]):
+        return None
+    opening = opened[0]
+    labels = unpack_labels(opening.labels)
+    a, b = (correctness(r, "probe") for r in runs)
+    found = []
+    for label, name in enumerate(opening.classes):
+        own = labels == label
+        if own.sum() > 1:
+            d = compare(a[:, own], b[:, own])
+            found.append((name, int(own.sum()), d.difference, *d.ci95))
+    if not found:  # an image a class tells nothing of it
+        return None
+    names, n, difference, low, high = zip(*found, strict=True)
+    return ByClass(
+        a=arms[0],
+        b=arms[1],
+        classes=list(names),
+        n=list(n),
+        difference=list(difference),
+        low=list(low),
+        high=list(high),
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
+from search.space.resources import Footprint
 from supcon.parsing import Section
 
 Phase = Literal["search", "pick", "confirm", "published", "one_view"]
@@ -32,12 +33,20 @@ TIME_UP = "the time was up"
 """Detail of the end of a search trial that nothing but the study's time stopped."""
 
 
+NEVER_DRAWN = ("run.", "augment.views")
+"""Settings that all search trials of an arm share."""
+
+
+def _is_empty(value: Any) -> bool:
+    return not value
+
+
 class _Event(Section):
     time: float = Field(default_factory=lambda: round(time.time(), 3))
     """Seconds since 1970."""
 
 
-class Opened(_Event):
+class Started(_Event):
     """A study was created (the first line) or resumed."""
 
     event: Literal["opened"] = "opened"
@@ -51,6 +60,18 @@ class Opened(_Event):
     machine: str = ""
     data_hash: str = ""
     """Of train and val."""
+    measured: tuple[Footprint, ...] = Field((), exclude_if=_is_empty)
+    """What each kind of config takes, where the space leaves that to be measured."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older_log(cls, value: Any) -> Any:
+        """Earlier versions wrote what they had measured into the space."""
+        if isinstance(value, dict) and isinstance(value.get("space"), dict):
+            resources = value["space"].get("resources") or {}
+            if isinstance(resources, dict) and resources.get("measured"):
+                return {"measured": resources["measured"]} | value
+        return value
 
 
 class _TrialEvent(_Event):
@@ -74,6 +95,26 @@ class Ask(_TrialEvent):
     of: int | None = None
     """After the search: the number of the search trial that the params stem from. For search: that
     of the first trial with the same params, if it was not the first; it is another seed of them."""
+    settings: dict[str, Any] = Field({}, exclude_if=_is_empty)
+    """Dotted config key -> value: what sets this run off from its arm's search trials beside
+    `params`, as one view and another length."""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """All in which its config differs from that of its arm, but for the seed."""
+        return {**self.params, **self.settings}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older_log(cls, value: Any) -> Any:
+        """Earlier versions wrote such settings among the params, which never draws them."""
+        if isinstance(value, dict) and isinstance(value.get("params"), dict):
+            params = value["params"]
+            moved = {key: each for key, each in params.items() if key.startswith(NEVER_DRAWN)}
+            if moved:
+                drawn = {key: each for key, each in params.items() if key not in moved}
+                return value | {"params": drawn, "settings": moved}
+        return value
 
 
 class Report(_TrialEvent):
@@ -135,7 +176,7 @@ class Unsealed(_Event):
     """Of the test images, as `search.judge.sealed.unpack_labels` reads them."""
 
 
-class Scored(_TrialEvent):
+class Tested(_TrialEvent):
     """A run was scored on the test images."""
 
     event: Literal["tested"] = "tested"
@@ -158,6 +199,6 @@ class Pictured(_TrialEvent):
     """(N, 2) after the projection head, where there is one."""
 
 
-Event = Opened | Ask | Report | Retry | End | Searched | Unsealed | Scored | Pictured
+Event = Started | Ask | Report | Retry | End | Searched | Unsealed | Tested | Pictured
 ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 """Reads an event from its line."""

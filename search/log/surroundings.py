@@ -10,8 +10,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
 PACKAGES = ("ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy", "scipy")
@@ -34,6 +32,8 @@ def commit() -> str:
 
 def machine() -> str:
     """What numbers and times were measured on."""
+    import torch  # late: whoever only asks where this lies need not wait for it
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cpu = platform.machine()
     with suppress(OSError, StopIteration):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from datetime import datetime
 from typing import Any
 
 
@@ -39,3 +40,8 @@ def show_params(params: dict[str, Any]) -> str:
         for key, value in params.items()
         if key != "run.eval_at"
     )
+
+
+def show_time(seconds: float) -> str:
+    """Seconds since 1970 as `2026-01-31T12:00:00+01:00`, in the time of this machine."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")

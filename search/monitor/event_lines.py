@@ -5,25 +5,24 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.log.events import Ask, End, Report, Retry, Scored, Unsealed
-from search.log.journal import Journal
+from search.log.events import Ask, End, Report, Retry, Tested, Unsealed
+from search.log.study import Study
 from search.log.wording import show_clock, show_params
-from search.space.space import Space
 from supcon.config import SELECTION_METRIC
 
 
-class Progress:
+class EventLines:
     """Prints events of a journal as they are appended."""
 
-    def __init__(self, space: Space, journal: Journal) -> None:
-        self.space, self.journal = space, journal
+    def __init__(self, study: Study) -> None:
+        self.study = study
         self.started = time.monotonic()
 
     def __call__(self, event: Any) -> None:
         """A listener for `Journal.listeners`."""
         match event:
             case Ask():
-                self._say(event.key, "start", show_params(event.params))
+                self._say(event.key, "start", show_params(event.changes))
             case Report() if event.decision == "continue":
                 self._say(event.key, "rung", self._score(event))
             case Retry():
@@ -32,21 +31,20 @@ class Progress:
                 self._say(event.key, event.outcome, self._ending(event))
             case Unsealed():
                 print(f"          test images opened for {event.arm} {event.phase}", flush=True)
-            case Scored():
+            case Tested():
                 scores = "  ".join(f"{name} {value:.2%}" for name, value in event.metrics.items())
                 self._say(event.key, "tested", scores)
 
     def _say(self, key: Any, what: str, text: str) -> None:
         clock = show_clock(time.monotonic() - self.started)
-        print(f"{clock}  {self.journal.trials[key].name:18s} {what:10s} {text}", flush=True)
+        print(f"{clock}  {self.study.log.trials[key].name:18s} {what:10s} {text}", flush=True)
 
     def _score(self, report: Report) -> str:
-        params = self.journal.trials[report.key].ask.params
-        epochs = params.get("run.epochs", self.space.config.run.epochs)
+        epochs = self.study.length_of(self.study.log.trials[report.key].ask)
         return f"epoch {report.epoch:>3d}/{epochs}  probe {report.metrics[SELECTION_METRIC]:.2%}"
 
     def _ending(self, end: End) -> str:
-        trial = self.journal.trials[end.key]
+        trial = self.study.log.trials[end.key]
         parts = [self._score(trial.reports[-1])] if trial.reports else []
         if end.detail:
             parts.append(end.detail)
@@ -55,8 +53,8 @@ class Progress:
         return "   ".join(parts)
 
     def _standing(self, arm: str) -> str:
-        best = self.journal.best(arm)
+        best = self.study.log.best(arm)
         lead = f"best {best.score:.2%} ({best.name})" if best else "no full-length trial yet"
-        total = self.space.budget.total_epochs
-        spent = self.journal.epochs_spent(arm)
+        total = self.study.space.budget.total_epochs
+        spent = self.study.log.totals(arm).epochs
         return f"| {arm}: {lead}, {spent}{f'/{total}' if total else ''} epochs"

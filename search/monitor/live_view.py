@@ -7,8 +7,9 @@ terminal there is no view, and the lines are all there is.
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +17,9 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from search.log.journal import Journal
+from search.log.study import Study
 from search.monitor.standing import Standing, standing
 from search.monitor.terminal_view import View
-from search.space.space import Space
 from supcon.parsing import one_line
 
 PERIOD = 0.5  # seconds after which the view is drawn anew; each line that is printed does so too
@@ -27,33 +27,25 @@ SHARE = 2 / 3  # of the terminal's lines that it may fill
 
 
 class Board:
-    """What is drawn, and when: in the thread that appends to the log, so it is never read half.
+    """What is drawn.
 
     A search is worth more than its picture: what goes wrong here is shown in place of the view, and
     the search goes on.
     """
 
-    def __init__(self, space: Space, journal: Journal) -> None:
-        self.space, self.journal = space, journal
-        self.live: Live | None = None
-        self.drawn = 0.0
+    def __init__(self, study: Study) -> None:
+        self.study = study
         self.now: Standing | None = None
         self.problem = ""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"live": None}  # Ray pickles all that a Tuner holds
-
-    def poll(self) -> None:
-        """Draw the view anew if that was not just done."""
-        if self.live is None or time.monotonic() - self.drawn < PERIOD:
-            return
+    def look(self) -> None:
+        """See where the search stands, while its log is not being written."""
         try:
+            with self.study.log.mutex:
+                self.now = standing(self.study, time.time())
             self.problem = ""
-            self.now = standing(self.space, self.journal, time.time())
         except Exception as error:
             self.problem = one_line(error)
-        self.live.refresh()
-        self.drawn = time.monotonic()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Called by rich, also for each line that is printed."""
@@ -69,21 +61,34 @@ class Board:
 
 
 @contextmanager
-def live_view(space: Space, journal: Journal) -> Iterator[Callable[[], None]]:
+def live_view(study: Study) -> Iterator[None]:
     """Show where a search stands for as long as the block runs, on a terminal that can.
 
-    Yields what is to be called a few times a second, so that time is seen to go by.
+    A thread looks and draws; it never holds the log and the terminal at once, which whoever prints
+    while an event is appended does in the other order.
     """
     console = Console(soft_wrap=True)  # printed lines stay as they are, the terminal breaks them
     if not sys.stdout.isatty() or console.is_dumb_terminal:
-        yield lambda: None
+        yield
         return
-    board = Board(space, journal)
+    board, is_over = Board(study), threading.Event()
     with Live(
         board,
         console=console,
         auto_refresh=False,
         transient=True,
         redirect_stderr=sys.stderr.isatty(),  # what goes to a file goes on to it
-    ) as board.live:
-        yield board.poll
+    ) as live:
+        thread = threading.Thread(target=_draw, args=(board, live, is_over), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+
+def _draw(board: Board, live: Live, is_over: threading.Event) -> None:
+    while not is_over.wait(PERIOD):
+        board.look()
+        live.refresh()

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.log.events import Ask, End, Report
-from search.log.journal import Journal, Trial
-from search.space.space import Space
+from search.log.study import Study
+from search.log.trial import Trial
 from search.strategy.optuna_form import shown, told_state
 from supcon.config import SELECTION_METRIC
 from supcon.parsing import one_line
@@ -29,19 +29,16 @@ UNWRITABLE = (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 class Mirror:
     """A listener of a journal that keeps its study.db up to date."""
 
-    def __init__(self, space: Space, journal: Journal) -> None:
+    def __init__(self, study: Study) -> None:
         """Makes the file, or makes it anew, unless it is there and says what the log says."""
-        self.space, self.journal = space, journal
-        self.path = journal.path.parent / "study.db"
+        self.study = study
+        self.path = study.folder.database
         self.storage: RDBStorage | None = None
         try:
             if not self._is_up_to_date():
                 self._make()
         except UNWRITABLE as error:
             self._give_up(error)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"storage": None}  # Ray pickles all that a Tuner holds
 
     def __call__(self, event: Any) -> None:
         """Write what an event changes."""
@@ -55,7 +52,7 @@ class Mirror:
     def _write(self, storage: RDBStorage, event: Any) -> None:
         study_id = storage.get_study_id_from_name(event.arm)
         if isinstance(event, Ask):
-            storage.create_new_trial(study_id, self._frozen(self.journal.trials[event.key]))
+            storage.create_new_trial(study_id, self._frozen(self.study.log.trials[event.key]))
             return
         trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, event.number)
         match event:
@@ -63,7 +60,7 @@ class Mirror:
                 score = event.metrics[SELECTION_METRIC]
                 storage.set_trial_intermediate_value(trial_id, event.epoch, score)
             case End():
-                trial = self._frozen(self.journal.trials[event.key])
+                trial = self._frozen(self.study.log.trials[event.key])
                 for name, value in trial.user_attrs.items():
                     storage.set_trial_user_attr(trial_id, name, value)
                 storage.set_trial_state_values(trial_id, trial.state, trial.values)
@@ -73,7 +70,7 @@ class Mirror:
             return False
         try:
             self.storage = self._open()
-            return all(self._stored(arm) == self._logged(arm) for arm in self.space.arms)
+            return all(self._stored(arm) == self._logged(arm) for arm in self.study.arms)
         except (KeyError, RuntimeError, *UNWRITABLE):  # damaged, or without one of the studies
             return False
 
@@ -81,9 +78,9 @@ class Mirror:
         self.storage = None
         self.path.unlink(missing_ok=True)
         self.storage = self._open()
-        for arm in self.space.arms:
+        for arm in self.study.arms:
             study = optuna.create_study(storage=self.storage, study_name=arm, direction="maximize")
-            study.add_trials([self._frozen(trial) for trial in self.journal.of(arm)])
+            study.add_trials([self._frozen(trial) for trial in self.study.log.of(arm)])
 
     def _open(self) -> RDBStorage:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -95,13 +92,13 @@ class Mirror:
         return [(t.params, t.intermediate_values, t.state) for t in trials]
 
     def _logged(self, arm: str) -> list[Any]:
-        trials = [self._frozen(trial) for trial in self.journal.of(arm)]
+        trials = [self._frozen(trial) for trial in self.study.log.of(arm)]
         return [(t.params, t.intermediate_values, t.state) for t in trials]
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         """A trial as Optuna stores it."""
         state = told_state(trial)
-        drawn = self.space.drawn(trial.ask.arm)
+        drawn = self.study.space.drawn(trial.ask.arm)
         frozen = create_trial(
             state=state,
             value=trial.score if state == TrialState.COMPLETE else None,

@@ -12,11 +12,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from search.log.folder import StudyFolder
 from search.log.surroundings import LOOPBACK
-from search.monitor.servers import NotStarted, Server, end, recall, remember, serve
+from search.monitor.servers import NotStarted, Server, end, serve
 
 LABELS = {"tensorboard": "curves", "optuna-dashboard": "trials"}
 
@@ -32,26 +32,27 @@ class Watch:
 
 
 @contextmanager
-def watching(watch: Watch | None, study: Path, dashboard: str, metrics: str) -> Iterator[None]:
+def watching(
+    watch: Watch | None, study: StudyFolder, dashboard: str, metrics: str
+) -> Iterator[None]:
     """Say where a search can be looked at; with `--watch`, start what that takes, until the end.
 
     Args:
         watch: what is asked for; None starts nothing.
-        study: the folder of the study, with its study.db.
+        study: the folder of the study.
         dashboard: the URL of Ray's dashboard, or nothing.
         metrics: the URL of Ray's metrics.
     """
     if dashboard:
         print(f"dashboard {dashboard} (token: ray get-auth-token)", flush=True)
     if watch is None:
-        print(f"curves    tensorboard --logdir {study}/tensorboard", flush=True)
+        print(f"curves    tensorboard --logdir {study.tensorboard}", flush=True)
         yield
         return
     servers: list[Server] = []
     try:
         for name in LABELS:
             servers += _open(name, study, watch)
-        remember(servers, study / "watch.json")
         print(f"metrics   {metrics} (for Prometheus, without a token)")
         print(f"laptop    {tunnel([dashboard, *(s.url for s in servers)])}", flush=True)
         yield
@@ -60,24 +61,22 @@ def watching(watch: Watch | None, study: Path, dashboard: str, metrics: str) -> 
             _say_what_stays(servers)
         else:
             end(servers)
-            remember([s for s in servers if s.process is None], study / "watch.json")
 
 
-def _open(name: str, study: Path, watch: Watch) -> list[Server]:
-    """A program that was kept, or a new one; none if it cannot be started."""
+def _open(name: str, study: StudyFolder, watch: Watch) -> list[Server]:
+    """A program; none if it cannot be started."""
     try:
-        server = recall(name, study, watch.host) or serve(name, study, watch.host, keep=watch.keep)
+        server = serve(name, study, watch.host, keep=watch.keep)
     except NotStarted as error:
         print(f"{LABELS[name]:9s} without {name}: {error}", flush=True)
         return []
-    how = "" if server.process else ", kept by an earlier search"
-    print(f"{LABELS[name]:9s} {server.url} ({name}, pid {server.pid}{how})", flush=True)
+    print(f"{LABELS[name]:9s} {server.url} ({name}, pid {server.process.pid})", flush=True)
     return [server]
 
 
 def _say_what_stays(servers: list[Server]) -> None:
     for server in servers:
-        print(f"kept      {server.name} {server.url}; end it with: kill {server.pid}")
+        print(f"kept      {server.name} {server.url}; end it with: kill {server.process.pid}")
     print("          Ray's dashboard does not stay, unless it is that of a cluster")
 
 

@@ -1,8 +1,7 @@
-"""TensorBoard and optuna-dashboard as processes: started, found again, ended."""
+"""TensorBoard and optuna-dashboard as processes: started and ended."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,10 +14,11 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from search.log.folder import StudyFolder
+
 PORTS = {"tensorboard": 6006, "optuna-dashboard": 8080}
 START_SECONDS = 60.0
 END_SECONDS = 5.0
-REMEMBERED = ("pid", "host", "port", "inode")
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by way of a proxy
 # A search that is killed cannot end them; Linux does, if asked to (1 is PR_SET_PDEATHSIG).
 TETHER = """import ctypes, os, signal, sys
@@ -37,13 +37,9 @@ class Server:
     """A program that serves a page about a study."""
 
     name: str
-    pid: int
     host: str
     port: int
-    inode: int
-    """Of study.db: a program that has an older file open would show that one for ever."""
-    process: subprocess.Popen[bytes] | None = None
-    """None if an earlier search started it."""
+    process: subprocess.Popen[bytes]
 
     @property
     def url(self) -> str:
@@ -51,7 +47,7 @@ class Server:
         return f"http://{socket.gethostname() if self.host == '0.0.0.0' else self.host}:{self.port}"
 
 
-def serve(name: str, study: Path, host: str, *, keep: bool) -> Server:
+def serve(name: str, study: StudyFolder, host: str, *, keep: bool) -> Server:
     """Start a program for a study, and wait until it answers.
 
     Args:
@@ -67,7 +63,7 @@ def serve(name: str, study: Path, host: str, *, keep: bool) -> Server:
     arguments = command(name, study, host, port)
     is_tethered = not keep and sys.platform == "linux"
     tether = [sys.executable, "-c", TETHER, str(os.getpid())] if is_tethered else []
-    log = study / f"watch-{name}.log"
+    log = study.path / f"watch-{name}.log"
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -76,7 +72,7 @@ def serve(name: str, study: Path, host: str, *, keep: bool) -> Server:
             )  # fmt: skip
     except OSError as error:
         raise NotStarted(str(error)) from error
-    server = Server(name, process.pid, host, port, inode_of(study), process)
+    server = Server(name, host, port, process)
     try:
         _wait_until_it_answers(server, log)
     except BaseException:
@@ -85,13 +81,13 @@ def serve(name: str, study: Path, host: str, *, keep: bool) -> Server:
     return server
 
 
-def command(name: str, study: Path, host: str, port: int) -> list[str]:
+def command(name: str, study: StudyFolder, host: str, port: int) -> list[str]:
     """The command line of a program; -P: no module is looked for in the current folder."""
     python, where = [sys.executable, "-P", "-m"], ["--host", host, "--port", str(port)]
-    study = study.resolve()
+    study = StudyFolder(study.path.resolve())
     if name == "tensorboard":
-        return [*python, "tensorboard.main", "--logdir", str(study / "tensorboard"), *where]
-    return [*python, "optuna_dashboard._cli", f"sqlite:///{study / 'study.db'}", *where]
+        return [*python, "tensorboard.main", "--logdir", str(study.tensorboard), *where]
+    return [*python, "optuna_dashboard._cli", f"sqlite:///{study.database}", *where]
 
 
 def free_port(host: str, usual: int) -> int:
@@ -110,7 +106,6 @@ def free_port(host: str, usual: int) -> int:
 
 
 def _wait_until_it_answers(server: Server, log: Path) -> None:
-    assert server.process is not None
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
@@ -135,7 +130,7 @@ def answers(server: Server) -> bool:
 
 def end(servers: list[Server]) -> None:
     """End processes that this one has started, and what they have started."""
-    processes = [server.process for server in servers if server.process is not None]
+    processes = [server.process for server in servers]
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -145,41 +140,3 @@ def end(servers: list[Server]) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def remember(servers: list[Server], file: Path) -> None:
-    """Write down which run, for a later search."""
-    if not servers:
-        file.unlink(missing_ok=True)
-        return
-    known = {s.name: {key: getattr(s, key) for key in REMEMBERED} for s in servers}
-    try:
-        file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:  # no reason to lose a search
-        print(f"{file}: cannot be written ({error.strerror}); a later search will not find them")
-
-
-def recall(name: str, study: Path, host: str) -> Server | None:
-    """The program that an earlier search has kept, if it still runs and serves this study.
-
-    The file that tells of it is not believed: a process is ours if its command line says so.
-    """
-    try:
-        known = json.loads((study / "watch.json").read_text(encoding="utf-8"))[name]
-        server = Server(name, *(known[key] for key in REMEMBERED))
-        command_line = Path(f"/proc/{int(server.pid)}/cmdline").read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError):  # none, or no longer, or not Linux
-        return None
-    if command_line != "\0".join([*command(name, study, server.host, server.port), ""]):
-        return None
-    if server.host == host and server.inode == inode_of(study) and answers(server):
-        return server
-    with suppress(OSError):  # it has ended, or is another user's
-        os.killpg(server.pid, signal.SIGTERM)  # of no use any more
-    return None
-
-
-def inode_of(study: Path) -> int:
-    """What tells study.db from one that was made anew."""
-    file = study / "study.db"
-    return file.stat().st_ino if file.exists() else 0

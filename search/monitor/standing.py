@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from search.log.events import FINAL
-from search.log.journal import Journal, Trial
-from search.space.space import Space
-from search.strategy.budget import may_start, most_trials
-from search.strategy.confirmation import ConfirmPlan, planned_runs
-from search.strategy.stage import Stage
-from search.strategy.time_limit import active_seconds
-from search.strategy.winners import published_rows, winner
+from search.log.events import FINAL, Report
+from search.log.remembered import remembered
+from search.log.study import Study
+from search.log.trial import Trial
+from search.strategy.budget import most_trials, open_arms
+from search.strategy.confirmation import planned_runs, seed_runs
+from search.strategy.stage import Stage, stage
+from search.strategy.winners import published_runs, winner
 
 LATE = 5.0  # times the usual time between two reports, after which a trial is marked
 MIN_PATIENCE = 30.0  # seconds; a worker's cold start takes ten
@@ -110,85 +111,67 @@ class Standing:
     """About so many seconds are left, by the pace so far; None: not known."""
 
 
-def standing(space: Space, journal: Journal, now: float, *, is_at_work: bool = True) -> Standing:
+def standing(study: Study, now: float, *, is_at_work: bool = True) -> Standing:
     """Where a search stands.
 
     Args:
-        space: what is searched.
-        journal: the log.
+        study: the study.
         now: seconds since 1970.
         is_at_work: whether a process has claimed the study.
     """
-    elapsed = active_seconds(journal)
+    elapsed = study.log.active_seconds
     if is_at_work:
-        elapsed += max(0.0, now - journal.events[-1].time)
-    plan, unfinished = ConfirmPlan(space, journal), _unfinished(journal)
-    arms = tuple(_arm(space, journal, arm) for arm in space.arms)
-    steps = _steps(space, journal, plan)
-    first = _first_report_after(journal) if unfinished else None
+        elapsed += max(0.0, now - study.log.events[-1].time)
     return Standing(
-        study=journal.path.parent.name,
+        study=study.name,
         is_at_work=is_at_work,
-        stage=_stage(space, journal, plan, arms, elapsed),
-        arms=arms,
-        running=tuple(_running(space, journal, trial, now, first) for trial in unfinished),
-        steps=steps,
-        openings=tuple(f"{opening.arm} {opening.phase}" for opening in journal.openings),
-        n_tested=sum(trial.tested is not None for trial in journal.trials.values()),
+        stage=stage(study, elapsed),
+        arms=tuple(_arm(study, arm) for arm in study.arms),
+        running=tuple(_running(study, trial, now) for trial in study.log.unfinished()),
+        steps=_steps(study),
+        openings=tuple(f"{opening.arm} {opening.phase}" for opening in study.log.openings),
+        n_tested=_n_tested(study),
         elapsed=elapsed,
-        limit=space.budget.time,
-        left=_seconds_left(space, journal, arms, steps, elapsed),
+        limit=study.space.budget.time,
+        left=_seconds_left(study, elapsed),
     )
 
 
-def _unfinished(journal: Journal) -> list[Trial]:
-    return [trial for trial in journal.trials.values() if trial.end is None]
+@remembered
+def _n_tested(study: Study) -> int:
+    runs = [run for arm in study.arms for phase in FINAL for run in study.log.of(arm, phase)]
+    return sum(run.tested is not None for run in runs)
 
 
-def _stage(
-    space: Space, journal: Journal, plan: ConfirmPlan, arms: tuple[ArmStanding, ...], elapsed: float
-) -> Stage:
-    phases = {trial.ask.phase for trial in _unfinished(journal)}
-    may_search = any(arm.is_open for arm in arms)
-    if space.budget.time is None or elapsed < space.budget.time:
-        if may_search and phases == {"published"}:
-            return "noise floor"
-        if may_search or "search" in phases:
-            return "search"
-        is_found = any(arm.best is not None for arm in arms)
-        if (is_found and not journal.is_searched) or not plan.is_over():
-            return "confirmation"
-    final = [run for row in plan.rows() if row.phase in FINAL for run in row.completed(journal)]
-    return "test" if any(run.tested is None for run in final) else "done"
-
-
-def _arm(space: Space, journal: Journal, arm: str) -> ArmStanding:
-    trials = journal.of(arm)
-    won = winner(space, journal, arm) if journal.is_searched else None
-    top = won or journal.best(arm)
-    outcomes = Counter(trial.ending for trial in trials if trial.end is not None)
+@remembered
+def _arm(study: Study, arm: str) -> ArmStanding:
+    found = study.log.totals(arm)
+    won = winner(study, arm) if study.log.is_searched else None
+    top = won or study.log.best(arm)
+    ended = {name: n for name, n in sorted(found.endings.items()) if name != "unfinished"}
     return ArmStanding(
         name=arm,
-        started=len(trials),
-        running=len(trials) - outcomes.total(),
-        outcomes=dict(sorted(outcomes.items())),
-        epochs=sum(trial.epochs for trial in trials),
-        most_epochs=space.budget.total_epochs,
-        most_trials=most_trials(space, arm),
-        is_open=not journal.is_searched and may_start(space, journal, arm),
+        started=found.trials,
+        running=found.endings.get("unfinished", 0),
+        outcomes=ended,
+        epochs=found.epochs,
+        most_epochs=study.space.budget.total_epochs,
+        most_trials=most_trials(study.space, arm),
+        is_open=arm in open_arms(study),
         best=None if top is None else Best(top.name, top.score, top.ask.params, won is not None),
     )
 
 
-def _steps(space: Space, journal: Journal, plan: ConfirmPlan) -> tuple[Step, ...]:
+@remembered
+def _steps(study: Study) -> tuple[Step, ...]:
     """The runs after the search; during it, as many as there will be if all goes well."""
-    candidates, rows = space.confirm.top, published_rows(space)
-    if journal.is_searched:  # else no more is known, and a thousand trials are not ranked
-        candidates = max(len(journal.top(arm, candidates)) for arm in space.arms)
-        rows = plan.rows()
-    planned, ended = planned_runs(space, candidates), Counter[str]()
-    for row in rows:
-        ended[row.phase] += sum(run.end is not None for run in row.runs(journal))
+    candidates, known = study.space.confirm.top, published_runs(study.space)
+    if study.log.is_searched:  # else no more is known, and a thousand trials are not ranked
+        candidates = max(len(study.log.top(arm, candidates)) for arm in study.arms)
+        known = seed_runs(study)
+    planned, ended = planned_runs(study.space, candidates), Counter[str]()
+    for each in known:
+        ended[each.phase] += sum(run.end is not None for run in each.runs(study))
     steps = (
         Step("pick", ended["pick"], planned.pick),
         Step("confirm", ended["confirm"], planned.confirm),
@@ -197,22 +180,20 @@ def _steps(space: Space, journal: Journal, plan: ConfirmPlan) -> tuple[Step, ...
     return tuple(step for step in steps if step.planned)
 
 
-def _running(
-    space: Space, journal: Journal, trial: Trial, now: float, first: float | None
-) -> Running:
-    """A trial that has not ended; `first`: what `_first_report_after` says."""
-    last, params = (trial.reports[-1] if trial.reports else None), trial.ask.params
-    rungs = space.rungs[:-1] if trial.ask.phase == "search" else ()
-    usual = first if last is None else _until_next(space, trial)
-    heard = max(journal.resumed, trial.ask.time if last is None else last.time)
+def _running(study: Study, trial: Trial, now: float) -> Running:
+    """A trial that has not ended."""
+    last = trial.last
+    rungs = study.space.rungs[:-1] if trial.ask.phase == "search" else ()
+    usual = _first_report_after(study) if last is None else _until_next(study, trial, last)
+    heard = max(study.log.resumed, trial.ask.time if last is None else last.time)
     return Running(
         name=trial.name,
-        params=params,
+        params=trial.ask.changes,
         epoch=trial.epochs,
-        epochs=params.get("run.epochs", space.config.run.epochs),
+        epochs=study.length_of(trial.ask),
         scores=tuple(trial.scores.values()),
         rungs=(sum(rung <= trial.epochs for rung in rungs), len(rungs)) if rungs else None,
-        views_per_second=last.views / last.seconds if last and last.seconds else None,
+        views_per_second=trial.views_per_second,
         memory=last.memory if last else None,
         silent=max(0.0, now - heard),
         patience=None if usual is None else max(MIN_PATIENCE, LATE * usual),
@@ -220,53 +201,61 @@ def _running(
     )
 
 
-def _until_next(space: Space, trial: Trial) -> float:
+def _until_next(study: Study, trial: Trial, last: Report) -> float:
     """Seconds between a trial's last report and its next, by its own pace."""
-    last = trial.reports[-1]
-    evaluated = trial.ask.params.get("run.eval_at", space.rungs)
-    after = next((epoch for epoch in evaluated if epoch > last.epoch), last.epoch + 1)
+    later = (epoch for epoch in study.evaluated_at(trial.ask) if epoch > last.epoch)
+    after = next(later, last.epoch + 1)
     evaluation = last.evaluation_seconds / len(trial.reports)
     return evaluation + (after - last.epoch) * last.seconds / last.epoch
 
 
-def _first_report_after(journal: Journal) -> float | None:
+@remembered
+def _first_report_after(study: Study) -> float | None:
     """Seconds from a trial's start to its first report, in the median; None before any."""
-    found = [t.reports[0].time - t.ask.time for t in journal.trials.values() if t.reports]
+    found = [t.reports[0].time - t.ask.time for t in study.log.trials.values() if t.reports]
     return statistics.median(found) if found else None
 
 
-def _seconds_left(
-    space: Space,
-    journal: Journal,
-    arms: tuple[ArmStanding, ...],
-    steps: tuple[Step, ...],
-    elapsed: float,
-) -> float | None:
+def _seconds_left(study: Study, elapsed: float) -> float | None:
     """By the epochs that are left and the pace so far, and never beyond the limit."""
-    limit = [] if space.budget.time is None else [max(0.0, space.budget.time - elapsed)]
-    trials = journal.trials.values()
-    to_search = [_epochs_left(arm, journal.of(arm.name)) for arm in arms]
-    known = [epochs for epochs in to_search if epochs is not None]
-    if len(known) == len(arms) and sum(t.end is not None for t in trials) >= MIN_ENDED:
-        runs = sum(max(0, step.planned - step.ended) for step in steps)
-        epochs = sum(known) + runs * space.config.run.epochs
-        limit.append(_training_seconds(journal, elapsed) * epochs / sum(t.epochs for t in trials))
+    limit = [] if study.space.budget.time is None else [max(0.0, study.space.budget.time - elapsed)]
+    to_train = _epochs_left(study)
+    if to_train is not None:
+        limit.append((elapsed - _cold_start(study)) * to_train / study.log.epochs)
     return min(limit, default=None)
 
 
-def _training_seconds(journal: Journal, elapsed: float) -> float:
-    """Those since the first trial began to train: a cold start tells nothing of the pace."""
-    steps = [t.reports[0].first_step for t in journal.trials.values() if t.reports]
-    began = min((step for step in steps if step is not None), default=journal.opened.time)
-    return elapsed - (began - journal.opened.time)
+@remembered
+def _epochs_left(study: Study) -> float | None:
+    """Epochs that the study will still train; None: not known, or too few trials have ended to
+    tell a pace.
+    """
+    n_ended = len(study.log.trials) - len(study.log.unfinished())
+    running = study.log.unfinished("search")
+    to_search = [
+        _epochs_to_search(_arm(study, arm), [t for t in running if t.ask.arm == arm])
+        for arm in study.arms
+    ]
+    known = [epochs for epochs in to_search if epochs is not None]
+    if len(known) < len(to_search) or n_ended < MIN_ENDED:
+        return None
+    runs = sum(max(0, step.planned - step.ended) for step in _steps(study))
+    return sum(known) + runs * study.space.config.run.epochs
 
 
-def _epochs_left(arm: ArmStanding, trials: list[Trial]) -> float | None:
+def _cold_start(study: Study) -> float:
+    """Seconds before the first trial began to train: they tell nothing of the pace."""
+    opened = study.log.started.time
+    return (study.log.first_step or opened) - opened
+
+
+def _epochs_to_search(arm: ArmStanding, running: Iterable[Trial]) -> float | None:
     """Epochs that an arm's search will still train, if trials go on as they did."""
     if not (arm.is_open or arm.running):
         return 0.0
     limits = [] if arm.most_epochs is None else [float(arm.most_epochs - arm.epochs)]
-    lengths = [trial.epochs for trial in trials if trial.end is not None]
-    if arm.most_trials is not None and lengths:
-        limits.append(arm.most_trials * statistics.mean(lengths) - arm.epochs)
+    n_ended = arm.started - arm.running
+    if arm.most_trials is not None and n_ended:
+        length = (arm.epochs - sum(trial.epochs for trial in running)) / n_ended
+        limits.append(arm.most_trials * length - arm.epochs)
     return max(0.0, min(limits)) if limits else None

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
+from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
@@ -48,12 +49,12 @@ class View:
             *_arms(standing.arms, console, options),
             *after_search(standing),
         ]
-        yield from above
+        lines = console.render_lines(Group(*above), options, pad=False)
+        yield SegmentLines(lines, new_lines=True)
         if standing.running:
             rows = len(standing.running)
             if self.height is not None:
-                used = len(console.render_lines(Group(*above), options))
-                rows = max(3, self.height - used - 2)
+                rows = max(3, self.height - len(lines) - 2)
             yield running_table(standing, rows, options)
 
 
@@ -84,10 +85,15 @@ def _arms(
     """Panels of equal size, as many in a line as there is room for."""
     a_line = max(1, min(len(arms), options.max_width // ARM_WIDTH))
     inner = options.update(width=max(1, options.max_width // a_line - 4))
-    bodies = [_arm(arm) for arm in arms]
-    height = 2 + max(len(console.render_lines(body, inner)) for body in bodies)
+    bodies = [console.render_lines(_arm(arm), inner) for arm in arms]
+    height = 2 + max(map(len, bodies))
     panels = [
-        Panel(body, title=Text(arm.name, "bold"), title_align="left", height=height)
+        Panel(
+            SegmentLines(body, new_lines=True),
+            title=Text(arm.name, "bold"),
+            title_align="left",
+            height=height,
+        )
         for arm, body in zip(arms, bodies, strict=True)
     ]
     for i in range(0, len(panels), a_line):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from search.preflight.trial_cost import describe_cost
-from search.space.resources import Footprint, Resources, name_of
+from search.space.resources import Footprint, Resources
 from search.space.space import Space
 from supcon.auto_settings import describe as describe_auto
 from supcon.config import Config
 from supcon.images.split import Splits
 
 
-def describe(space: Space, data: Splits) -> list[str]:
-    """What is about to run, for a person."""
+def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[str]:
+    """What is about to run, for a person.
+
+    Args:
+        space: the search space.
+        measured: what each kind of config takes, where that is `auto`.
+        data: the images.
+    """
     config: Config = space.config
     budget = space.budget
     limits = [
@@ -30,7 +38,7 @@ def describe(space: Space, data: Splits) -> list[str]:
         f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "
         f"{space.confirm.top}",
     ]
-    lines += [_describe_share(each, space.resources) for each in space.resources.measured]
+    lines += [_describe_share(each, space.resources) for each in measured]
     for arm in space.arms:
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]
         lines.append(f"{arm:9s} draws {', '.join(drawn)}")
@@ -41,7 +49,7 @@ def _describe_share(each: Footprint, want: Resources) -> str:
     takes = f"{each.gpu:.3g} of a GPU" if want.gpu == "auto" else ""
     cores = f"{each.cpu:g} cores" if want.cpu == "auto" else ""
     return (
-        f"share     {name_of(each.kind)}: {describe_cost(each)}; a trial takes "
+        f"share     {each.kind}: {describe_cost(each)}; a trial takes "
         f"{' and '.join(filter(None, [takes, cores]))}"
     )
 

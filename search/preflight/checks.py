@@ -6,10 +6,10 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
-from search.preflight.packing import this_machine
+from search.preflight.packing import misfit, this_machine
 from search.space.checks import conditions
 from search.space.loading import with_base
-from search.space.resources import all_shares
+from search.space.resources import Footprint, Shares
 from search.space.space import Space
 from supcon.auto_settings import settle
 from supcon.images.loading import check_batch_size, check_test, load_splits
@@ -20,11 +20,12 @@ from supcon.parsing import UserError
 from supcon.recipe.optim import build_optimizer
 
 
-def check_all(space: Space, address: str | None) -> Splits:
+def check_all(space: Space, measured: tuple[Footprint, ...], address: str | None) -> Splits:
     """The images of the study, after every check; what is wrong is told all at once.
 
     Args:
         space: the search space.
+        measured: what each kind of config takes, as far as known.
         address: the cluster that trials run on; None: this machine.
 
     Raises:
@@ -37,7 +38,9 @@ def check_all(space: Space, address: str | None) -> Splits:
         problems.append(str(error))
     try:
         if address is None:
-            check_machine(space)
+            for arm in space.arms:
+                pick_device(space.arm_config(arm).run.device)
+            check_machine(Shares(space.resources, measured))
         else:
             check_address(address)
     except UserError as error:
@@ -61,30 +64,28 @@ def check_address(address: str) -> None:
         ) from None
 
 
-def check_machine(space: Space) -> None:
+def check_machine(shares: Shares) -> None:
     """Whether one trial fits into this machine; Ray would wait for ever for what is not there.
 
     Raises:
         UserError: naming the resource, what is wanted and what there is.
     """
-    for arm in space.arms:
-        pick_device(space.arm_config(arm).run.device)
     here = this_machine()
-    for want in all_shares(space.resources):
-        if want.gpu > here.gpus:
-            there = f"{here.gpus:g} GPUs" if here.gpus else "no GPU"
-            is_auto = space.resources.gpu == "auto"
-            wish = "auto needs one" if is_auto else f"a trial wants {want.gpu:g}"
-            raise UserError(
-                f"resources.gpu: {wish} GPU, this machine has {there}; set it to 0 "
-                f"(--gpus-per-trial 0), or name a cluster that has them with --address"
-            )
-        if want.cpu > here.cpus:
-            auto = space.resources.cpu == "auto"  # it was measured elsewhere
-            raise UserError(
-                f"resources.cpu: a trial wants {want.cpu:g} CPUs, this machine has {here.cpus:g}; "
-                f"lower it (--cpus-per-trial {'auto' if auto else f'{here.cpus:g}'})"
-            )
+    want = misfit(shares, [here])
+    if want is None:
+        return
+    if want.gpu > here.gpus:
+        there = f"{here.gpus:g} GPUs" if here.gpus else "no GPU"
+        wish = "auto needs one" if shares.want.gpu == "auto" else f"a trial wants {want.gpu:g}"
+        raise UserError(
+            f"resources.gpu: {wish} GPU, this machine has {there}; set it to 0 "
+            f"(--gpus-per-trial 0), or name a cluster that has them with --address"
+        )
+    is_auto = shares.want.cpu == "auto"  # it was measured elsewhere
+    raise UserError(
+        f"resources.cpu: a trial wants {want.cpu:g} CPUs, this machine has {here.cpus:g}; "
+        f"lower it (--cpus-per-trial {'auto' if is_auto else f'{here.cpus:g}'})"
+    )
 
 
 def load_checked_data(space: Space) -> Splits:

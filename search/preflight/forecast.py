@@ -1,6 +1,6 @@
 """What a search will cost, before it runs: `--dry-run`.
 
-ASHA's shares tell how many trials there will be and how long they train; a probe of each class of
+ASHA's shares tell how many trials there will be and how long they train; a probe of each kind of
 configs tells what an epoch takes.
 """
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from search.preflight.packing import Node, at_once
-from search.preflight.trial_cost import Probed, Unable
-from search.space.resources import class_of, name_of, share_of
+from search.preflight.trial_cost import CannotRun, TrialCost
+from search.space.resources import ConfigKind, Shares
 from search.space.space import Space
 from search.strategy.confirmation import planned_runs
 from supcon.config import Config
@@ -61,18 +61,23 @@ def expected(space: Space) -> Expected:
 
 
 def describe_forecast(
-    space: Space, data: Splits, all_probed: Sequence[Probed | Unable], nodes: Sequence[Node]
+    space: Space,
+    shares: Shares,
+    data: Splits,
+    all_costs: Sequence[TrialCost | CannotRun],
+    nodes: Sequence[Node],
 ) -> list[str]:
     """The forecast for a person.
 
     Args:
         space: the search space.
+        shares: what its trials take.
         data: its images.
-        all_probed: its classes of configs.
+        all_costs: its kinds of config.
         nodes: the machines that trials run on.
     """
     plan, epochs = expected(space), space.config.run.epochs
-    probed = [each for each in all_probed if isinstance(each, Probed)]
+    costs = [each for each in all_costs if isinstance(each, TrialCost)]
     runs, arms = planned_runs(space, plan.reach[-1]), len(space.arms)
     views = len(data.train) * space.config.augment.views
     lines = ["", f"{'rung, epochs':>14s}{'trials an arm':>15s}"]
@@ -85,20 +90,20 @@ def describe_forecast(
         f"{runs.pick} to pick winners, {runs.confirm} to confirm them, {runs.reference} of "
         f"references",
         "",
-        f"{'class':32s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}{'at once':>9s}",
+        f"{'kind':32s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}{'at once':>9s}",
     ]
-    slots = {each: slots_for(space, each.config, nodes) for each in probed}
-    lines += [_row(each, slots) for each in all_probed]
-    if not probed:
-        return [*lines, "", "no class can run here"]
-    seconds = [_seconds(plan, each, arms, runs.total, epochs) / slots[each] for each in probed]
+    slots = {each: slots_for(shares, each.config, nodes) for each in costs}
+    lines += [_row(each, slots) for each in all_costs]
+    if not costs:
+        return [*lines, "", "no kind of config can run here"]
+    seconds = [_seconds(plan, each, arms, runs.total, epochs) / slots[each] for each in costs]
     middle = statistics.mean(seconds)
     until = datetime.fromtimestamp(time.time() + middle)
-    disk = max(each.checkpoint * (slots[each] + runs.total) for each in probed)
+    disk = max(each.checkpoint * (slots[each] + runs.total) for each in costs)
     return [
         *lines,
         "",
-        f"time      {_clock(middle)} h with classes drawn evenly, {_clock(min(seconds))} to "
+        f"time      {_clock(middle)} h with kinds drawn evenly, {_clock(min(seconds))} to "
         f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; as if trials "
         f"did not slow each other down, starts and ASHA's first arrivals left out",
         f"ends      about {until:%Y-%m-%d %H:%M}, if it starts now",
@@ -107,26 +112,26 @@ def describe_forecast(
     ]
 
 
-def slots_for(space: Space, config: Config, nodes: Sequence[Node]) -> int:
-    """Trials of one class that run at once.
+def slots_for(shares: Shares, config: Config, nodes: Sequence[Node]) -> int:
+    """Trials of one kind that run at once.
 
     Raises:
         UserError: no machine has room for one.
     """
-    slots = at_once(space.resources, config, nodes)
+    slots = at_once(shares, config, nodes)
     if slots < 1:
-        want = share_of(space.resources, config)
+        want = shares.of(config)
         raise UserError(
-            f"--dry-run: no machine has room for a trial of {name_of(class_of(config))}, which "
+            f"--dry-run: no machine has room for a trial of {ConfigKind.of(config)}, which "
             f"takes cpu {want.cpu:g} and gpu {want.gpu:g}; set --cpus-per-trial and "
             f"--gpus-per-trial"
         )
     return slots
 
 
-def _row(each: Probed | Unable, slots: dict[Probed, int]) -> str:
-    name = f"{name_of(class_of(each.config)):32s}"
-    if isinstance(each, Unable):
+def _row(each: TrialCost | CannotRun, slots: dict[TrialCost, int]) -> str:
+    name = f"{ConfigKind.of(each.config)!s:32s}"
+    if isinstance(each, CannotRun):
         return f"{name}  cannot run: {each.reason}"
     times = f"{each.epoch_seconds:10.2f}{each.evaluation_seconds:15.2f}"
     return f"{name}{times}{each.memory / 1e6:12.0f}{slots[each]:9d}"
@@ -138,8 +143,8 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}"
 
 
-def _seconds(plan: Expected, each: Probed, arms: int, runs: int, epochs: int) -> float:
-    """Of one trial at a time, all of one class."""
+def _seconds(plan: Expected, each: TrialCost, arms: int, runs: int, epochs: int) -> float:
+    """Of one trial at a time, all of one kind."""
     training = (arms * plan.epochs + runs * epochs) * each.epoch_seconds
     evaluation = (arms * plan.evaluations + 3 * runs) * each.evaluation_seconds
     return training + evaluation

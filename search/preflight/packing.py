@@ -1,4 +1,4 @@
-"""How many trials fit: Ray's bookkeeping, without Ray; the share of each class of configs."""
+"""How many trials fit: Ray's bookkeeping, without Ray; the share of each kind of config."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from search.preflight.trial_cost import Probed, Unable
-from search.space.loading import with_resources
-from search.space.resources import Footprint, Resources, Share, class_of, share_of
-from search.space.space import Space
+from search.preflight.trial_cost import CannotRun, TrialCost
+from search.space.resources import ConfigKind, Footprint, Resources, Share, Shares
 from supcon.config import Config
 from supcon.parsing import UserError
 
@@ -35,10 +33,10 @@ class Node:
 
 
 def trials_at_once(memory: int, capacity: int, *, on_gpu: bool) -> int:
-    """Trials of a class that share a device: as many as fit with a margin; at least one.
+    """Trials of a kind that share a device: as many as fit with a margin; at least one.
 
     Args:
-        memory: bytes that a trial of the class reserves at most.
+        memory: bytes that a trial of the kind reserves at most.
         capacity: bytes of the device.
         on_gpu: whether it is a GPU, where each process needs a context, too.
     """
@@ -65,10 +63,15 @@ def room(nodes: Sequence[Node], taken: Sequence[Share], want: Share) -> int:
     return fitting
 
 
-def at_once(want: Resources, config: Config, nodes: Sequence[Node]) -> int:
+def at_once(shares: Shares, config: Config, nodes: Sequence[Node]) -> int:
     """Trials of this config that run at once: as many as asked for, if there is room."""
-    slots = room(nodes, [], share_of(want, config))
-    return min(slots, want.concurrency or slots)
+    slots = room(nodes, [], shares.of(config))
+    return min(slots, shares.want.concurrency or slots)
+
+
+def misfit(shares: Shares, nodes: Sequence[Node]) -> Share | None:
+    """A share that fits into no node, if trials may take one."""
+    return next((share for share in shares.all() if room(nodes, [], share) < 1), None)
 
 
 @dataclass
@@ -93,58 +96,49 @@ class _Bin:
         return True
 
 
-def with_shares(space: Space, probed: Sequence[Probed | Unable], nodes: Sequence[Node]) -> Space:
-    """The space with the share of each class of configs written into it, where they are `auto`.
-
-    Raises:
-        UserError: no class can run.
-    """
-    on_gpu = space.resources.gpu != 0
-    cores = min(n.cpus / max(1, n.gpus) for n in nodes if n.cpus and (n.gpus or not on_gpu))
-    found = footprints(space, probed, cores)
-    if not found:
-        reasons = "; ".join(dict.fromkeys(p.reason for p in probed if isinstance(p, Unable)))
-        raise UserError(f"resources: auto found no class of configs that can run ({reasons})")
-    return with_resources(space, {"measured": found}, space.name)
-
-
 def this_machine() -> Node:
     """What this machine has."""
     return Node(os.cpu_count() or 1, torch.cuda.device_count())
 
 
-def footprints(space: Space, probed: Sequence[Probed | Unable], cores: float) -> list[Footprint]:
-    """The share of each class: the smallest 1/k that its memory allows.
+def footprints(
+    want: Resources, costs: Sequence[TrialCost | CannotRun], nodes: Sequence[Node]
+) -> tuple[Footprint, ...]:
+    """The share of each kind of config: the smallest 1/k that its memory allows.
 
     Where the number of cores of a trial is given, the cores of a GPU allow no more than so many
     trials either, and each takes what it can use.
 
     Args:
-        space: whose resources are `auto`.
-        probed: what was measured.
-        cores: CPU cores for each GPU, or of the machine where none is used.
+        want: what is wanted, of which something is `auto`.
+        costs: what was measured.
+        nodes: the machines that trials run on.
+
+    Raises:
+        UserError: no kind of config can run.
     """
-    want, found = space.resources, []
     on_gpu = want.gpu != 0
-    for each in probed:
-        if isinstance(each, Unable):
-            continue
+    # Of each GPU, or of the machine where none is used.
+    cores = min(n.cpus / max(1, n.gpus) for n in nodes if n.cpus and (n.gpus or not on_gpu))
+    able = [each for each in costs if isinstance(each, TrialCost)]
+    if not able:
+        reasons = "; ".join(dict.fromkeys(p.reason for p in costs if isinstance(p, CannotRun)))
+        raise UserError(f"resources: auto found no kind of config that can run ({reasons})")
+    found = []
+    for each in able:
         most = cores if want.cpu == "auto" else cores / want.cpu
         k = trials_at_once(each.memory, each.capacity, on_gpu=on_gpu)
         k = max(1, min(k, int(most)))
-        backbone, batch_size, precision = class_of(each.config)
         found.append(
             Footprint(
-                backbone=backbone,
-                batch_size=batch_size,
-                precision=precision,
+                **ConfigKind.of(each.config)._asdict(),
                 memory=each.memory,
                 views_per_second=round(each.views_per_second, 1),
                 cpu=_cores(want, cores, k),
                 gpu=_part(1, k) if on_gpu else 0,
             )
         )
-    return found
+    return tuple(found)
 
 
 def _cores(want: Resources, cores: float, k: int) -> float:

@@ -1,6 +1,6 @@
-"""What a trial of each class of configs costs: a few steps and one evaluation of it, timed.
+"""What a trial of each kind of config costs: a few steps and one evaluation of it, timed.
 
-A class is a backbone, a batch size and a precision; all else is as in the base.
+A kind is a backbone, a batch size and a precision; all else is as in the base.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from search.space.resources import Footprint, class_of, name_of
+from search.space.resources import ConfigKind, Footprint
 from search.space.space import Space
 from supcon.config import Config
 from supcon.images.memory import free_memory
@@ -28,12 +28,13 @@ from supcon.recipe.optim import set_lr
 from supcon.train import Run
 
 STEPS = 20
-CLASS_KEYS = ("model.backbone", "data.batch_size", "run.precision")
+END_SECONDS = 10.0
+KIND_KEYS = ("model.backbone", "data.batch_size", "run.precision")
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What a class of configs costs."""
+class TrialCost:
+    """What a kind of config costs."""
 
     config: Config
     epoch_seconds: float
@@ -46,74 +47,70 @@ class Probed:
     checkpoint: int
     """Bytes."""
 
+    def __str__(self) -> str:
+        return f"{ConfigKind.of(self.config)}: {describe_cost(self)}"
+
 
 @dataclass(frozen=True)
-class Unable:
-    """A class of configs that cannot run here."""
+class CannotRun:
+    """A kind of config that cannot run here."""
 
     config: Config
     reason: str
 
+    def __str__(self) -> str:
+        return f"{ConfigKind.of(self.config)}: cannot run: {self.reason}"
 
-Runner = Callable[[Config], Probed]
-"""Probes a config in a process of its own."""
+
+Runner = Callable[[Config], TrialCost]
+"""Measures a config in a process of its own."""
 
 
-def classes(space: Space) -> Iterator[Config]:
-    """A config for each class that trials of the space can be of."""
+def kinds(space: Space) -> Iterator[Config]:
+    """A config for each kind that trials of the space can be of."""
     found = set()
     for arm in space.arms:
         drawn = space.arm_params(arm)
         choices = []
-        for key in (key for key in CLASS_KEYS if key in drawn):
-            kind, values = drawn[key].kind, drawn[key].values
-            if kind == "pow2":
-                low, high = (value.bit_length() - 1 for value in values)
-                values = tuple(1 << exponent for exponent in range(low, high + 1))
+        for key in (key for key in KIND_KEYS if key in drawn):
+            values = drawn[key].powers if drawn[key].kind == "pow2" else drawn[key].values
             choices.append([(key, value) for value in values])
         for combination in itertools.product(*choices):
             config = space.trial_config(arm, dict(combination), seed=0)
-            if class_of(config) not in found:
+            if ConfigKind.of(config) not in found:
                 yield config
-            found.add(class_of(config))
+            found.add(ConfigKind.of(config))
 
 
-def probe(space: Space, run: Runner) -> list[Probed | Unable]:
-    """Each class of configs, one after the other; a line is printed about each."""
-    found: list[Probed | Unable] = []
-    for config in classes(space):
+def measure_costs(space: Space, run: Runner) -> list[TrialCost | CannotRun]:
+    """Each kind of config, one after the other; a line is printed about each."""
+    found: list[TrialCost | CannotRun] = []
+    for config in kinds(space):
         try:
             found.append(run(config))
         except (RuntimeError, MemoryError) as error:
-            found.append(Unable(config, one_line(error)))
-        print(f"probe     {describe_probe(found[-1])}", flush=True)
+            found.append(CannotRun(config, one_line(error)))
+        print(f"cost      {found[-1]}", flush=True)
     return found
 
 
-def describe_probe(each: Probed | Unable) -> str:
-    """What was found about a class, for a person."""
-    name = name_of(class_of(each.config))
-    if isinstance(each, Unable):
-        return f"{name}: cannot run: {each.reason}"
-    return f"{name}: {describe_cost(each)}"
-
-
-def describe_cost(each: Probed | Footprint) -> str:
-    """What a trial of a class takes, for a person."""
+def describe_cost(each: TrialCost | Footprint) -> str:
+    """What a trial of a kind takes, for a person."""
     return f"{each.memory / 2**30:.2f} GiB, {each.views_per_second:,.0f} views/s alone"
 
 
-def probe_here(data: Splits) -> Runner:
-    """Probes on this machine."""
+def cost_here(data: Splits) -> Runner:
+    """Measures on this machine."""
 
-    def run(config: Config) -> Probed:
+    def run(config: Config) -> TrialCost:
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_send_probe, args=(sender, config, data))
+        process = context.Process(target=_send_cost, args=(sender, config, data))
         process.start()
         sender.close()
         try:
-            found: Probed | Exception = receiver.recv()
+            found: TrialCost | Exception = receiver.recv()
+            process.join(END_SECONDS)  # ends by itself, and leaves nothing behind
         except EOFError:
             raise RuntimeError("its process was killed, as for lack of memory") from None
         finally:
@@ -126,14 +123,14 @@ def probe_here(data: Splits) -> Runner:
     return run
 
 
-def _send_probe(sender: Connection, config: Config, data: Splits) -> None:
+def _send_cost(sender: Connection, config: Config, data: Splits) -> None:
     try:
-        sender.send(probe_config(config, data))
+        sender.send(cost_of(config, data))
     except Exception as error:  # what it was, is for the process that asked
         sender.send(RuntimeError(one_line(error)))
 
 
-def probe_config(config: Config, data: Splits) -> Probed:
+def cost_of(config: Config, data: Splits) -> TrialCost:
     """What a trial costs, measured in this process, which must be new: memory is a peak."""
     capacity = free_memory()
     run = Run(config, data)
@@ -150,7 +147,7 @@ def probe_config(config: Config, data: Splits) -> Probed:
         memory = torch.cuda.max_memory_reserved(run.device)
         capacity = torch.cuda.get_device_properties(run.device).total_memory
     views = config.data.batch_size * config.augment.views
-    return Probed(
+    return TrialCost(
         config=config,
         epoch_seconds=seconds * run.steps_per_epoch,
         evaluation_seconds=evaluation,

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
-import re
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
+from search.log.folder import StudyFolder, newest_of
+from search.log.journal import Journal
+from search.preflight.options import Options
 from search.space.loading import load_space, parse_space, with_resources
+from search.space.resources import Footprint
 from search.space.space import Space, is_plain_name
-from supcon.parsing import UserError, parse_assignment
+from supcon.parsing import UserError
 
 RESOURCES = {"resources.concurrency", "resources.cpu", "resources.gpu"}
 """What may differ when a study goes on: what trials take, not what they are."""
 
 
-def plan(options: argparse.Namespace) -> tuple[Path, Space]:
-    """The folder and the space of a new study."""
-    space = load_space(options.space, changes(options))
+@dataclass(frozen=True)
+class Chosen:
+    """The study that is meant."""
+
+    folder: StudyFolder
+    space: Space
+    measured: tuple[Footprint, ...] = ()
+    """What each kind of config takes, as far as the study has measured it."""
+
+    @property
+    def must_measure(self) -> bool:
+        """Whether shares are `auto`, and nothing is known about them yet."""
+        return self.space.resources.is_auto and not self.measured
+
+
+def new_study(options: Options) -> Chosen:
+    """A new study."""
+    space = load_space(options.space, options.changes())
     check_name(options.name)
     folder = options.results / (options.name or space.name)
     if options.name is not None and folder.exists():
@@ -29,35 +46,40 @@ def plan(options: argparse.Namespace) -> tuple[Path, Space]:
     while folder.exists():
         number += 1
         folder = options.results / f"{space.name}-{number}"
-    return folder, space
+    return Chosen(StudyFolder(folder), space)
 
 
-def resume(options: argparse.Namespace) -> tuple[Path, Space]:
-    """The folder of a study that exists, and the space that its log recorded."""
-    from search.log.journal import Journal
-
-    given = changes(options)
+def study_to_resume(options: Options) -> Chosen:
+    """A study that exists, with the space that its log recorded."""
+    given = options.changes()
     budget = {k: v for k, v in given.items() if k.startswith("budget.") and options.extend}
     check_unchanged({k: v for k, v in given.items() if k not in budget})
     check_name(options.name)
     wanted = load_space(options.space, {}).name
-    folder = options.results / (options.name or newest_study(options.results, wanted))
-    space = parse_space(Journal.open(folder / "events.jsonl").space, str(folder))
+    folder = StudyFolder(options.results / options.name) if options.name else None
+    folder = folder or newest_of(options.results, wanted)
+    if folder is None:
+        raise UserError(
+            f"--resume: {options.results} holds no study of '{wanted}'; start one without --resume"
+        )
+    log = Journal.open(folder.events)
+    space = parse_space(log.latest.space, str(folder.path))
     if space.name != wanted:
-        raise UserError(f"--resume: {folder} is a study of '{space.name}', not of '{wanted}'")
+        raise UserError(f"--resume: {folder.path} is a study of '{space.name}', not of '{wanted}'")
     if options.extend:
         space = extended(space, budget)
-    return folder, on_other_machine(space, given)
+    return on_other_machine(Chosen(folder, space, log.measured), given)
 
 
-def on_other_machine(space: Space, given: dict[str, Any]) -> Space:
-    """The space on another machine: with other resources, and what was measured for them if any."""
+def on_other_machine(study: Chosen, given: dict[str, Any]) -> Chosen:
+    """A study with other resources, if any are given; what is `auto` is then measured again."""
     changed = {key.split(".")[1]: value for key, value in given.items() if key in RESOURCES}
     if not changed:
-        return space
-    if changed.keys() & {"cpu", "gpu"}:
-        changed["measured"] = ()  # is measured again if they are auto
-    return with_resources(space, changed, "--resume")
+        return study
+    space = with_resources(study.space, changed, "--resume")
+    return replace(
+        study, space=space, measured=() if changed.keys() & {"cpu", "gpu"} else study.measured
+    )
 
 
 def check_unchanged(given: dict[str, Any]) -> None:
@@ -97,35 +119,3 @@ def check_name(name: str | None) -> None:
     """Raise a UserError unless the name, if given, is that of a folder in the results folder."""
     if name is not None and not is_plain_name(name):
         raise UserError(f"--name {name}: letters, digits, '.', '_' and '-' only")
-
-
-def newest_study(results: Path, name: str) -> str:
-    """The study of a space that was started last."""
-    studies = re.compile(rf"{re.escape(name)}(-\d+)?")
-    logs = [log for log in results.glob("*/events.jsonl") if studies.fullmatch(log.parent.name)]
-    if not logs:
-        raise UserError(
-            f"--resume: {results} holds no study of '{name}'; start one without --resume"
-        )
-    return max(logs, key=lambda log: log.stat().st_mtime).parent.name
-
-
-def changes(options: argparse.Namespace) -> dict[str, Any]:
-    """Flags and --set as one list of dotted changes."""
-    flags = {
-        "budget.trials": options.trials,
-        "budget.time": options.time,
-        "run.epochs": options.epochs,
-        "seed": options.seed,
-        "resources.concurrency": options.concurrency,
-        "resources.cpu": options.cpus_per_trial,
-        "resources.gpu": options.gpus_per_trial,
-    }
-    given = {key: value for key, value in flags.items() if value is not None}
-    if options.points is not None:
-        from search.space.points import read_points
-
-        points = read_points(options.points)
-        given = {"budget.total_epochs": None, "budget.trials": None} | given
-        given |= {"points": points, "sampler": "points"}
-    return given | dict(parse_assignment(text) for text in options.changes)

@@ -1,4 +1,4 @@
-"""The figures of a study, as plotly makes them: pure functions of the log and its facts.
+"""The figures of a study, as plotly makes them: pure functions of the log and its summary.
 
 Each returns None where a study has nothing to show. Accuracies are in %.
 """
@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import statistics
 from html import escape
-from typing import Any
 
 import plotly.graph_objects as go
 
 from search.judge.comparison import mean_interval
-from search.log.journal import Journal
+from search.log.study import Study
+from search.reporting.summary import Picture, Summary
 from search.reporting.tables import scored
 from search.reporting.trial_figures import GREY, PALETTE, curves, parallel, percent, slices
-from search.space.space import Space
 
 OUTCOMES = {
     "completed": "#009E73",
@@ -30,44 +29,42 @@ CLASS_COLOURS = (*PALETTE, "#222222", "#F0E442")  # of Okabe and Ito too
 SHAPES = ("circle", "diamond", "triangle-up", "x")
 
 
-def all_figures(
-    space: Space, journal: Journal, facts: dict[str, Any]
-) -> dict[str, go.Figure | None]:
+def all_figures(study: Study, summary: Summary) -> dict[str, go.Figure | None]:
     """Every figure of the report by name; those of a panel begin with the panel's name."""
     figures: dict[str, go.Figure | None] = {
-        "points": points(facts),
-        "per_class": per_class(facts),
-        "rungs": rungs(facts),
-        "budget": budget(facts),
-        "outcomes": outcomes(facts),
-        "importance": importance(facts),
+        "points": test_scores(summary),
+        "per_class": per_class(summary),
+        "rungs": rungs(summary),
+        "budget": budget(summary),
+        "outcomes": outcomes(summary),
+        "importance": importance(summary),
     }
-    for arm in space.arms:
-        trials, shade = [t for t in journal.of(arm) if t.reports and t.end], colour(facts, arm)
-        figures[f"curves/{arm}"] = curves(journal, arm, shade)
-        figures[f"parallel/{arm}"] = parallel(space, arm, trials, shade)
-        for key, figure in slices(space, arm, trials, shade).items():
+    for arm in study.arms:
+        trials, shade = [t for t in study.log.of(arm) if t.reports and t.end], colour(summary, arm)
+        figures[f"curves/{arm}"] = curves(study, arm, shade)
+        figures[f"parallel/{arm}"] = parallel(study.space, arm, trials, shade)
+        for key, figure in slices(study.space, arm, trials, shade).items():
             figures[f"slices/{arm}/{key}"] = figure
         for plane in ("encoder", "projection"):
-            figures[f"tsne/{arm}/{plane}"] = tsne(facts["tsne"].get(arm), plane)
+            figures[f"tsne/{arm}/{plane}"] = tsne(summary.tsne.get(arm), plane)
     return figures
 
 
-def colour(facts: dict[str, Any], arm: str) -> str:
+def colour(summary: Summary, arm: str) -> str:
     """An arm's colour, the same in every figure."""
-    return PALETTE[list(facts["arms"]).index(arm) % len(PALETTE)]
+    return PALETTE[list(summary.arms).index(arm) % len(PALETTE)]
 
 
-def points(facts: dict[str, Any]) -> go.Figure | None:
+def test_scores(summary: Summary) -> go.Figure | None:
     """Every test score, with the 95 % interval of the mean; a line for each row and classifier."""
     figure, n = go.Figure(), 0
-    for row, label, _, test in scored(facts):
+    for row, label, _, test in scored(summary):
         if not test:
             continue
-        _add_points(figure, n, test, colour(facts, row["arm"]), row["phase"] == "confirm")
+        _add_points(figure, n, test, colour(summary, row.arm), row.phase == "confirm")
         # Above its line and not at its side, where a telephone has no room for it.
         figure.add_annotation(
-            x=0, xref="paper", y=n - 0.42, text=f"{escape(row['label'])}: {label}",
+            x=0, xref="paper", y=n - 0.42, text=f"{escape(row.label)}: {label}",
             xanchor="left", showarrow=False, font={"size": 12, "color": "#555"},
         )  # fmt: skip
         n += 1
@@ -96,16 +93,16 @@ def _add_points(figure: go.Figure, y: int, test: list[float], shade: str, is_win
     )  # fmt: skip
 
 
-def per_class(facts: dict[str, Any]) -> go.Figure | None:
+def per_class(summary: Summary) -> go.Figure | None:
     """Difference of the winners class by class, the largest first."""
-    found = facts["per_class"]
+    found = summary.per_class
     if found is None:
         return None
-    order = sorted(range(len(found["n"])), key=lambda i: -found["difference"][i])
-    d, low, high = ([found[k][i] for i in order] for k in ("difference", "low", "high"))
+    order = sorted(range(len(found.n)), key=lambda i: -found.difference[i])
+    d, low, high = ([x[i] for i in order] for x in (found.difference, found.low, found.high))
     figure = go.Figure(
         go.Scatter(
-            x=percent(d), y=[f"{escape(found['classes'][i])} ({found['n'][i]})" for i in order],
+            x=percent(d), y=[f"{escape(found.classes[i])} ({found.n[i]})" for i in order],
             mode="markers", marker={"color": "#333333", "size": 8},
             error_x={"array": percent([h - x for h, x in zip(high, d, strict=True)]),
                      "arrayminus": percent([x - v for v, x in zip(low, d, strict=True)]),
@@ -114,30 +111,30 @@ def per_class(facts: dict[str, Any]) -> go.Figure | None:
         )
     )  # fmt: skip
     figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    figure.update_xaxes(title=f"{found['a']} minus {found['b']}, points")
+    figure.update_xaxes(title=f"{found.a} minus {found.b}, points")
     figure.update_yaxes(autorange="reversed", type="category")
     return figure.update_layout(height=110 + 24 * len(order))
 
 
-def rungs(facts: dict[str, Any]) -> go.Figure | None:
+def rungs(summary: Summary) -> go.Figure | None:
     """Trials that reached each rung."""
     figure = go.Figure()
-    for arm, found in facts["arms"].items():
-        reached = found["reached"]
+    for arm, found in summary.arms.items():
+        reached = found.reached
         figure.add_bar(
             x=[f"epoch {epoch}" for epoch in reached], y=[n for n, _ in reached.values()],
-            name=arm, marker={"color": colour(facts, arm)},
+            name=arm, marker={"color": colour(summary, arm)},
             text=[n for n, _ in reached.values()], textposition="auto",
         )  # fmt: skip
     figure.update_yaxes(title="trials that reached it")
     return figure.update_layout(height=300, barmode="group")
 
 
-def budget(facts: dict[str, Any]) -> go.Figure | None:
+def budget(summary: Summary) -> go.Figure | None:
     """What a budget bought, and what random search would be expected to find with it."""
     figure = go.Figure()
-    for arm, found in facts["arms"].items():
-        shade, curve, expected = colour(facts, arm), found["best_so_far"], found["expected_best"]
+    for arm, found in summary.arms.items():
+        shade, curve, expected = colour(summary, arm), found.best_so_far, found.expected_best
         if curve:
             figure.add_scatter(
                 x=[epochs for epochs, _ in curve], y=percent([score for _, score in curve]),
@@ -145,19 +142,16 @@ def budget(facts: dict[str, Any]) -> go.Figure | None:
                 line={"color": shade, "shape": "hv"},
             )  # fmt: skip
         if expected:
-            x, band = (
-                expected["epochs"],
-                {"mode": "lines", "showlegend": False, "hoverinfo": "skip"},
-            )
-            figure.add_scatter(x=x, y=percent(expected["high"]), line={"width": 0}, **band)
+            x, band = (expected.epochs, {"mode": "lines", "showlegend": False, "hoverinfo": "skip"})
+            figure.add_scatter(x=x, y=percent(expected.high), line={"width": 0}, **band)
             figure.add_scatter(
-                x=x, y=percent(expected["low"]), line={"width": 0}, fill="tonexty",
+                x=x, y=percent(expected.low), line={"width": 0}, fill="tonexty",
                 fillcolor=_faint(shade), **band,
             )  # fmt: skip
             figure.add_scatter(
-                x=x, y=percent(expected["mean"]), mode="lines",
+                x=x, y=percent(expected.mean), mode="lines",
                 line={"color": shade, "dash": "dot"},
-                name=f"{arm}, random trials at epoch {expected['epoch']}",
+                name=f"{arm}, random trials at epoch {expected.epoch}",
             )  # fmt: skip
     figure.update_xaxes(title="epochs that the arm has spent")
     figure.update_yaxes(title="best val accuracy, %")
@@ -170,12 +164,12 @@ def _faint(colour: str) -> str:
     return f"rgba({r},{g},{b},0.14)"
 
 
-def outcomes(facts: dict[str, Any]) -> go.Figure | None:
+def outcomes(summary: Summary) -> go.Figure | None:
     """How the search's trials ended."""
     figure = go.Figure()
-    arms = facts["arms"]
+    arms = summary.arms
     for outcome, shade in OUTCOMES.items():
-        counts = [found["outcomes"].get(outcome, 0) for found in arms.values()]
+        counts = [found.outcomes.get(outcome, 0) for found in arms.values()]
         if any(counts):
             figure.add_bar(
                 y=list(arms), x=counts, name=outcome, orientation="h", marker={"color": shade},
@@ -187,17 +181,17 @@ def outcomes(facts: dict[str, Any]) -> go.Figure | None:
     return figure if figure.data else None
 
 
-def importance(facts: dict[str, Any]) -> go.Figure | None:
+def importance(summary: Summary) -> go.Figure | None:
     """Shares of the parameters, both arms."""
     figure = go.Figure()
-    for arm, found in facts["arms"].items():
-        if found["importance"]:
-            values = found["importance"]["values"]
+    for arm, found in summary.arms.items():
+        if found.importance:
+            values = found.importance.values
             figure.add_bar(
                 y=list(values), x=list(values.values()), orientation="h",
-                name=f"{arm} ({found['importance']['n_trials']} trials at epoch "
-                f"{found['importance']['epoch']})",
-                marker={"color": colour(facts, arm)},
+                name=f"{arm} ({found.importance.n_trials} trials at epoch "
+                f"{found.importance.epoch})",
+                marker={"color": colour(summary, arm)},
             )  # fmt: skip
     if not figure.data:
         return None
@@ -207,15 +201,14 @@ def importance(facts: dict[str, Any]) -> go.Figure | None:
     return figure.update_layout(height=130 + 34 * len(names), barmode="group")
 
 
-def tsne(picture: dict[str, Any] | None, plane: str) -> go.Figure | None:
+def tsne(picture: Picture | None, plane: str) -> go.Figure | None:
     """Val images in a plane, coloured by class; every other eight classes have another shape."""
-    if picture is None or not picture[plane]:
+    points = getattr(picture, plane, None)
+    if picture is None or not points:
         return None
-    figure, classes = go.Figure(), picture["classes"]
+    figure, classes = go.Figure(), picture.classes
     for label, name in enumerate(classes):
-        own = [
-            xy for xy, its in zip(picture[plane], picture["labels"], strict=True) if its == label
-        ]
+        own = [xy for xy, its in zip(points, picture.labels, strict=True) if its == label]
         figure.add_scatter(
             x=[round(x, 2) for x, _ in own], y=[round(y, 2) for _, y in own], mode="markers",
             name=escape(name), showlegend=len(classes) <= 20, hoverinfo="name",

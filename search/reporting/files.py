@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from search.judge.range_edges import wider, wider_yaml
-from search.log.journal import Journal
+from search.log.study import Study
 from search.reporting.curves import draw_curves
 from search.reporting.markdown import markdown
 from search.reporting.page import render
 from search.reporting.provenance import as_typed
 from search.reporting.summarise import summarise
+from search.reporting.summary import Summary
 from search.reporting.tables import aligned, results_table, trials_csv
-from search.space.loading import parse_space
 from search.strategy.winners import best_config
 from supcon.config import dump_config
 from supcon.parsing import UserError
 
 
-def write_report(journal: Journal) -> dict[str, Any]:
+def write_report(study: Study) -> Summary:
     """Write all files of the report into the study's folder, and return the summary."""
-    folder = journal.path.parent
-    space = parse_space(journal.space, str(journal.path))
-    summary = summarise(space, journal)
-    wide = wider(space, journal)
-    summary["wider"] = f"{space.name}.wider.yaml" if wide is not None else None
-    if wide is not None:
-        file = folder / summary["wider"]
+    folder, wide = study.folder, wider(study)
+    summary = summarise(study, f"{study.space.name}.wider.yaml" if wide else None)
+    if wide is not None and summary.wider is not None:
+        file = folder.path / summary.wider
         _write(file, wider_yaml(wide, as_typed(file)))
-    _write(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    _write(folder / "report.md", markdown(summary))
-    _write(folder / "report.html", render(space, journal, summary))
-    _write(folder / "curves.svg", draw_curves(space, journal))
-    _write(folder / "trials.csv", trials_csv(space, journal))
-    for arm in space.arms:
-        if summary["arms"][arm]["best"]:
-            _write(folder / "best" / f"{arm}.yaml", dump_config(best_config(journal, arm)))
+    _write(folder.summary, summary.to_json())
+    _write(folder.path / "report.md", markdown(summary))
+    _write(folder.page, render(study, summary))
+    _write(folder.path / "curves.svg", draw_curves(study))
+    _write(folder.path / "trials.csv", trials_csv(study))
+    for arm, found in summary.arms.items():
+        if found.best is not None:
+            _write(folder.best(arm), dump_config(best_config(study, arm)))
     return summary
 
 
@@ -49,8 +44,8 @@ def _write(path: Path, text: str) -> None:
         raise UserError(f"{path}: cannot be written ({error})") from error
 
 
-def outcome(summary: dict[str, Any]) -> str:
+def outcome(summary: Summary) -> str:
     """The table and the verdict, for a terminal."""
-    verdict = summary["verdict"]
-    warnings = [f"warning: {text}" for text in verdict["warnings"]]
-    return "\n".join(["", aligned(results_table(summary)), "", verdict["text"], *warnings, ""])
+    found = summary.verdict
+    warnings = [f"warning: {text}" for text in found.warnings]
+    return "\n".join(["", aligned(results_table(summary)), "", found.text, *warnings, ""])

@@ -2,140 +2,141 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from search.judge.sealed import Opening
+from search.judge.verdict import ByClass
 from search.log.wording import show_params
-from search.reporting.tables import aligned, points_table, results_table, spent_table
+from search.reporting.summary import ArmSummary, Summary
+from search.reporting.tables import aligned, results_table, scores_table, spent_table
 
 
-def markdown(summary: dict[str, Any]) -> str:
+def markdown(summary: Summary) -> str:
     """report.md."""
-    verdict = summary["verdict"]
+    verdict = summary.verdict
     parts = [
-        f"# {summary['study']}: does SupCon beat cross entropy here?",
-        verdict["text"],
-        f"p = {verdict['p_value']:.3g}." if verdict["p_value"] is not None else "",
-        "\n".join(f"- Warning: {warning}" for warning in verdict["warnings"]),
+        f"# {summary.study}: does SupCon beat cross entropy here?",
+        verdict.text,
+        f"p = {verdict.p_value:.3g}." if verdict.p_value is not None else "",
+        "\n".join(f"- Warning: {warning}" for warning in verdict.warnings),
         "## Scores",
         "Accuracy in %, mean +- standard deviation over fresh seeds that did not pick the winner.",
         aligned(results_table(summary)),
-        aligned(points_table(summary)) if summary["test_evaluations"] else "",
+        aligned(scores_table(summary)) if summary.test_evaluations else "",
         "![validation score of every trial against epochs](curves.svg)",
         "## Winners",
-        "\n".join(_winner(arm, facts) for arm, facts in summary["arms"].items()),
-        *_classes(summary["per_class"]),
+        "\n".join(_winner(arm, facts) for arm, facts in summary.arms.items()),
+        *_classes(summary.per_class),
         "## What each arm spent",
         aligned(spent_table(summary)),
-        "\n".join(_budget(arm, facts) for arm, facts in summary["arms"].items()),
+        "\n".join(_budget(arm, facts) for arm, facts in summary.arms.items()),
         *_early_stopping(summary),
         *_parameters(summary),
         "## Test images",
-        f"Opened {len(summary['test_openings'])} times; {summary['test_evaluations']} runs scored.",
-        "\n".join(_opening(opening) for opening in summary["test_openings"]),
+        f"Opened {len(summary.test_openings)} times; {summary.test_evaluations} runs scored.",
+        "\n".join(_opening(opening) for opening in summary.test_openings),
         "## Protocol",
-        "\n".join(f"- {line}" for line in summary["protocol"]),
+        "\n".join(f"- {line}" for line in summary.protocol),
         "## Reproduce",
-        f"Study seed {summary['seed']}, commit {summary['commit']}, images {summary['data_hash']}, "
-        + ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
-        + f"; {summary['machine']}.",
-        "\n".join(f"- Went on at {r['when']}: {r['text']}." for r in summary["resumed_with"]),
-        "\n".join(f"    {command}" for command in summary["reproduce"]),
+        f"Study seed {summary.seed}, commit {summary.commit}, images {summary.data_hash}, "
+        + ", ".join(f"{k} {v}" for k, v in summary.versions.items())
+        + f"; {summary.machine}.",
+        "\n".join(f"- Went on at {r.when}: {r.text}." for r in summary.resumed_with),
+        "\n".join(f"    {command}" for command in summary.reproduce),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _winner(arm: str, facts: dict[str, Any]) -> str:
-    best, curse = facts["best"], facts["curse"]
+def _winner(arm: str, facts: ArmSummary) -> str:
+    best, curse = facts.best, facts.curse
     if best is None:
         return f"- {arm}: none, no trial was trained to the end"
-    what = "" if facts["is_decided"] else " (leads the search, not confirmed yet)"
-    text = f"- {arm}: trial {best['number']} of {facts['trials']}{what}, "
-    text += show_params(best["params"])
+    what = "" if facts.is_decided else " (leads the search, not confirmed yet)"
+    text = f"- {arm}: trial {best.number} of {facts.trials}{what}, "
+    text += show_params(best.params)
     if curse is None:
         return text
-    drop = f"{100 * curse['drop']:.2f} points"
-    if curse["ci95"]:
-        drop += " ({:.2f} to {:.2f})".format(*(100 * bound for bound in curse["ci95"]))
+    drop = f"{100 * curse.drop:.2f} points"
+    if curse.ci95:
+        drop += " ({:.2f} to {:.2f})".format(*(100 * bound for bound in curse.ci95))
     return (
-        f"{text}. On val {100 * curse['searched']:.2f} in the search, "
-        f"{100 * curse['confirmed']:.2f} on fresh seeds: a drop of {drop}"
+        f"{text}. On val {100 * curse.searched:.2f} in the search, "
+        f"{100 * curse.confirmed:.2f} on fresh seeds: a drop of {drop}"
     )
 
 
-def _classes(found: dict[str, Any] | None) -> list[str]:
+def _classes(found: ByClass | None) -> list[str]:
     """Differences class by class."""
     if found is None:
         return []
-    rows = [["class", "test images", f"{found['a']} minus {found['b']}, points", "95 % interval"]]
-    columns = (found[key] for key in ("classes", "n", "difference", "low", "high"))
+    rows = [["class", "test images", f"{found.a} minus {found.b}, points", "95 % interval"]]
+    columns = found.classes, found.n, found.difference, found.low, found.high
     for name, n, d, low, high in zip(*columns, strict=True):
         interval = f"{100 * low:+.2f} to {100 * high:+.2f}"
         rows.append([name, str(n), f"{100 * d:+.2f}", interval])
     return ["## Class by class", aligned(rows)]
 
 
-def _budget(arm: str, facts: dict[str, Any]) -> str:
+def _budget(arm: str, facts: ArmSummary) -> str:
     """What a budget bought, what random trials would have, and the cost of all that followed."""
-    after = facts["confirm_ledger"]
-    line = f"- {arm}: {after['epochs']} epochs and {after['views']:,} views after the search"
-    curve = ", ".join(f"{100 * score:.2f} after {n}" for n, score in facts["best_so_far"])
+    after = facts.confirm_ledger
+    line = f"- {arm}: {after.epochs} epochs and {after.views:,} views after the search"
+    curve = ", ".join(f"{100 * score:.2f} after {n}" for n, score in facts.best_so_far)
     line += f"; best score by epochs spent: {curve}" if curve else ""
-    if expected := facts["expected_best"]:
-        low, mean, high = (100 * expected[key][-1] for key in ("low", "mean", "high"))
+    if expected := facts.expected_best:
+        low, mean, high = (100 * x[-1] for x in (expected.low, expected.mean, expected.high))
         line += (
-            f"; expected best of {expected['n_trials']} random trials at epoch "
-            f"{expected['epoch']}: {mean:.2f} ({low:.2f} to {high:.2f})"
+            f"; expected best of {expected.n_trials} random trials at epoch "
+            f"{expected.epoch}: {mean:.2f} ({low:.2f} to {high:.2f})"
         )
     return line
 
 
-def _early_stopping(summary: dict[str, Any]) -> list[str]:
+def _early_stopping(summary: Summary) -> list[str]:
     """Whether the rungs can be trusted."""
     lines = []
-    for arm, facts in summary["arms"].items():
-        audit = facts["audit"]
+    for arm, facts in summary.arms.items():
+        audit = facts.audit
         if audit is None:
             continue
-        for rung in audit["rungs"]:
-            if rung["tau"] is not None:
-                low, high = rung["ci95"] or (float("nan"), float("nan"))
+        for rung in audit.rungs:
+            if rung.tau is not None:
+                low, high = rung.ci95 or (float("nan"), float("nan"))
                 lines.append(
-                    f"- {arm}, epoch {rung['epoch']}: Kendall's tau {rung['tau']:.2f} "
-                    f"({low:.2f} to {high:.2f}) with the final score, {rung['n_trials']} trials"
+                    f"- {arm}, epoch {rung.epoch}: Kendall's tau {rung.tau:.2f} "
+                    f"({low:.2f} to {high:.2f}) with the final score, {rung.n_trials} trials"
                 )
-        if audit["chance_best_stopped"] is not None:
+        if audit.chance_best_stopped is not None:
             lines.append(
                 f"- {arm}: estimated chance that a better trial than the best was stopped "
-                f"{audit['chance_best_stopped']:.0%}; {audit['n_sentinels']} sentinels"
+                f"{audit.chance_best_stopped:.0%}; {audit.n_sentinels} sentinels"
             )
-        lines += [f"- {arm}: {audit[key]}" for key in ("warning", "note") if audit[key]]
+        lines += [f"- {arm}: {text}" for text in (audit.warning, audit.note) if text]
     return ["## Early stopping", "\n".join(lines)] if lines else []
 
 
-def _parameters(summary: dict[str, Any]) -> list[str]:
+def _parameters(summary: Summary) -> list[str]:
     """What mattered, and what lies at the edge of its range."""
     lines = []
-    for arm, facts in summary["arms"].items():
-        if (found := facts["importance"]) is not None:
-            values = sorted(found["values"].items(), key=lambda item: -item[1])
+    for arm, facts in summary.arms.items():
+        if (found := facts.importance) is not None:
+            values = sorted(found.values.items(), key=lambda item: -item[1])
             shares = ", ".join(f"{key} {value:.2f}" for key, value in values)
             lines.append(
-                f"- {arm}: importance (PED-ANOVA, {found['n_trials']} trials at epoch "
-                f"{found['epoch']}): {shares}"
+                f"- {arm}: importance (PED-ANOVA, {found.n_trials} trials at epoch "
+                f"{found.epoch}): {shares}"
             )
-        for edge in facts["edges"]:
-            wider = "" if edge["widened"] is None else f"; try {edge['widened']:.4g}"
+        for edge in facts.edges:
+            wider = "" if edge.widened is None else f"; try {edge.widened:.4g}"
             lines.append(
-                f"- {arm}: {edge['parameter']} is good at its {edge['bound']} end "
-                f"({edge['limit']:.4g}){wider}"
+                f"- {arm}: {edge.parameter} is good at its {edge.bound} end "
+                f"({edge.limit:.4g}){wider}"
             )
-    if summary["wider"]:
-        lines.append(f"- A space with these ends moved outward: {summary['wider']}")
+    if summary.wider:
+        lines.append(f"- A space with these ends moved outward: {summary.wider}")
     return ["## Parameters", "\n".join(lines)] if lines else []
 
 
-def _opening(opening: dict[str, Any]) -> str:
+def _opening(opening: Opening) -> str:
     return (
-        f"- {opening['when'] or 'time unknown'}: {opening['what']} ({', '.join(opening['runs'])}), "
-        f"commit {opening['commit'] or 'unknown'}, images {opening['data_hash'] or 'unknown'}"
+        f"- {opening.when or 'time unknown'}: {opening.what} ({', '.join(opening.runs)}), "
+        f"commit {opening.commit or 'unknown'}, images {opening.data_hash or 'unknown'}"
     )

@@ -10,11 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from search.log.journal import Journal
+from search.log.study import Study
 from search.log.wording import mean_percent
 from search.reporting.figures import all_figures, colour
+from search.reporting.summary import Summary
 from search.reporting.tables import CLASSIFIERS, interval_text, scored
-from search.space.space import Space
 
 LAYOUT: dict[str, Any] = {  # what all figures share
     "template": "none",
@@ -30,17 +30,16 @@ AXIS = {"gridcolor": "#ececec", "zeroline": False, "linecolor": "#999", "automar
         "title_font": {"size": 13}}  # fmt: skip
 
 
-def render(space: Space, journal: Journal, facts: dict[str, Any]) -> str:
+def render(study: Study, summary: Summary) -> str:
     """The page.
 
     Args:
-        space: the space of the study.
-        journal: its log, for the figures that show every trial.
-        facts: what `search.reporting.summarise.summarise` returned.
+        study: the study, for the figures that show every trial.
+        summary: what it found.
     """
     figures = {
         name: _plain(figure)
-        for name, figure in all_figures(space, journal, facts).items()
+        for name, figure in all_figures(study, summary).items()
         if figure is not None
     }
     environment = Environment(
@@ -56,13 +55,13 @@ def render(space: Space, journal: Journal, facts: dict[str, Any]) -> str:
         "short": lambda value: f"{value:.4g}" if isinstance(value, float) else value,
     }
     return environment.get_template("report.html.j2").render(
-        facts=facts,
+        summary=summary,
         figures=figures,
-        arms=facts["arms"],
-        lines=_lines(facts),
-        winners=_winners(facts),
-        spent=_spent(facts),
-        colours={arm: colour(facts, arm) for arm in facts["arms"]},
+        arms=summary.arms,
+        lines=_lines(summary),
+        winners=_winners(summary),
+        spent=_spent(summary),
+        colours={arm: colour(summary, arm) for arm in summary.arms},
         plotly=Markup(get_plotlyjs()),
         # No tag can end inside of a script.
         data=Markup(json.dumps(figures).replace("<", "\\u003c")),
@@ -81,12 +80,12 @@ def _plain(figure: Any) -> Any:
     return json.loads(figure.to_json())
 
 
-def _lines(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _lines(summary: Summary) -> list[dict[str, Any]]:
     """The table of results: a line for each row and classifier."""
     return [
         {
-            "arm": row["arm"],
-            "row": row["label"],
+            "arm": row.arm,
+            "row": row.label,
             "classifier": label,
             "is_first": label == CLASSIFIERS["probe"],
             "n": len(val),
@@ -95,24 +94,24 @@ def _lines(facts: dict[str, Any]) -> list[dict[str, Any]]:
             "interval": interval_text(test),
             "points": " ".join(f"{100 * x:.2f}" for x in test),
         }
-        for row, label, val, test in scored(facts)
+        for row, label, val, test in scored(summary)
     ]
 
 
-def _winners(facts: dict[str, Any]) -> dict[str, list[Any]]:
+def _winners(summary: Summary) -> dict[str, list[Any]]:
     """The params of the winners side by side; empty where one has none."""
-    found = [arm["best"]["params"] if arm["best"] else {} for arm in facts["arms"].values()]
+    found = [arm.best.params if arm.best else {} for arm in summary.arms.values()]
     names = dict.fromkeys(name for params in found for name in params)
     return {name: [params.get(name, "") for params in found] for name in names}
 
 
-def _spent(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _spent(summary: Summary) -> list[dict[str, Any]]:
     """What each arm cost, the search and all that follows."""
     return [
-        {"arm": arm, "part": part, "trials": n, **found[key]}
-        for arm, found in facts["arms"].items()
-        for part, key, n in (
-            ("search", "ledger", found["trials"]),
-            ("after it", "confirm_ledger", ""),
+        {"arm": arm, "part": part, "trials": n, **ledger.model_dump()}
+        for arm, found in summary.arms.items()
+        for part, ledger, n in (
+            ("search", found.ledger, found.trials),
+            ("after it", found.confirm_ledger, ""),
         )
     ]

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from search.judge.comparison import mean_interval
-from search.log.journal import Journal, Trial
+from search.log.study import Study
+from search.log.trial import Trial
 from search.log.wording import mean_percent
-from search.space.space import Space
+from search.reporting.summary import Row, Summary
 
 CLASSIFIERS = {
     "probe": "linear probe",
@@ -30,25 +31,23 @@ def aligned(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
-def scored(
-    summary: dict[str, Any],
-) -> Iterator[tuple[dict[str, Any], str, list[float], list[float]]]:
+def scored(summary: Summary) -> Iterator[tuple[Row, str, list[float], list[float]]]:
     """Every row by each classifier that it has: the row, what the classifier is called, val and
     test scores in the order of seeds; test ones may be missing.
     """
-    for row in summary["rows"]:
+    for row in summary.rows:
         for key, label in CLASSIFIERS.items():
-            val, test = (row[part].get(f"{key}_top1", []) for part in ("val", "test"))
+            val, test = (part.get(f"{key}_top1", []) for part in (row.val, row.test))
             if val:
                 yield row, label, val, test
 
 
-def results_table(summary: dict[str, Any]) -> list[list[str]]:
+def results_table(summary: Summary) -> list[list[str]]:
     """Every row by classifier: mean +- standard deviation over seeds, interval of the test mean."""
     rows = [["row", "classifier", "val", "test", "95 % interval", "seeds"]]
     for row, label, val, test in scored(summary):
         cells = [mean_percent(val), mean_percent(test), interval_text(test), str(len(val))]
-        rows.append([row["label"], label, *cells])
+        rows.append([row.label, label, *cells])
     return rows
 
 
@@ -60,37 +59,37 @@ def interval_text(values: list[float]) -> str:
     return "{:.2f} to {:.2f}".format(*(100 * min(max(bound, 0.0), 1.0) for bound in interval))
 
 
-def points_table(summary: dict[str, Any]) -> list[list[str]]:
+def scores_table(summary: Summary) -> list[list[str]]:
     """Every single test score."""
     rows = [["row", "classifier", "test scores, in the order of seeds"]]
     for row, label, _, test in scored(summary):
         if test:
-            rows.append([row["label"], label, "  ".join(f"{100 * x:.2f}" for x in test)])
+            rows.append([row.label, label, "  ".join(f"{100 * x:.2f}" for x in test)])
     return rows
 
 
-def spent_table(summary: dict[str, Any]) -> list[list[str]]:
+def spent_table(summary: Summary) -> list[list[str]]:
     """What the search of each arm cost, and how its trials ended."""
     rows = [["arm", "trials", "outcomes", "epochs", "views", "training seconds"]]
-    for arm, facts in summary["arms"].items():
-        ledger = facts["ledger"]
-        outcomes = ", ".join(f"{n} {outcome}" for outcome, n in sorted(facts["outcomes"].items()))
-        cells = [str(ledger["epochs"]), f"{ledger['views']:,}", f"{ledger['train_seconds']:.0f}"]
-        rows.append([arm, str(facts["trials"]), outcomes, *cells])
+    for arm, facts in summary.arms.items():
+        ledger = facts.ledger
+        outcomes = ", ".join(f"{n} {outcome}" for outcome, n in sorted(facts.outcomes.items()))
+        cells = [str(ledger.epochs), f"{ledger.views:,}", f"{ledger.train_seconds:.0f}"]
+        rows.append([arm, str(facts.trials), outcomes, *cells])
     return rows
 
 
-def trials_csv(space: Space, journal: Journal) -> str:
+def trials_csv(study: Study) -> str:
     """A row for every trial, of the search first."""
     trials = sorted(
-        journal.trials.values(),
+        study.log.trials.values(),
         key=lambda t: (t.ask.phase != "search", t.ask.phase, t.ask.arm, t.ask.number),
     )
     rows = [_trial_row(trial) for trial in trials]
     metrics = sorted({name for row in rows for name in row if "/" in name})
     out = io.StringIO()
-    drawn = [key for arm in space.arms for key in space.drawn(arm)]
-    params = dict.fromkeys([*drawn, *(key for t in trials for key in t.ask.params)])
+    drawn = [key for arm in study.arms for key in study.space.drawn(arm)]
+    params = dict.fromkeys([*drawn, *(key for t in trials for key in t.ask.changes)])
     columns = [*TRIAL_COLUMNS, *params, *metrics, "detail"]
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -111,7 +110,7 @@ def _trial_row(trial: Trial) -> dict[str, Any]:
     return {
         **dict(zip(TRIAL_COLUMNS, facts, strict=True)),
         # Empty means not drawn.
-        **{key: "null" if value is None else value for key, value in trial.ask.params.items()},
+        **{key: "null" if value is None else value for key, value in trial.ask.changes.items()},
         **(last.metrics if last else {}),
         **(trial.tested.metrics if trial.tested else {}),
         "detail": trial.end.detail if trial.end else "",

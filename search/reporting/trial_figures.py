@@ -10,7 +10,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.log.journal import Journal, Trial
+from search.log.study import Study
+from search.log.trial import Trial
+from search.reporting.curves import kind_of
 from search.space.distribution import Distribution
 from search.space.space import Space
 
@@ -23,27 +25,27 @@ def percent(values: list[float]) -> list[float]:
     return [round(100 * value, 3) for value in values]
 
 
-def curves(journal: Journal, arm: str, shade: str) -> go.Figure | None:
+def curves(study: Study, arm: str, shade: str) -> go.Figure | None:
     """The validation score of an arm's trials against epochs, on the scale of all arms."""
-    trials = [t for t in (*journal.of(arm), *journal.of(arm, "confirm")) if t.reports]
+    trials = [t for t in (*study.log.of(arm), *study.log.of(arm, "confirm")) if t.reports]
     if not trials:
         return None
     kinds = {
         "stopped": (GREY, "solid", 1.0),
         "completed": (shade, "solid", 1.4),
-        "confirm": ("#222222", "dot", 1.8),
+        "confirmed": ("#222222", "dot", 1.8),
     }
     figure = go.Figure()
     for kind, (line, dash, width) in kinds.items():
-        x, y, names = _joined([t for t in trials if _kind(t) == kind])
+        x, y, names = _joined([t for t in trials if kind_of(t) == kind])
         figure.add_scatter(
             x=x, y=y, text=names, mode="lines+markers", marker={"size": 4},
-            name={"confirm": "winner on fresh seeds"}.get(kind, kind),
+            name={"confirmed": "winner on fresh seeds"}.get(kind, kind),
             line={"color": line, "dash": dash, "width": width},
             hovertemplate="%{text}, epoch %{x}: %{y:.2f} %<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title="epoch")
-    scores = [score for trial in journal.trials.values() for score in trial.scores.values()]
+    scores = [score for trial in study.log.trials.values() for score in trial.scores.values()]
     figure.update_yaxes(title="val accuracy, linear probe, %", range=_range(percent(scores)))
     return figure.update_layout(title=arm, height=400)
 
@@ -52,12 +54,6 @@ def _range(values: list[float]) -> list[float]:
     """Ends of an axis, with room for the marks."""
     margin = max(0.05 * (max(values) - min(values)), 0.2)
     return [min(values) - margin, max(values) + margin]
-
-
-def _kind(trial: Trial) -> str:
-    if trial.ask.phase == "confirm":
-        return "confirm"
-    return "completed" if trial.outcome == "completed" else "stopped"
 
 
 def _joined(trials: list[Trial]) -> tuple[list[int | None], list[float | None], list[str]]:
@@ -82,10 +78,11 @@ def parallel(space: Space, arm: str, trials: list[Trial], shade: str) -> go.Figu
     low, high = min(scores), max(scores)
     for trial, score in sorted(zip(trials, scores, strict=True), key=lambda item: item[1]):
         share = (score - low) / (high - low or 1)
+        width = 2 if trial.is_completed else 1
         figure.add_scatter(
             x=list(range(len(params) + 1)), y=[*_positions(trial, params), share], mode="lines",
             connectgaps=True,  # past a param that it did not draw
-            line={"color": _mixed(shade, share), "width": 2 if _kind(trial) == "completed" else 1},
+            line={"color": _mixed(shade, share), "width": width},
             hovertemplate=f"{trial.name}: {score:.2f} %<extra></extra>",
         )  # fmt: skip
     marks = [*map(_marks, params.values()), {0.0: f"{low:.2f}", 1.0: f"{high:.2f}"}]
@@ -147,7 +144,7 @@ def slices(space: Space, arm: str, trials: list[Trial], shade: str) -> dict[str,
             continue
         figure = go.Figure()
         for kind, line in (("stopped", GREY), ("completed", shade)):
-            own = [t for t in drawn if _kind(t) == kind]
+            own = [t for t in drawn if kind_of(t) == kind]
             figure.add_scatter(
                 x=[_shown(t.ask.params[key]) for t in own], y=percent([t.score for t in own]),
                 text=[f"{t.name}, epoch {t.reports[-1].epoch}" for t in own], mode="markers",
@@ -169,8 +166,7 @@ def _scale(distribution: Distribution) -> dict[str, Any]:
     if distribution.kind == "choice":
         return {"type": "category", "categoryarray": [_shown(v) for v in distribution.values]}
     if distribution.kind == "pow2":
-        low, high = (int(value).bit_length() - 1 for value in distribution.values)
-        return {"type": "log", "tickvals": [2**power for power in range(low, high + 1)]}
+        return {"type": "log", "tickvals": list(distribution.powers)}
     if not distribution.is_log:
         return {}
     low, high = distribution.values

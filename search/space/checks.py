@@ -65,8 +65,11 @@ def check(space: Space) -> None:
             check_key(key, keys, f"arms.{arm}")
             _check_not_protocol(key, f"arms.{arm}")
         _check_conditions(space.drawn(arm), keys)
-        for corner in _corners(space.arm_params(arm)):
-            override(space.arm_config(arm), corner, "params")
+        params = space.arm_params(arm)
+        override(space.arm_config(arm), _highest(params), "params")
+        for key in params:
+            for corner in _corners(params, key):
+                override(space.arm_config(arm), corner, "params")
     for arm in space.points:
         if arm not in space.arms:
             raise UserError(f"points: unknown arm '{arm}'{nearest(arm, space.arms)}")
@@ -101,20 +104,38 @@ def _check_conditions(drawn: Mapping[str, Distribution], keys: Mapping[str, Any]
         before[key] = distribution
 
 
-def _corners(params: Mapping[str, Distribution]) -> Iterator[dict[str, Any]]:
-    """Each parameter in turn at its ends (a choice: at each value), the others as in the base; and
-    likewise with all numbers that are always drawn at their upper ends together.
+def check_bound(space: Space, key: str, value: float) -> None:
+    """Whether a bound of a parameter may lie at `value`, where it lies in a space that was checked
+    before it was moved there.
+
+    Raises:
+        UserError: what the training config or the budget has against it.
     """
-    highest = {key: max(d.values) for key, d in params.items() if d.kind != "choice" and not d.when}
-    yield highest
-    for key, distribution in params.items():
-        given = conditions(key, params)
-        for value in distribution.values:
-            yield {**given, key: value}
-            yield {**highest, **given, key: value}
-        if distribution.kind in ("uniform", "loguniform"):  # whole numbers are drawn with int
-            low, high = distribution.values
-            yield {**given, key: low + (high - low) * 0.381966}  # no simple fraction: never whole
+    for arm in space.arms:
+        params = space.arm_params(arm)
+        if key in params:
+            given = conditions(key, params)
+            override(space.arm_config(arm), {**given, key: value}, "params")
+            override(space.arm_config(arm), {**_highest(params), **given, key: value}, "params")
+    _check_budget(space)
+
+
+def _highest(params: Mapping[str, Distribution]) -> dict[str, Any]:
+    """All numbers that are always drawn, at their upper ends together."""
+    return {key: max(d.values) for key, d in params.items() if d.kind != "choice" and not d.when}
+
+
+def _corners(params: Mapping[str, Distribution], key: str) -> Iterator[dict[str, Any]]:
+    """A parameter at its ends (a choice: at each value), the others as in the base; and likewise
+    with the others at their upper ends.
+    """
+    distribution, given = params[key], conditions(key, params)
+    for value in distribution.values:
+        yield {**given, key: value}
+        yield {**_highest(params), **given, key: value}
+    if distribution.kind in ("uniform", "loguniform"):  # whole numbers are drawn with int
+        low, high = distribution.values
+        yield {**given, key: low + (high - low) * 0.381966}  # no simple fraction: never whole
 
 
 def conditions(key: str, params: Mapping[str, Distribution]) -> dict[str, Any]:

@@ -77,6 +77,12 @@ class Distribution(Section):
         """Whether it is even in the logarithm."""
         return self.kind in ("loguniform", "logint", "pow2")
 
+    @property
+    def powers(self) -> tuple[int, ...]:
+        """Of a pow2: all values that may be drawn, in order."""
+        low, high = (int(value).bit_length() - 1 for value in self.values)
+        return tuple(1 << exponent for exponent in range(low, high + 1))
+
     def is_drawn(self, drawn: Mapping[str, Any], params: Container[str]) -> bool:
         """Whether its conditions hold in a trial that has drawn so much.
 

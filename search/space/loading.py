@@ -18,13 +18,18 @@ def parse_space(tree: Mapping[str, Any], source: str) -> Space:
     Raises:
         UserError: with a line for each thing that is wrong.
     """
-    space = parse(Space, dict(tree), source)
+    space = read_space(tree, source)
     try:
         check(space)
     except UserError as error:
         lines = (f"{source}: {line}" for line in str(error).splitlines())
         raise UserError("\n".join(lines)) from None
     return space
+
+
+def read_space(tree: Mapping[str, Any], source: str) -> Space:
+    """A space that was checked before, as a log has it."""
+    return parse(Space, dict(tree), source)
 
 
 def load_space(path: Path, changes: Mapping[str, Any]) -> Space:

@@ -1,18 +1,34 @@
-"""What a trial takes of a machine, and how many trials fit: Ray's bookkeeping, without Ray."""
+"""What a trial takes of a machine: as it is asked for, and as it was measured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from supcon.config import Config
 from supcon.parsing import Section
 
 
+class ConfigKind(NamedTuple):
+    """What a trial's memory and speed depend on most."""
+
+    backbone: str
+    batch_size: int
+    precision: str
+
+    @classmethod
+    def of(cls, config: Config) -> ConfigKind:
+        """That of a config."""
+        return cls(config.model.backbone, config.data.batch_size, config.run.precision)
+
+    def __str__(self) -> str:
+        return f"{self.backbone}, batch {self.batch_size}, {self.precision}"
+
+
 class Footprint(Section):
-    """What a class of configs was measured to take, and the share that it gets for it."""
+    """What a kind of config was measured to take, and the share that it gets for it."""
 
     backbone: str
     batch_size: int
@@ -27,9 +43,9 @@ class Footprint(Section):
     """Share of a GPU, where `gpu` is auto."""
 
     @property
-    def kind(self) -> tuple[str, int, str]:
-        """Which class, as `class_of` tells it."""
-        return self.backbone, self.batch_size, self.precision
+    def kind(self) -> ConfigKind:
+        """Which kind of config."""
+        return ConfigKind(self.backbone, self.batch_size, self.precision)
 
 
 def _kind(value: Any) -> str:
@@ -52,8 +68,14 @@ class Resources(Section):
     batch size the smallest share 1/k into which its memory fits, measured before the search."""
     concurrency: int | None = Field(None, ge=1)
     """Trials at once; null: as many as there is room for."""
-    measured: tuple[Footprint, ...] = ()
-    """What `auto` goes by; empty: it is measured before the search begins."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_measurements(cls, value: Any) -> Any:
+        """Earlier versions wrote here what they had measured; it is in the log now."""
+        if isinstance(value, dict):
+            return {key: each for key, each in value.items() if key != "measured"}
+        return value
 
     @field_validator("gpu")
     @classmethod
@@ -63,9 +85,9 @@ class Resources(Section):
         return value
 
     @property
-    def must_measure(self) -> bool:
-        """Whether something is `auto`, and nothing is known about it yet."""
-        return "auto" in (self.cpu, self.gpu) and not self.measured
+    def is_auto(self) -> bool:
+        """Whether something of it is to be measured."""
+        return "auto" in (self.cpu, self.gpu)
 
 
 @dataclass(frozen=True)
@@ -78,44 +100,34 @@ class Share:
     """Of a GPU, at most 1; or a number of whole GPUs."""
 
 
-def class_of(config: Config) -> tuple[str, int, str]:
-    """What a trial's memory and speed depend on most: backbone, batch size, precision."""
-    return config.model.backbone, config.data.batch_size, config.run.precision
+@dataclass(frozen=True)
+class Shares:
+    """What trials take: fixed numbers or, where they are `auto`, what was measured."""
 
+    want: Resources
+    measured: tuple[Footprint, ...] = ()
 
-def name_of(kind: tuple[str, int, str]) -> str:
-    """A class of configs, as `class_of` tells it, for a person."""
-    return "{}, batch {}, {}".format(*kind)
+    def of(self, config: Config, *, alone: bool = False) -> Share:
+        """What a trial takes.
 
+        Args:
+            config: of the trial. A kind of config that was not measured gets a whole GPU, and as
+                many cores as any kind has.
+            alone: give it all of its GPU.
+        """
+        found = [each for each in self.measured if each.kind == ConfigKind.of(config)]
+        most = max((each.cpu for each in found or self.measured), default=1.0)
+        cpu = most if self.want.cpu == "auto" else self.want.cpu
+        gpu = (found[0].gpu if found else 1.0) if self.want.gpu == "auto" else self.want.gpu
+        return Share(cpu, max(gpu, 1.0) if alone and gpu > 0 else gpu)
 
-def share_of(want: Resources, config: Config, *, alone: bool = False) -> Share:
-    """What a trial of this config takes.
-
-    Args:
-        want: fixed numbers, or `auto` with what was measured. A class of configs that was not
-            measured gets a whole GPU, and as many cores as any class has.
-        config: of the trial.
-        alone: give it all of its GPU.
-    """
-    found = [each for each in want.measured if each.kind == class_of(config)]
-    cpu = max(each.cpu for each in found or want.measured) if want.cpu == "auto" else want.cpu
-    gpu = (found[0].gpu if found else 1.0) if want.gpu == "auto" else want.gpu
-    return Share(cpu, max(gpu, 1.0) if alone and gpu > 0 else gpu)
-
-
-def all_shares(want: Resources) -> list[Share]:
-    """What trials may take, the least first."""
-    known = want.measured or (None,)
-    found = {
-        Share(
-            cpu=(each.cpu if each else 1.0) if want.cpu == "auto" else want.cpu,
-            gpu=(each.gpu if each else 1.0) if want.gpu == "auto" else want.gpu,
-        )
-        for each in known
-    }
-    return sorted(found, key=lambda share: (share.gpu, share.cpu))
-
-
-def smallest_share(want: Resources) -> Share:
-    """The least that a trial may take."""
-    return all_shares(want)[0]
+    def all(self) -> list[Share]:
+        """What trials may take, the least first."""
+        found = {
+            Share(
+                cpu=(each.cpu if each else 1.0) if self.want.cpu == "auto" else self.want.cpu,
+                gpu=(each.gpu if each else 1.0) if self.want.gpu == "auto" else self.want.gpu,
+            )
+            for each in self.measured or (None,)
+        }
+        return sorted(found, key=lambda share: (share.gpu, share.cpu))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from search.space.distribution import Distribution
-from search.space.resources import Resources, share_of
+from search.space.resources import Resources
 from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, nearest, parse
 from supcon.seeds import derive_seed
@@ -158,8 +158,17 @@ class Space(Section):
         shared = {k: d for k, d in self.params.items() if k not in self.arms[arm]}
         return shared | own
 
+    @cached_property
+    def _arm_configs(self) -> dict[str, Config]:
+        return {}
+
     def arm_config(self, arm: str) -> Config:
         """The config that an arm's trials start from."""
+        if arm not in self._arm_configs:
+            self._arm_configs[arm] = self._make_arm_config(arm)
+        return self._arm_configs[arm]
+
+    def _make_arm_config(self, arm: str) -> Config:
         changes = {**self.fixed(arm), "run.eval_at": list(self.rungs)}
         if self.config.run.threads == 0 and self.resources.cpu != "auto":
             changes["run.threads"] = max(1, int(self.resources.cpu))
@@ -167,8 +176,17 @@ class Space(Section):
             changes["run.device"] = "cpu"  # a GPU that Ray was not asked for is not the trial's
         return override(self.config, changes, f"arms.{arm}")
 
+    @cached_property
+    def _arm_params(self) -> dict[str, dict[str, Distribution]]:
+        return {}
+
     def arm_params(self, arm: str) -> dict[str, Distribution]:
         """The parameters drawn for an arm: those that have an effect in some trial of it."""
+        if arm not in self._arm_params:
+            self._arm_params[arm] = self._make_arm_params(arm)
+        return self._arm_params[arm]
+
+    def _make_arm_params(self, arm: str) -> dict[str, Distribution]:
         config, drawn = self.arm_config(arm), self.drawn(arm)
         flat = flatten(config)
         switched = [
@@ -220,12 +238,7 @@ class Space(Section):
 
     def trial_config(self, arm: str, params: Mapping[str, Any], seed: int) -> Config:
         """The complete config of one trial."""
-        where = f"trial of {arm}"
-        config = override(self.arm_config(arm), {**params, "run.seed": seed}, where)
-        if config.run.threads == 0 and self.resources.measured:
-            cpu = share_of(self.resources, config).cpu
-            config = override(config, {"run.threads": max(1, int(cpu))}, where)
-        return config
+        return override(self.arm_config(arm), {**params, "run.seed": seed}, f"trial of {arm}")
 
     def trial_seed(self, arm: str, phase: str, number: int) -> int:
         """The own seed of a trial; `phase`: what it is for, as `search.log.events.Phase`."""

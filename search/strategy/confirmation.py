@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.log.events import AFTER_SEARCH, Ask
-from search.log.journal import Journal
+from search.log.remembered import remembered
+from search.log.study import Study
 from search.space.space import Space
-from search.strategy.winners import Row, final_rows, pick_rows, published_rows
+from search.strategy.winners import SeedRuns, final_runs, pick_runs, published_runs
 
 
 @dataclass(frozen=True)
@@ -32,56 +34,56 @@ def planned_runs(space: Space, candidates: int) -> Planned:
     if confirm.references:
         ce = [arm for arm in space.arms if not space.arm_config(arm).loss.is_contrastive]
         has_one_view = bool(ce) and space.config.augment.views > 1
-        references = confirm.seeds * (len(published_rows(space)) + has_one_view)
+        references = confirm.seeds * (len(published_runs(space)) + has_one_view)
     picks = arms * top * confirm.pick_seeds if top > 1 else 0
     return Planned(picks, arms * confirm.seeds, references)
 
 
-class ConfirmPlan:
-    """The order of the runs after the search: picking, then the winners, then the references."""
-
-    def __init__(self, space: Space, journal: Journal) -> None:
-        self.space, self.journal = space, journal
-
-    def __call__(self) -> Ask | None:
-        """The next run, or None if there is none by now."""
-        return next_run(self.space, self.journal, self.rows())
-
-    def rows(self) -> list[Row]:
-        """All rows that are known by now."""
-        if not any(self.journal.best(arm) for arm in self.space.arms):
-            return []
-        picks = [row for arm in self.space.arms for row in pick_rows(self.space, self.journal, arm)]
-        return [*picks, *final_rows(self.space, self.journal)]
-
-    def is_over(self) -> bool:
-        """Whether nothing is left to start or to finish."""
-        return self() is None and not self.journal.unfinished(*AFTER_SEARCH)
-
-    def runs_left(self) -> tuple[int, int]:
-        """Runs still to be trained: those that pick, and those that follow."""
-        found = [self.journal.top(arm, self.space.confirm.top) for arm in self.space.arms]
-        planned = planned_runs(self.space, max(map(len, found)))
-        done = [(row.phase, len(row.runs(self.journal))) for row in self.rows()]
-        picked = sum(n for phase, n in done if phase == "pick")
-        later = sum(n for phase, n in done if phase != "pick")
-        return planned.pick - picked, planned.total - planned.pick - later
+@remembered
+def seed_runs(study: Study) -> Sequence[SeedRuns]:
+    """All runs after the search that are known by now: picking, winners, references."""
+    if not any(study.log.best(arm) for arm in study.arms):
+        return ()
+    picks = [runs for arm in study.arms for runs in pick_runs(study, arm)]
+    return (*picks, *final_runs(study))
 
 
-def next_run(space: Space, journal: Journal, rows: list[Row]) -> Ask | None:
-    """The next run of the rows: those of a phase in turn, so that all have about as many."""
+def next_after_search(study: Study) -> Ask | None:
+    """The next run after the search, or None if there is none by now."""
+    return next_run(study, seed_runs(study))
+
+
+def confirmation_is_over(study: Study) -> bool:
+    """Whether nothing is left to start or to finish after the search."""
+    return next_after_search(study) is None and not study.log.unfinished(*AFTER_SEARCH)
+
+
+def runs_left(study: Study) -> tuple[int, int]:
+    """Runs still to be trained: those that pick, and those that follow."""
+    found = [study.log.top(arm, study.space.confirm.top) for arm in study.arms]
+    planned = planned_runs(study.space, max(map(len, found)))
+    done = [(each.phase, len(each.runs(study))) for each in seed_runs(study)]
+    picked = sum(n for phase, n in done if phase == "pick")
+    later = sum(n for phase, n in done if phase != "pick")
+    return planned.pick - picked, planned.total - planned.pick - later
+
+
+def next_run(study: Study, wanted: Sequence[SeedRuns]) -> Ask | None:
+    """The next run that is wanted: those of a phase in turn, so that all have about as many."""
     order = {phase: i for i, phase in enumerate(AFTER_SEARCH)}
-    waiting = [(order[row.phase], len(row.runs(journal)), i) for i, row in enumerate(rows)]
-    waiting = [(phase, n, i) for phase, n, i in waiting if n < rows[i].seeds]
+    waiting = [(order[each.phase], len(each.runs(study)), i) for i, each in enumerate(wanted)]
+    waiting = [(phase, n, i) for phase, n, i in waiting if n < wanted[i].seeds]
     if not waiting:
         return None
-    row = rows[min(waiting)[2]]
-    number = len(journal.of(row.arm, row.phase))  # other rows, and runs that failed, had some too
+    chosen = wanted[min(waiting)[2]]
+    # Others of the phase, and runs that failed, had some too.
+    number = len(study.log.of(chosen.arm, chosen.phase))
     return Ask(
-        arm=row.arm,
-        phase=row.phase,
+        arm=chosen.arm,
+        phase=chosen.phase,
         number=number,
-        params=row.params,
-        seed=space.trial_seed(row.arm, row.phase, number),
-        of=row.of,
+        params=chosen.params,
+        seed=study.space.trial_seed(chosen.arm, chosen.phase, number),
+        of=chosen.of,
+        settings=chosen.settings,
     )

@@ -9,8 +9,7 @@ import math
 from collections.abc import Sequence
 
 from search.log.events import Decision, TrialId
-from search.log.journal import Journal
-from search.space.space import Space
+from search.log.study import Study
 
 
 def passes(value: float, others: Sequence[float], reduction: int) -> bool:
@@ -27,13 +26,13 @@ def passes(value: float, others: Sequence[float], reduction: int) -> bool:
     return sum(other > value for other in others) < keep
 
 
-def decide(space: Space, journal: Journal, key: TrialId, epoch: int, value: float) -> Decision:
+def decide(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
     """Whether a trial that has scored `value` at `epoch` goes on."""
     arm, phase, number = key
-    asha = space.scheduler.asha
-    if phase != "search" or asha is None or epoch not in space.rungs:
+    asha = study.space.scheduler.asha
+    if phase != "search" or asha is None or epoch not in study.space.rungs:
         return "continue"
     if asha.is_sentinel(number) and math.isfinite(value):
         return "continue"
-    others = [t.scores[epoch] for t in journal.of(arm) if epoch in t.scores]
+    others = [t.scores[epoch] for t in study.log.of(arm) if epoch in t.scores]
     return "continue" if passes(value, others, asha.reduction) else "stop"

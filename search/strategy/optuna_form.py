@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, TrialState
 
-from search.log.journal import Trial
+from search.log.trial import Trial
 from search.space.distribution import Distribution
 
 _STATE = {  # FAIL would teach the sampler nothing, so trials that cannot run count as pruned
@@ -34,21 +34,20 @@ def told_state(trial: Trial) -> TrialState:
 
 
 def suggest_one(trial: BaseTrial, key: str, distribution: Distribution) -> Any:
-    """Optuna's value; powers of two are their exponents, which are ordered and evenly spaced."""
-    kind, values, step = distribution.kind, distribution.values, distribution.step
-    match kind:
-        case "uniform" | "loguniform":
-            return trial.suggest_float(key, *values, log=kind == "loguniform", step=step)
-        case "int" | "logint":
-            return trial.suggest_int(key, *values, log=kind == "logint", step=int(step or 1))
-        case "pow2":
-            return trial.suggest_int(key, *(encode(distribution, value) for value in values))
-        case "choice":
-            return trial.suggest_categorical(key, values)
+    """Optuna's value of a parameter, to be decoded."""
+    match encoded(distribution):
+        case FloatDistribution() as x:
+            return trial.suggest_float(key, x.low, x.high, log=x.log, step=x.step)
+        case IntDistribution() as x:
+            return trial.suggest_int(key, x.low, x.high, log=x.log, step=x.step)
+        case CategoricalDistribution() as x:
+            return trial.suggest_categorical(key, x.choices)
 
 
 def encode(distribution: Distribution, value: Any) -> Any:
-    """A config's value as Optuna sees it."""
+    """A config's value as Optuna sees it: of a power of two its exponent, which is ordered and
+    evenly spaced.
+    """
     return value.bit_length() - 1 if distribution.kind == "pow2" else value
 
 

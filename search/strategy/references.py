@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from search.space.distribution import Distribution
@@ -54,9 +53,8 @@ def _within(distribution: Distribution, value: Any, default: Any) -> Any:
     return low if value is None else min(max(value, low), high)
 
 
-def one_view(space: Space, arm: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Params as a trial of one view an image that sees as many views: so many more epochs."""
+def one_view(space: Space, arm: str) -> dict[str, Any]:
+    """Settings of a run of one view an image that sees as many views: so many more epochs."""
     config = space.arm_config(arm)
     epochs = config.augment.views * config.run.epochs
-    changes = {"augment.views": 1, "run.epochs": epochs, "run.eval_at": [epochs]}
-    return {**params, **changes}
+    return {"augment.views": 1, "run.epochs": epochs, "run.eval_at": [epochs]}

@@ -1,17 +1,48 @@
-"""What a study is at, read off its log."""
+"""What a study is at, read off its log; what begins and ends a stage."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from search.log.events import Searched
-from search.log.journal import Journal
-from search.space.space import Space
+from search.log.events import FINAL, TIME_UP, Searched
+from search.log.study import Study
+from search.strategy.budget import open_arms, search_is_over
+from search.strategy.confirmation import confirmation_is_over, seed_runs
 
 Stage = Literal["noise floor", "search", "confirmation", "test", "done"]
 
 
-def end_search(space: Space, journal: Journal) -> None:
+def stage(study: Study, seconds: float) -> Stage:
+    """What a study is at, or would go on with.
+
+    Args:
+        study: the study.
+        seconds: how long it has been worked on, as its budget counts them.
+    """
+    limit, log = study.space.budget.time, study.log
+    if limit is None or seconds < limit:
+        if open_arms(study) and {trial.ask.phase for trial in log.unfinished()} == {"published"}:
+            return "noise floor"
+        if not search_is_over(study):
+            return "search"
+        if (has_best(study) and not log.is_searched) or not confirmation_is_over(study):
+            return "confirmation"
+    final = [run for r in seed_runs(study) if r.phase in FINAL for run in r.completed(study)]
+    return "test" if any(run.tested is None for run in final) else "done"
+
+
+def has_best(study: Study) -> bool:
+    """Whether a search trial of any arm was trained to the end."""
+    return any(study.log.best(arm) for arm in study.arms)
+
+
+def end_search(study: Study) -> None:
     """Log that the search is over, once, if it has found anything; else --resume may go on."""
-    if not journal.is_searched and any(journal.best(arm) for arm in space.arms):
-        journal.append(Searched())
+    if not study.log.is_searched and has_best(study):
+        study.log.append(Searched())
+
+
+def end_for_time(study: Study) -> None:
+    """End the search trials that still ran when the time of the search was up."""
+    for trial in study.log.unfinished("search"):
+        study.log.end(trial.ask.key, "stopped", detail=TIME_UP)

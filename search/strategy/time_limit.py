@@ -6,35 +6,26 @@ import math
 import time
 from collections.abc import Callable
 
-from search.log.events import TIME_UP, Opened
-from search.log.journal import Journal, Trial
-from search.space.space import Space
-from search.strategy.confirmation import ConfirmPlan
+from search.log.events import Started
+from search.log.remembered import remembered
+from search.log.study import Study
+from search.log.trial import Trial
+from search.strategy.confirmation import runs_left
 
 MARGIN = 1.25  # trials do not all take equally long
 
 
-def active_seconds(journal: Journal) -> float:
-    """How long the processes that wrote a log ran, from the opening of each to its last event."""
-    total, opened, last = 0.0, 0.0, 0.0
-    for event in journal.events:
-        if isinstance(event, Opened):
-            total += last - opened
-            opened = event.time
-        last = event.time
-    return total + last - opened
-
-
-def confirm_seconds(space: Space, journal: Journal, slots: int) -> float:
+@remembered
+def confirm_seconds(study: Study, slots: int) -> float:
     """What all runs after the search will take, so many at once, by what the best took."""
-    best = [trial for arm in space.arms for trial in journal.top(arm, space.confirm.top)]
+    best = [trial for arm in study.arms for trial in study.log.top(arm, study.space.confirm.top)]
     if not best:
         return 0.0
-    picks, later = ConfirmPlan(space, journal).runs_left()
+    picks, later = runs_left(study)
     rounds = math.ceil(picks / slots) + math.ceil(later / slots)
     # Its workers start as cold as those of the first trials did.
-    opened = [event.time for event in journal.events if isinstance(event, Opened)]
-    start = max(_start_seconds(trial, opened) for trial in journal.trials.values())
+    opened = [event.time for event in study.log.events if isinstance(event, Started)]
+    start = max(_start_seconds(trial, opened) for trial in study.log.trials.values())
     return MARGIN * (start + rounds * max(map(_seconds, best)))
 
 
@@ -54,43 +45,27 @@ def _start_seconds(trial: Trial, opened: list[float]) -> float:
 class Clock:
     """What is left of a study's time."""
 
-    def __init__(self, space: Space, journal: Journal) -> None:
+    def __init__(self, study: Study) -> None:
         """Starts now; what earlier processes took is in the log."""
-        self.limit = space.budget.time
-        self.before = active_seconds(journal)
+        self.limit = study.space.budget.time
+        self.before = study.log.active_seconds
         self.started = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds in which the study was worked on."""
+        return self.before + time.monotonic() - self.started
 
     def is_over(self, reserve: float = 0.0) -> bool:
         """Whether no more than `reserve` seconds are left."""
-        if self.limit is None:
-            return False
-        return self.before + time.monotonic() - self.started + reserve >= self.limit
+        return self.limit is not None and self.elapsed() + reserve >= self.limit
 
 
-class TimeToConfirm:
+def must_confirm(study: Study, clock: Clock, slots: Callable[[], int]) -> bool:
     """Whether what is left of a study's time is needed to confirm what was found.
 
-    It is asked many times a second; what that takes is reckoned anew only when the log has grown.
+    Args:
+        study: the study.
+        clock: its clock.
+        slots: says how many trials run at once after the search.
     """
-
-    def __init__(
-        self, space: Space, journal: Journal, clock: Clock, slots: Callable[[], int]
-    ) -> None:
-        """`slots`: how many trials run at once after the search."""
-        self.space, self.journal, self.clock, self.slots = space, journal, clock, slots
-        self.n_seen, self.reserve = 0, 0.0
-
-    def __call__(self) -> bool:
-        """Whether it is."""
-        if self.clock.limit is None:
-            return False  # nobody needs to know what is reserved
-        if self.n_seen != len(self.journal.events):
-            self.n_seen = len(self.journal.events)
-            self.reserve = confirm_seconds(self.space, self.journal, self.slots())
-        return self.clock.is_over(self.reserve)
-
-
-def end_for_time(journal: Journal) -> None:
-    """End the search trials that still ran when the time of the search was up."""
-    for trial in journal.unfinished("search"):
-        journal.end(trial.ask.key, "stopped", detail=TIME_UP)
+    return clock.limit is not None and clock.is_over(confirm_seconds(study, slots()))

@@ -9,13 +9,14 @@ the published settings of each loss and cross entropy of one view, are trained o
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from search.log.events import End, Phase
-from search.log.journal import Journal, Trial
-from search.space.loading import parse_space
+from search.log.remembered import remembered
+from search.log.study import Study
+from search.log.trial import Trial
 from search.space.space import Space
 from search.strategy.references import one_view, published
 from supcon.config import Config
@@ -23,8 +24,8 @@ from supcon.parsing import UserError
 
 
 @dataclass(frozen=True)
-class Row:
-    """A configuration that is trained on several fresh seeds."""
+class SeedRuns:
+    """The runs of a configuration on several fresh seeds."""
 
     arm: str
     phase: Phase
@@ -33,34 +34,36 @@ class Row:
     """How many it is to have."""
     of: int | None = None
     """The number of the search trial that it stems from."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What sets them off from search trials, beside `params`."""
 
-    def runs(self, journal: Journal) -> list[Trial]:
-        """Its runs so far; those that failed before a restart give way to other seeds.
+    def runs(self, study: Study) -> list[Trial]:
+        """Those that there are so far; those that failed before a restart give way to other seeds.
 
         What they failed of may have been put right, like a full disk; one that diverged or did not
-        fit into memory would do so again. Once the test images were opened for the row, or for the
-        winner that it picked, none is tried again: who has seen a test score is not blind to it.
+        fit into memory would do so again. Once the test images were opened for them, or for the
+        winner that they picked, none is tried again: who has seen a test score is not blind to it.
         """
-        own = [run for run in journal.of(self.arm, self.phase) if run.ask.of == self.of]
-        failed = [run.end for run in own if run.end and _failed_before(run.end, journal.resumed)]
+        own = [run for run in study.log.of(self.arm, self.phase) if run.ask.of == self.of]
+        failed = [run.end for run in own if run.end and _failed_before(run.end, study.log.resumed)]
         left = [run for run in own if run.end not in failed]
-        is_settled = any(end.time < time for end in failed for time in self._opened(journal))
+        is_settled = any(end.time < time for end in failed for time in self._opened(study))
         return own if is_settled and len(left) < self.seeds else left
 
-    def _opened(self, journal: Journal) -> list[float]:
-        """When the test images were opened for what hangs on this row."""
-        row = self.arm, "confirm" if self.phase == "pick" else self.phase
-        opened = [o.time for o in journal.openings if (o.arm, o.phase) == row]
+    def _opened(self, study: Study) -> list[float]:
+        """When the test images were opened for what hangs on these runs."""
+        phase: Phase = "confirm" if self.phase == "pick" else self.phase
+        opened = [o.time for o in study.log.openings if (o.arm, o.phase) == (self.arm, phase)]
         # Older logs have the scores alone.
-        return opened + [t.tested.time for t in journal.of(*row) if t.tested]
+        return opened + [t.tested.time for t in study.log.of(self.arm, phase) if t.tested]
 
-    def completed(self, journal: Journal) -> list[Trial]:
-        """Its runs that were trained to the end."""
-        return [run for run in self.runs(journal) if run.outcome == "completed"]
+    def completed(self, study: Study) -> list[Trial]:
+        """Those that were trained to the end."""
+        return [run for run in self.runs(study) if run.is_completed]
 
-    def is_over(self, journal: Journal) -> bool:
-        """Whether all of its runs have ended, one way or another."""
-        runs = self.runs(journal)
+    def is_over(self, study: Study) -> bool:
+        """Whether all have ended, one way or another."""
+        runs = self.runs(study)
         return len(runs) >= self.seeds and all(run.end is not None for run in runs)
 
     def label(self, space: Space) -> str:
@@ -78,86 +81,89 @@ def _failed_before(end: End, time: float) -> bool:
     return end.outcome == "failed" and end.time < time
 
 
-def winner(space: Space, journal: Journal, arm: str) -> Trial | None:
+@remembered
+def winner(study: Study, arm: str) -> Trial | None:
     """The arm's winner, a search trial; None while that is open, as it is during the search.
 
     The best mean score over the fresh seeds of those candidates whose runs were all trained to the
     end; if there is none such, the best of the search. Ties go to the better one of the search.
     """
-    candidates = journal.top(arm, space.confirm.top)
-    picks = pick_rows(space, journal, arm)
-    if not journal.is_searched or not all(row.is_over(journal) for row in picks):
+    candidates = study.log.top(arm, study.space.confirm.top)
+    picks = pick_runs(study, arm)
+    if not study.log.is_searched or not all(pick.is_over(study) for pick in picks):
         return None
     whole = [
         (candidate, runs)
-        for candidate, row in zip(candidates, picks, strict=False)  # a single one has no row
-        if len(runs := row.completed(journal)) == row.seeds
+        for candidate, pick in zip(candidates, picks, strict=False)  # a single one has no pick
+        if len(runs := pick.completed(study)) == pick.seeds
     ]
     if whole:
-        return max(whole, key=lambda pick: statistics.mean(run.score for run in pick[1]))[0]
+        return max(whole, key=lambda found: statistics.mean(run.score for run in found[1]))[0]
     return candidates[0] if candidates else None
 
 
-def leader(space: Space, journal: Journal, arm: str) -> Trial | None:
+def leader(study: Study, arm: str) -> Trial | None:
     """The winner or, while that is open, the best of the search."""
-    return winner(space, journal, arm) or journal.best(arm)
+    return winner(study, arm) or study.log.best(arm)
 
 
-def final_rows(space: Space, journal: Journal) -> list[Row]:
-    """Rows of the report that are known by now: winners, then references."""
-    return [*_winner_rows(space, journal), *_reference_rows(space, journal)]
+@remembered
+def final_runs(study: Study) -> Sequence[SeedRuns]:
+    """What the report has a row for, as far as it is known by now: winners, then references."""
+    return (*_winner_runs(study), *_reference_runs(study))
 
 
-def published_rows(space: Space) -> list[Row]:
+def published_runs(space: Space) -> Sequence[SeedRuns]:
     """The published settings of each loss."""
-    rows, losses = [], set()
+    found, losses = [], set()
     for arm in space.arms:
         loss = space.arm_config(arm).loss.name
         if loss not in losses:  # the same configuration in two arms needs one reference
-            rows.append(Row(arm, "published", published(space, arm), space.confirm.seeds))
+            found.append(SeedRuns(arm, "published", published(space, arm), space.confirm.seeds))
         losses.add(loss)
-    return rows
+    return found
 
 
-def _winner_rows(space: Space, journal: Journal) -> Iterator[Row]:
-    for arm in space.arms:
-        if (won := winner(space, journal, arm)) is not None:
-            yield Row(arm, "confirm", won.ask.params, space.confirm.seeds, won.ask.number)
+def _winner_runs(study: Study) -> Iterator[SeedRuns]:
+    for arm in study.arms:
+        if (won := winner(study, arm)) is not None:
+            seeds = study.space.confirm.seeds
+            yield SeedRuns(arm, "confirm", won.ask.params, seeds, won.ask.number)
 
 
-def _reference_rows(space: Space, journal: Journal) -> Iterator[Row]:
-    if not space.confirm.references:
+def _reference_runs(study: Study) -> Iterator[SeedRuns]:
+    if not study.space.confirm.references:
         return
-    yield from published_rows(space)
-    for row in _winner_rows(space, journal):
-        config = space.arm_config(row.arm)
+    yield from published_runs(study.space)
+    for won in _winner_runs(study):
+        config = study.space.arm_config(won.arm)
         if not config.loss.is_contrastive and config.augment.views > 1:
-            params = one_view(space, row.arm, row.params)
-            yield Row(row.arm, "one_view", params, row.seeds, row.of)
+            settings = one_view(study.space, won.arm)
+            yield SeedRuns(won.arm, "one_view", won.params, won.seeds, won.of, settings)
             return  # of one arm: others that train cross entropy need no second one
 
 
-def pick_rows(space: Space, journal: Journal, arm: str) -> list[Row]:
-    """The candidates' rows; a single candidate needs none."""
-    candidates = journal.top(arm, space.confirm.top)
-    seeds = space.confirm.pick_seeds
-    rows = [Row(arm, "pick", c.ask.params, seeds, c.ask.number) for c in candidates]
-    return rows if len(rows) > 1 else []
+@remembered
+def pick_runs(study: Study, arm: str) -> Sequence[SeedRuns]:
+    """The candidates' runs; a single candidate needs none."""
+    candidates = study.log.top(arm, study.space.confirm.top)
+    seeds = study.space.confirm.pick_seeds
+    picks = [SeedRuns(arm, "pick", c.ask.params, seeds, c.ask.number) for c in candidates]
+    return picks if len(picks) > 1 else ()
 
 
-def best_config(journal: Journal, arm: str) -> Config:
+def best_config(study: Study, arm: str) -> Config:
     """The config of an arm's winner (while that is open: of its best search trial), with the seed
     that it had in the search.
 
     Raises:
         UserError: the study has no such arm, or no trial of it was trained to the end.
     """
-    space = parse_space(journal.space, str(journal.path))
-    if arm not in space.arms:
-        raise UserError(f"--arm {arm}: the study has {', '.join(space.arms)}")
-    best = leader(space, journal, arm)
+    if arm not in study.space.arms:
+        raise UserError(f"--arm {arm}: the study has {', '.join(study.arms)}")
+    best = leader(study, arm)
     if best is None:
         raise UserError(
-            f"{journal.path}: no trial of {arm} was trained to the end; resume the study"
+            f"{study.log.path}: no trial of {arm} was trained to the end; resume the study"
         )
-    return space.trial_config(arm, best.ask.params, best.ask.seed)
+    return study.config_of(best.ask)

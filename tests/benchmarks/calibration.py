@@ -23,8 +23,8 @@ import numpy.typing as npt
 import scipy
 from scipy import stats
 
-from search.judge.comparison import Difference, compare, planned
-from search.judge.verdict import sentence
+from search.judge.comparison import Difference, compare, detectable_with
+from search.judge.sentence import sentence
 
 HARDNESS = 2.0
 """Standard deviation of an image's difficulty, where that of a draw is 1."""
@@ -69,7 +69,7 @@ class Row:
     detectable: float
     """Median of the smallest detectable differences that these studies state."""
     planned: float
-    """Median of what `planned` expects instead, from 2 seeds an arm on as many other images."""
+    """Median of what `detectable_with` expects instead, from 2 seeds an arm on other images."""
     power: float | None
     """Arms that truly differ by that; None if no two accuracies do."""
     different: float
@@ -106,7 +106,7 @@ def simulate(cell: Cell, studies: int, rng: np.random.Generator) -> Row:
     same = [compare(*draw(cell, rng)) for _ in range(studies)]
     detectable = float(np.median([d.detectable for d in same]))
     pairs = (draw(Cell(2, cell.n_images, cell.noise, p), rng) for _ in range(studies))
-    expected = np.median([planned(*pair, cell.n_seeds, cell.n_images) for pair in pairs])
+    expected = np.median([detectable_with(*pair, cell.n_seeds, cell.n_images) for pair in pairs])
     power = None
     if p + detectable / 2 < 1:
         accuracies = p + detectable / 2, p - detectable / 2

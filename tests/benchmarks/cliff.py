@@ -19,15 +19,12 @@ from typing import Any
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
-from search.log.events import End, Opened, Report
-from search.log.journal import Journal
-from search.space.loading import parse_space
-from search.strategy.search_order import SearchPlan
+from search.log.events import Ask
+from search.strategy.search_order import SearchOrder
+from tests.written import WrittenStudy
 
 CLIFF, TRIALS, SEEDS = 0.8, 60, 10
 TREE: dict[str, Any] = {
-    "name": "x",
-    "base": {"run": {"epochs": 9}},
     "params": {"optim.momentum": {"uniform": [0, 0.999]}},
     "arms": {"ce": {"loss.name": "ce"}},
     "budget": {"trials": TRIALS},
@@ -40,7 +37,7 @@ def main() -> None:
     rows = []
     for seed in range(SEEDS):
         with tempfile.TemporaryDirectory() as folder:
-            rows.append((wasted_by_us(Path(folder) / "study", seed), wasted_by_rays_own(seed)))
+            rows.append((wasted_by_us(Path(folder), seed), wasted_by_rays_own(seed)))
     print(f"{'seed':>6s}{'ours':>8s}{'Ray':>8s}")
     for seed, (ours, rays) in enumerate(rows):
         print(f"{seed:6d}{ours:8d}{rays:8d}")
@@ -51,21 +48,15 @@ def main() -> None:
 
 def wasted_by_us(folder: Path, seed: int) -> int:
     """Trials of this search that fell off the cliff, of `TRIALS`."""
-    tree = TREE | {"seed": seed}
-    opened = Opened(study="x", space=tree, commit="", versions={})
-    journal = Journal.create(folder / "events.jsonl", opened)
-    plan, wasted = SearchPlan(parse_space(tree, "x"), journal), 0
-    while (ask := plan()) is not None:
-        journal.append(ask)
-        key: dict[str, Any] = {"arm": ask.arm, "phase": ask.phase, "number": ask.number}
-        if (x := ask.params["optim.momentum"]) > CLIFF:
-            journal.append(End(**key, outcome="infeasible"))
-            wasted += 1
-        else:
-            score, spent = {"val/probe_top1": x}, {"views": 1, "seconds": 1}
-            journal.append(Report(**key, epoch=9, metrics=score, **spent, decision="done"))
-            journal.append(End(**key, outcome="completed"))
-    return wasted
+    study = WrittenStudy(folder, **TREE, seed=seed)
+
+    def x(ask: Ask) -> float:
+        return float(ask.params["optim.momentum"])
+
+    asks = study.follow(
+        SearchOrder(study), x, lambda ask: "infeasible" if x(ask) > CLIFF else "completed"
+    )
+    return sum(x(ask) > CLIFF for ask in asks)
 
 
 def wasted_by_rays_own(seed: int) -> int:

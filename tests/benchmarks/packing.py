@@ -4,9 +4,9 @@
     python -m tests.benchmarks.packing --quick   # that it runs
 
 A simulation: Ray is told of two GPUs of 80 GiB that are not there, and trials sleep; where each was
-placed, and when, is theirs to say. A class's memory is not measured but counted: what autograd
-saves of a batch in bf16, and weights, gradients, momentum and averages in fp32. Over-use is a
-moment at which trials that share a GPU hold more than it has. The last line is JSON.
+placed, and when, is theirs to say. What a kind of config takes is not measured but counted: what
+autograd saves of a batch in bf16, and weights, gradients, momentum and averages in fp32. Over-use
+is a moment at which trials that share a GPU hold more than it has. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import os
 import platform
 import signal
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from search.preflight.packing import MARGIN, Node, with_shares
-from search.preflight.trial_cost import Probed, classes
+from search.preflight.packing import MARGIN, Node, footprints
+from search.preflight.trial_cost import TrialCost, kinds
 from search.space.loading import load_space
+from search.space.resources import Footprint
 from search.space.space import Space
 from supcon.config import Config
 from supcon.images.split import Split, Splits
@@ -49,16 +51,15 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: clean up, then end
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}; {GPUS} declared GPUs")
-    space = cifar100("auto")
+    measured = count(cifar100("auto"))
     print(f"\n{'backbone':>12s}{'batch':>8s}{'GiB':>8s}{'share':>8s}")
-    for each in space.resources.measured:
+    for each in measured:
         gib = each.memory / 2**30
         print(f"{each.backbone:>12s}{each.batch_size:8d}{gib:8.1f}{each.gpu:8.4f}")
-    memory = {(f.backbone, f.batch_size): f.memory for f in space.resources.measured}
     print(f"\n{'gpu':>6s}{'shares':>14s}{'memory':>14s}{'trials':>14s}{'over-used':>12s}")
     rows, trials = {}, 10 if options.quick else 60
     for share in ("auto", 0.25, 0.5):
-        rows[str(share)] = row = simulate(share, trials, memory)
+        rows[str(share)] = row = simulate(share, trials, measured)
         used = "".join(
             f"{f'{row[name][0]:.2f}, {row[name][1]:.2f}':>14s}"
             for name in ("share", "memory", "trials")
@@ -71,16 +72,18 @@ def main() -> None:
 
 
 def cifar100(share: float | str) -> Space:
-    """The shipped space with this share, as if measured on GPUs of 80 GiB."""
+    """The shipped space with this share."""
     changes = {"resources.gpu": share, "resources.cpu": 1.0, "run.precision": "bf16"}
-    space = load_space(ROOT / "spaces" / "cifar100.yaml", changes)
-    if share != "auto":
-        return space
-    found = [
-        Probed(config, 1.0, 1.0, 1.0, count_memory(config), CAPACITY, 1)
-        for config in classes(space)
+    return load_space(ROOT / "spaces" / "cifar100.yaml", changes)
+
+
+def count(space: Space) -> tuple[Footprint, ...]:
+    """What each kind of config takes, as if measured on GPUs of 80 GiB."""
+    costs = [
+        TrialCost(config, 1.0, 1.0, 1.0, count_memory(config), CAPACITY, 1)
+        for config in kinds(space)
     ]
-    return with_shares(space, found, [Node(CORES, GPUS)])
+    return footprints(space.resources, costs, [Node(CORES, GPUS)])
 
 
 def count_memory(config: Config) -> int:
@@ -104,7 +107,7 @@ def count_memory(config: Config) -> int:
     return int(batch / 2 * views + weights * 4 * COPIES + IMAGES)
 
 
-def simulate(share: float | str, trials: int, memory: dict[Key, int]) -> dict[str, Any]:
+def simulate(share: float | str, trials: int, measured: Sequence[Footprint]) -> dict[str, Any]:
     """Let Ray place so many trials of both arms together, and look at each GPU at all times."""
     tree = cifar100(share).dump()
     tree |= {"budget": {"trials": trials // 2}, "scheduler": "none", "points": {}}
@@ -112,8 +115,10 @@ def simulate(share: float | str, trials: int, memory: dict[Key, int]) -> dict[st
     with own_home() as home, cluster(home) as machines:
         for _ in range(GPUS):
             machines.add(CORES // GPUS, gpus=1)
-        sleep(home, machines.address, tree, EPOCH_SECONDS, 0)
+        shares = measured if share == "auto" else ()
+        sleep(home, machines.address, tree, EPOCH_SECONDS, 0, shares)
         files = sorted((home / "study" / "trials").glob("*/place.json"))
+        memory = {(each.backbone, each.batch_size): each.memory for each in measured}
         return look([json.loads(file.read_text()) for file in files], memory)
 
 
@@ -122,7 +127,7 @@ def look(places: list[dict[str, Any]], memory: dict[Key, int]) -> dict[str, Any]
     by_gpu: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for place in places:
         (gpu,) = place["gpus"]
-        place["memory"] = MARGIN * memory[tuple(place["class"])] / CAPACITY
+        place["memory"] = MARGIN * memory[tuple(place["kind"])] / CAPACITY
         place["trials"] = 1
         by_gpu[place["node"], gpu].append(place)
     first = max(min(t["began"] for t in trials) for trials in by_gpu.values())

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from search.log.events import Ask, End, Event, Opened, Report
+from search.log.events import Ask, End, Event, Report, Started
 from search.log.journal import Journal
 from tests.benchmarks.search import RunningSearch, own_home, start_search, trial_pids
 
@@ -189,7 +189,7 @@ def repeated(events: list[Event]) -> list[Any]:
 
 def story(events: list[Event]) -> list[dict[str, Any]]:
     """What happened, without times and without where it was resumed."""
-    return [event.model_dump(exclude=TIMES) for event in events if not isinstance(event, Opened)]
+    return [event.model_dump(exclude=TIMES) for event in events if not isinstance(event, Started)]
 
 
 def show_difference(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:

@@ -22,8 +22,9 @@ from typing import Any
 
 from search.log.events import Ask, End
 from search.log.journal import Journal
+from search.log.study import Study
 from search.space.loading import parse_space
-from search.strategy.search_order import SearchPlan
+from search.strategy.search_order import SearchOrder
 from tests.benchmarks.search import RunningSearch, running_search
 
 MB = 1e6
@@ -100,17 +101,16 @@ def _until(log: Path, at: float) -> list[bytes]:
 def seconds_a_suggestion(path: Path, content: bytes) -> float:
     """What the next suggestion takes after those events, which the sampler knows already."""
     path.write_bytes(content)
-    journal = Journal.open(path)
-    tree = journal.space
-    space = parse_space(tree | {"budget": {"trials": 10**6}}, "space")
-    plan, times = SearchPlan(space, journal), []
+    log = Journal.open(path)
+    space = parse_space(log.latest.space | {"budget": {"trials": 10**6}}, "space")
+    order, times = SearchOrder(Study(space, log)), []
     for _ in range(6):
         started = time.perf_counter()
-        ask = plan()
+        ask = order()
         times.append(time.perf_counter() - started)
         assert isinstance(ask, Ask)
-        journal.append(ask)
-        journal.end(ask.key, "failed")
+        log.append(ask)
+        log.end(ask.key, "failed")
     return sorted(times[1:])[2]
 
 

@@ -17,6 +17,7 @@ import platform
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import yaml
 
 from search.log.events import End
 from search.log.journal import Journal
+from search.space.resources import Footprint
 from tests.benchmarks.cluster import TOKEN, cluster
 from tests.benchmarks.search import ROOT, kill_session, own_home
 
@@ -79,11 +81,17 @@ def trials_a_minute(nodes: int, trials: int, seconds: float, checkpoint: int) ->
 
 
 def sleep(
-    home: Path, address: str, space: dict[str, Any], seconds: float, checkpoint: int
+    home: Path,
+    address: str,
+    space: dict[str, Any],
+    seconds: float,
+    checkpoint: int,
+    measured: Sequence[Footprint] = (),
 ) -> Journal:
     """The log of a search whose trials sleep."""
     (home / "space.yaml").write_text(yaml.safe_dump(space))
-    given = {"seconds": seconds, "checkpoint": checkpoint}
+    given: dict[str, Any] = {"seconds": seconds, "checkpoint": checkpoint}
+    given["measured"] = [each.model_dump() for each in measured]
     (home / "sleep.json").write_text(json.dumps(given))
     own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(home))
     driver = subprocess.Popen(

@@ -36,7 +36,8 @@ import torch
 import yaml
 
 from search.log.events import Phase, Report
-from search.log.journal import Journal, Trial
+from search.log.journal import Journal
+from search.log.trial import Trial
 from supcon.config import Config, override
 from supcon.images.loading import load_splits
 from supcon.train import Run

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.sleeping FOLDER ADDRESS
 
-FOLDER holds space.yaml and sleep.json: seconds of an epoch, bytes of a checkpoint. The images are
-noise, as many and as large as CIFAR-100's. Each trial writes where it was, and when.
+FOLDER holds space.yaml and sleep.json: seconds of an epoch, bytes of a checkpoint, and footprints.
+The images are noise, as many and as large as CIFAR-100's. Each trial writes where it was, and when.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,16 +19,16 @@ from unittest.mock import patch
 import numpy as np
 import ray
 
-from search.engine.interrupts import Interrupt
 from search.engine.session import ray_session
-from search.engine.shared_images import Images
+from search.engine.shared_images import SharedImages
 from search.engine.trial_actor import SupConTrial
 from search.engine.tuner import run_trials
-from search.log.events import Opened
+from search.log.events import Started
 from search.log.journal import Journal
+from search.log.study import Study
 from search.log.surroundings import LOOPBACK
 from search.space.loading import load_space
-from search.strategy.search_order import SearchPlan
+from search.strategy.search_order import SearchOrder
 from supcon.config import SELECTION_METRIC, Config
 from supcon.images.split import Split, Splits
 from supcon.train import Record
@@ -44,12 +43,12 @@ class SleepingTrial(SupConTrial):
         self.records = self._sleep(self.training)
 
     def _sleep(self, config: Config) -> Iterator[Record]:
-        given = json.loads((self.study / "sleep.json").read_text())
+        given = json.loads((self.study.path / "sleep.json").read_text())
         began = time.time()
         for epoch in range(1, config.run.epochs + 1):
             time.sleep(given["seconds"])
             if epoch % config.run.checkpoint_every == 0 and given["checkpoint"]:
-                (self.folder / "last.pt").write_bytes(bytes(given["checkpoint"]))
+                self.study.checkpoint(self.name).write_bytes(bytes(given["checkpoint"]))
             is_last = epoch == config.run.epochs
             metrics = {"train/loss": 1.0, "train/lr": 0.1}
             if is_last or epoch in config.run.eval_at:
@@ -65,7 +64,7 @@ class SleepingTrial(SupConTrial):
             "node": context.get_node_id(),
             "gpus": context.get_accelerator_ids().get("GPU", []),
             "share": self.share,
-            "class": [config.model.backbone, config.data.batch_size],
+            "kind": [config.model.backbone, config.data.batch_size],
             "began": began,
             "ended": time.time(),
         }
@@ -85,17 +84,23 @@ def noise() -> Splits:
 def main(folder: Path, address: str) -> None:
     """Run the search phase."""
     space = load_space(folder / "space.yaml", {})
-    opened = Opened(study=space.name, space=space.dump(), commit="", versions={})
-    journal = Journal.create(folder / "study" / "events.jsonl", opened)
-    (folder / "study" / "sleep.json").write_text((folder / "sleep.json").read_text())
-    images, interrupt = Images(noise()), Interrupt()
+    given = (folder / "sleep.json").read_text()
+    started = Started(
+        study=space.name,
+        space=space.dump(),
+        commit="",
+        versions={},
+        measured=json.loads(given)["measured"],
+    )
+    log = Journal.create(folder / "study" / "events.jsonl", started)
+    (folder / "study" / "sleep.json").write_text(given)
+    images, study = SharedImages(noise()), Study(space, log)
     with (
         ray_session(address, LOOPBACK),
         images.shared() as data,
         patch("search.engine.tuner.SupConTrial", SleepingTrial),
     ):
-        run = partial(run_trials, space, journal, data, ["search"], interrupt=interrupt)
-        run(SearchPlan(space, journal), is_time_up=lambda: False, poll=lambda: None)
+        run_trials(study, data, ["search"], SearchOrder(study), must_stop=lambda: False)
 
 
 if __name__ == "__main__":

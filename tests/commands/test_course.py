@@ -2,72 +2,63 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
-from search.course import execute
-from search.engine.shared_images import Images
-from search.log.events import Ask, End, Opened, Report, Searched
+from search.course import conclude, create, execute, reopen
+from search.engine.shared_images import SharedImages
+from search.log.events import Searched, Started
+from search.log.folder import StudyFolder
 from search.log.journal import Journal
-from search.space.loading import parse_space
-from search.space.space import Space
-from search.strategy.stage import end_search
+from search.log.study import Study
+from search.preflight.options import parse_options
+from search.preflight.which_study import Chosen
 from supcon.images.split import Splits
+from supcon.parsing import UserError
+from tests.written import WrittenStudy
 
-TREE: dict[str, Any] = {
-    "name": "x",
-    "base": {"run": {"epochs": 9}},
-    "params": {"optim.lr_per_256": {"loguniform": [0.15, 1]}},
-    "budget": {"trials": 1},
-    "scheduler": "none",
-    "confirm": {"top": 1, "seeds": 3},
-}
-Run = Callable[..., None]
+Train = Callable[..., None]
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    opened = Opened(study="x", space=TREE, commit="", versions={})
-    return Journal.create(tmp_path / "x" / "events.jsonl", opened)
+def study(tmp_path: Path) -> WrittenStudy:
+    """One that has just begun, with a trial an arm."""
+    changes = {"budget": {"trials": 1}, "scheduler": "none", "confirm": {"top": 1, "seeds": 3}}
+    return WrittenStudy(tmp_path, **changes)
 
 
 @pytest.fixture
 def start(
-    journal: Journal, digits: Splits, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Run], bool]:
+    study: WrittenStudy, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Train], bool]:
     """Runs the study with another function in place of Ray."""
 
     @contextmanager
     def nothing(*_: object) -> Iterator[str]:
         yield ""
 
-    def run(train: Run) -> bool:
+    def run(train: Train) -> bool:
         monkeypatch.setattr("search.course.ray_session", nothing)
-        monkeypatch.setattr("search.engine.shared_images.Images.shared", nothing)
+        monkeypatch.setattr("search.engine.shared_images.SharedImages.shared", nothing)
         monkeypatch.setattr("search.course.check_room", lambda _: None)
         monkeypatch.setattr("search.course.endpoint", str)
         monkeypatch.setattr("search.course.Metrics", lambda *_: print)
         monkeypatch.setattr("search.course.run_trials", train)
-        return execute(parse_space(TREE, "x"), journal, Images(digits), None, noise_floor=True)
+        options = parse_options("", ["--space", "x.yaml", "--noise-floor"])
+        return execute(study, SharedImages(digits), options, None)
 
     return run
 
 
-def finish(journal: Journal, ask: Ask) -> None:
-    key: dict[str, Any] = {"arm": ask.arm, "phase": ask.phase, "number": ask.number}
-    metrics = {"val/probe_top1": 0.5}
-    journal.append(ask)
-    journal.append(Report(**key, epoch=9, metrics=metrics, views=9, seconds=9, decision="done"))
-    journal.append(End(**key, outcome="completed"))
-
-
 @pytest.mark.parametrize("at", ["published", "search"])
 def test_after_ctrl_c_nothing_is_computed_and_nothing_decided(
-    start: Callable[[Run], bool], journal: Journal, monkeypatch: pytest.MonkeyPatch, at: str
+    start: Callable[[Train], bool], study: WrittenStudy, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     phases = list[str]()
 
@@ -77,22 +68,116 @@ def test_after_ctrl_c_nothing_is_computed_and_nothing_decided(
 
     monkeypatch.setattr("search.course.describe_noise", describe)
 
-    def train(space: Space, log: Journal, data: Any, asked: Any, plan: Any, **options: Any) -> None:
+    def train(_: Study, data: Any, asked: Any, plan: Any, must_stop: Callable[[], bool]) -> None:
         phases.append(asked[0])
         if asked[0] == "search":
-            finish(log, plan())
-        options["interrupt"].requested = asked[0] == at
+            study.train(plan())
+        assert not must_stop()
+        if asked[0] == at:
+            signal.raise_signal(signal.SIGINT)
+            assert must_stop()
 
     assert start(train)
     assert phases == ["published", "noise", "search"][: 1 if at == "published" else 3]
-    assert not journal.is_searched
+    assert not study.log.is_searched
 
 
-def test_the_log_says_once_that_the_search_is_over(journal: Journal) -> None:
-    space = parse_space(TREE, "x")
-    end_search(space, journal)
-    assert not journal.is_searched  # it has found nothing, and may go on
-    finish(journal, Ask(arm="ce", phase="search", number=0, params={}, seed=0))
+def test_the_log_says_once_that_the_search_is_over(
+    start: Callable[[Train], bool], study: WrittenStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.course.describe_noise", lambda *_: [])
+    asked = list[str]()
+
+    def train(_: Study, data: Any, phases: Any, plan: Any, must_stop: Callable[[], bool]) -> None:
+        asked.append(phases[0])
+        if phases == ["search"]:
+            study.follow(plan)
+        elif asked[-1] == "pick":
+            signal.raise_signal(signal.SIGINT)
+
     for _ in range(2):
-        end_search(space, journal)
-    assert [type(event) for event in journal.events].count(Searched) == 1
+        assert start(train)
+    assert asked == ["published", "search", "pick", "published", "search", "pick"]
+    assert [type(event) for event in study.log.events].count(Searched) == 1
+
+
+def test_a_study_that_only_lacks_its_test_scores_starts_no_ray(
+    confirmed: WrittenStudy, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = list[str]()
+    monkeypatch.setattr("search.course.open_test", lambda study, data: opened.append(study.name))
+    options = parse_options("", ["--space", "x.yaml", "--resume"])
+    assert not execute(confirmed, SharedImages(digits), options, None)
+    assert opened == ["x"]
+    shown = optuna.load_study(study_name="ce", storage=f"sqlite:///{confirmed.folder.database}")
+    assert len(shown.trials) == 1  # the mirror was missing
+
+
+# Its log
+
+
+@pytest.fixture
+def chosen(study: WrittenStudy, tmp_path: Path) -> Chosen:
+    """A new study of the same space."""
+    return Chosen(StudyFolder(tmp_path / "new"), study.space)
+
+
+def test_a_study_goes_on_where_its_log_ends_on_the_same_images_alone(
+    chosen: Chosen, digits: Splits
+) -> None:
+    images = SharedImages(digits)
+    create(chosen, images, "first").log.close()
+    study = reopen(chosen, images, "second")
+    assert [e.command for e in study.log.events if isinstance(e, Started)] == ["first", "second"]
+    study.log.close()
+    others = SharedImages(Splits(digits.val, digits.train, digits.classes))
+    for _ in range(2):  # the claim on the study is given back
+        with pytest.raises(UserError, match="was started on other images than there are under dat"):
+            reopen(chosen, others, "third")
+    assert len(Journal.open(chosen.folder.events).events) == 2
+
+
+def test_a_results_folder_that_cannot_be_written_is_named(
+    chosen: Chosen, digits: Splits, tmp_path: Path
+) -> None:
+    (tmp_path / "new").write_text("a file")
+    with pytest.raises(UserError, match=rf"--results {tmp_path}: cannot be written"):
+        create(chosen, SharedImages(digits), "")
+
+
+# Its end
+
+
+def test_the_end_names_the_report_and_how_to_train_each_winner_again(
+    confirmed: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert conclude(confirmed, is_interrupted=False) == 0
+    folder, said = confirmed.folder, capsys.readouterr()
+    assert said.out.splitlines()[-3:] == [
+        f"report    {folder.page} (also report.md, summary.json, trials.csv)",
+        f"retrain   python -m supcon train {folder.best('supcon')}",
+        f"retrain   python -m supcon train {folder.best('ce')}",
+    ]
+    assert said.err == ""
+    for path in (folder.page, folder.summary, folder.best("supcon"), folder.best("ce")):
+        assert path.exists()
+
+
+def test_an_interrupted_study_has_a_report_too_and_says_how_it_goes_on(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.trial("ce", 0, 0.5)
+    assert conclude(study, is_interrupted=True) == 130
+    said = capsys.readouterr()
+    assert said.err == "interrupted; go on with the same --space and --name x --resume\n"
+    assert "No verdict: the search is not over" in said.out
+    assert study.folder.page.exists()
+
+
+def test_a_study_without_a_trained_trial_has_no_result(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.ask("ce", 0)
+    study.end("ce", 0, "diverged")
+    assert conclude(study, is_interrupted=False) == 1
+    assert capsys.readouterr().err == "no trial was trained to the end; trials.csv says why\n"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from search.preflight.options import Options, parse_options
 from search.repeats import (
     _are_same,
+    _Opening,
     begin_repeats,
     conclude_repeats,
     forget_repeats,
-    repeat_changes,
+    options_of,
+    repeat,
+    repeat_settings,
 )
 from search.run import main as search
 from search.space.loading import load_space, parse_space
@@ -44,11 +49,36 @@ def add_repeat(folder: Path, number: int, difference: float | None, test: str = 
 
 
 def test_repeats_differ_in_their_seeds_and_splits_and_the_first_is_the_space_itself() -> None:
-    assert repeat_changes(SPACE, 0) == (3, [])
-    seeds, splits = zip(*(repeat_changes(SPACE, n) for n in range(1, 5)), strict=True)
-    assert len({3, *seeds}) == 5
-    assert len({split for (split,) in splits}) == 4
-    assert all(split.startswith("data.split_seed=") for (split,) in splits)
+    assert repeat_settings(SPACE, 0) == {"seed": 3}
+    others = [repeat_settings(SPACE, number) for number in range(1, 5)]
+    assert all(list(settings) == ["seed", "data.split_seed"] for settings in others)
+    assert len({3, *(settings["seed"] for settings in others)}) == 5
+    own = SPACE.config.data.split_seed
+    assert len({own, *(settings["data.split_seed"] for settings in others)}) == 5
+
+
+def test_a_repeat_is_the_space_of_all_with_its_own_seeds_and_no_change_made_twice(
+    tmp_path: Path,
+) -> None:
+    given = ["--space", "spaces/aa.yaml", "--seed", "9", "--set", "run.epochs=4", "--watch"]
+    options = parse_options("", [*given, "--concurrency", "2", "--points", "x.csv"])
+    file = begin_repeats(tmp_path / "x", SPACE, 3, to_resume=False)
+    first, second = (options_of(options, file, number) for number in range(2))
+    assert (first.space, first.results, first.name) == (file, tmp_path / "x", "repeat-1")
+    assert first.changes() == {"resources.concurrency": 2, "seed": 3}  # the rest is in the file
+    assert second.changes() == {"resources.concurrency": 2} | repeat_settings(SPACE, 1)
+    assert first.watch
+    assert not first.resume
+
+
+def test_a_repeat_that_exists_goes_on_as_it_was_begun(tmp_path: Path) -> None:
+    file = begin_repeats(tmp_path / "x", SPACE, 3, to_resume=False)
+    (tmp_path / "x" / "repeat-2").mkdir()
+    options = parse_options("", ["--space", "spaces/aa.yaml", "--resume"])
+    found = options_of(options, file, 1)
+    assert found.resume
+    assert found.changes() == {}
+    assert not options_of(options, file, 2).resume  # this one never began
 
 
 def test_the_space_of_all_repeats_is_kept_for_a_resume(tmp_path: Path) -> None:
@@ -120,7 +150,7 @@ def test_hashes_of_another_kind_do_not_tell_test_images_apart(
     openings: list[tuple[str | None, bool | None]], is_same: bool
 ) -> None:
     found = [
-        {"data_hash": name, **({} if of_files is None else {"of_files": of_files})}
+        _Opening(data_hash=name, **({} if of_files is None else {"of_files": of_files}))
         for name, of_files in openings
     ]
     assert _are_same(found) == is_same
@@ -150,3 +180,43 @@ def test_a_bad_repeat_is_refused(
 ) -> None:
     assert search(["--space", "spaces/aa.yaml", "--results", str(tmp_path), *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+def search_as(folder: Path, ends: list[int], searched: list[str]) -> Callable[[Options], int]:
+    """A search that leaves a summary, and ends as the next of `ends` says."""
+
+    def run(options: Options) -> int:
+        assert options.name is not None
+        searched.append(f"{options.name}{' again' if options.resume else ''}")
+        if not options.resume:
+            add_repeat(folder, len(searched), 0.03)
+        return ends.pop(0)
+
+    return run
+
+
+def test_repeats_run_one_after_the_other_and_are_judged_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = parse_options(
+        "", ["--space", "spaces/aa.yaml", "--results", str(tmp_path), "--repeat", "3"]
+    )
+    searched: list[str] = []
+    assert repeat(options, search_as(tmp_path / "aa", [0, 1, 0], searched)) == 1  # the worst
+    assert searched == ["repeat-1", "repeat-2", "repeat-3"]
+    said = capsys.readouterr().out
+    assert said.startswith("search    1 of 3\nsearch    2 of 3\nsearch    3 of 3\n# aa: independ")
+    assert json.loads((tmp_path / "aa" / "summary.json").read_text())["n_searches"] == 3
+
+
+def test_an_interrupted_repeat_ends_them_all_and_they_go_on_where_they_were(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--space", "spaces/aa.yaml", "--results", str(tmp_path), "--repeat", "3"]
+    searched: list[str] = []
+    assert repeat(parse_options("", flags), search_as(tmp_path / "aa", [0, 130], searched)) == 130
+    assert not (tmp_path / "aa" / "summary.json").exists()
+    assert "independent searches" not in capsys.readouterr().out
+    again = parse_options("", [*flags, "--resume"])
+    assert repeat(again, search_as(tmp_path / "aa", [0, 0, 0], searched)) == 0
+    assert searched[2:] == ["repeat-1 again", "repeat-2 again", "repeat-3"]

@@ -13,12 +13,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from search.preflight.forecast import _row, slots_for
+from search.preflight.forecast import describe_forecast, slots_for
+from search.preflight.options import parse_options
 from search.preflight.packing import Node
-from search.preflight.trial_cost import probe, probe_here
-from search.preflight.which_study import extended, plan
-from search.run import main, parse_arguments
+from search.preflight.trial_cost import cost_here, measure_costs
+from search.preflight.which_study import extended, new_study
+from search.run import main
 from search.space.loading import load_space
+from search.space.resources import Shares
 from search.space.space import is_plain_name
 from supcon.images.loading import load_splits
 from supcon.parsing import UserError
@@ -138,8 +140,8 @@ def test_an_existing_study_is_never_overwritten(
 ) -> None:
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits-2").mkdir()
-    options = parse_arguments(["--space", DIGITS, "--results", str(tmp_path)])
-    assert plan(options)[0] == tmp_path / "digits-3"
+    options = parse_options("", ["--space", DIGITS, "--results", str(tmp_path)])
+    assert new_study(options).folder.path == tmp_path / "digits-3"
     said = refuse(capsys, "--space", DIGITS, "--results", str(tmp_path), "--name", "digits")
     assert "exists; continue it with --resume, remove it" in said
 
@@ -159,9 +161,15 @@ def test_a_study_name_stays_inside_the_results_folder(name: str, expected: bool)
     assert is_plain_name(name) is expected
 
 
-def test_planning_imports_neither_ray_nor_torch() -> None:
-    code = "import search.run, sys; sys.exit(bool({'ray', 'torch', 'optuna'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+def test_a_wrong_space_is_refused_before_ray_and_torch_are_imported() -> None:
+    code = (
+        "import sys; from search.run import main; assert main(['--space', 'none.yaml']) == 2; "
+        "print({'ray', 'torch', 'optuna'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
 
 
 # More of a study
@@ -193,7 +201,7 @@ def test_an_extended_study_differs_in_its_budget_alone() -> None:
 def test_points_from_a_file_replace_the_sampler_and_the_budget(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("ce: [{optim.lr_per_256: 0.1, seed: 4}]\n")
     flags = ["--space", DIGITS, "--points", str(tmp_path / "x.yaml"), "--results", str(tmp_path)]
-    _, space = plan(parse_arguments(flags))
+    space = new_study(parse_options("", flags)).space
     assert space.sampler == "points"
     assert space.budget.total_epochs is None
     assert space.point("ce", 0) is not None
@@ -204,25 +212,29 @@ def test_a_forecast_starts_nothing_and_says_what_it_will_cost(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     arguments = folder_space(tmp_path)
-    assert main([*arguments, "--dry-run", "--concurrency", "1"]) == 0
+    assert main([*arguments, "--dry-run", "--concurrency", "1", "--cpus-per-trial", "auto"]) == 0
     said = capsys.readouterr().out
     for words in ("rung, epochs", "each arm  2 trials, 3 epochs, 216 views", "time ", "disk "):
         assert words in said
+    kind = "test_resnet, batch 8, "
+    assert f"cost      {kind}" in said
+    assert f"share     {kind}" in said
     assert not (tmp_path / "results").exists()
 
 
 def test_a_forecast_needs_room_for_a_trial(tmp_path: Path) -> None:
     space = load_space(Path(folder_space(tmp_path)[1]), {"resources.gpu": 0.5})
     config = space.trial_config("ce", {}, seed=0)
-    assert slots_for(space, config, [Node(4, 1)]) == 2
+    shares = Shares(space.resources)
+    assert slots_for(shares, config, [Node(4, 1)]) == 2
     with pytest.raises(UserError, match="no machine has room for a trial of test_resnet, batch 8"):
-        slots_for(space, config, [Node(4, 0)])
+        slots_for(shares, config, [Node(4, 0)])
 
 
 def test_a_study_that_could_not_start_leaves_nothing_behind(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(space: Any) -> int:
+    def no_room(shares: Shares) -> None:
         raise UserError("resources: too large for every node")
 
     monkeypatch.setattr("search.course.check_room", no_room)
@@ -232,9 +244,10 @@ def test_a_study_that_could_not_start_leaves_nothing_behind(
 
 
 @pytest.mark.slow
-def test_a_class_of_configs_that_cannot_run_is_a_line_of_the_forecast(tmp_path: Path) -> None:
+def test_a_kind_of_config_that_cannot_run_is_a_line_of_the_forecast() -> None:
     space = load_space(Path(DIGITS), {"model.backbone": "resnt18"})
-    found = probe(space, probe_here(load_splits(space.config.data)))
-    line = _row(found[0], {})
-    assert "resnt18, batch 64" in line
+    data = load_splits(space.config.data)
+    found = measure_costs(space, cost_here(data))
+    lines = describe_forecast(space, Shares(space.resources), data, found, [Node(2, 0)])
+    (line,) = [line for line in lines if "resnt18, batch 64" in line]
     assert "cannot run: model.backbone: timm has no model 'resnt18'" in line

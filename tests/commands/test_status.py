@@ -13,7 +13,7 @@ import pytest
 
 from search.reporting.files import write_report
 from search.status import main
-from tests.monitor.test_standing import ONE, Study, confirmed
+from tests.written import WrittenStudy
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUS = str(ROOT / "search" / "status.py")
@@ -40,20 +40,19 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def finished(path: Path) -> Study:
+@pytest.fixture
+def finished(confirmed: WrittenStudy) -> WrittenStudy:
     """A study in which nothing is left to do, but the report."""
-    study = Study(path, **ONE)
-    confirmed(study)
-    study.test("supcon", [0, 1, 2], 3)
-    study.test("ce", [0, 1, 2], 3)
-    study.journal.close()
-    return study
+    for arm in confirmed.arms:
+        confirmed.test(arm, [0, 1, 2], 3)
+    confirmed.log.close()
+    return confirmed
 
 
 def test_a_study_that_a_process_works_on_is_searching(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = Study(tmp_path)
+    study = WrittenStudy(tmp_path)
     study.trial("ce", 0, 0.8765)
     study.ask("supcon", 0)
     said = say(capsys, tmp_path / "x")
@@ -67,24 +66,24 @@ def test_a_study_that_a_process_works_on_is_searching(
 def test_looking_neither_writes_nor_takes_the_claim(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = Study(tmp_path)
+    study = WrittenStudy(tmp_path)
     study.ask("ce", 0)
     before = files(tmp_path)
     say(capsys, tmp_path / "x")
     assert files(tmp_path) == before
-    assert study.journal.is_claimed()
-    study.journal.close()
+    assert study.log.is_claimed()
+    study.log.close()
     say(capsys, tmp_path / "x")
     assert files(tmp_path) == before
-    study.journal.claim()
+    study.log.claim()
 
 
 def test_a_study_that_nobody_works_on_says_how_it_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = Study(tmp_path)
+    study = WrittenStudy(tmp_path)
     study.ask("ce", 0)
-    study.journal.close()
+    study.log.close()
     said = say(capsys, tmp_path / "x")
     assert re.match(r"x +interrupted +0:00:10 +1 open\n", said)
     assert said.endswith("go on with the same --space and --name x --resume\n")
@@ -93,7 +92,7 @@ def test_a_study_that_nobody_works_on_says_how_it_goes_on(
 def test_a_study_without_trials_can_be_looked_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Study(tmp_path).journal.close()
+    WrittenStudy(tmp_path).log.close()
     said = say(capsys, tmp_path / "x")
     assert "interrupted" in said
     assert said.count("no full-length trial yet") == 2
@@ -102,42 +101,40 @@ def test_a_study_without_trials_can_be_looked_at(
 def test_a_torn_last_line_does_not_count_and_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = Study(tmp_path)
+    study = WrittenStudy(tmp_path)
     study.ask("ce", 0)
-    with study.journal.path.open("a") as log:
+    with study.log.path.open("a") as log:
         log.write('{"event":"end","arm":"ce","ph')
     assert "1 running" in say(capsys, tmp_path / "x")
-    assert study.journal.path.read_text().endswith('"ph')
+    assert study.log.path.read_text().endswith('"ph')
 
 
 def test_a_finished_study_shows_its_verdict_and_where_its_report_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: WrittenStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = finished(tmp_path)
     said = say(capsys, tmp_path / "x")
     assert "finished" in said
     assert said.endswith(f"python search/report.py {tmp_path}/x\n")
-    for trial in study.journal.trials.values():
+    for trial in finished.log.trials.values():
         trial.tested = None  # these scores were written by hand: the report has no use for them
-    summary = write_report(study.journal)
-    assert "No verdict" in summary["verdict"]["text"]
+    verdict = write_report(finished).verdict.text
+    assert "No verdict" in verdict
     said = say(capsys, tmp_path / "x")
-    assert summary["verdict"]["text"] not in said  # no run was tested when it was written
+    assert verdict not in said  # no run was tested when it was written
     file = tmp_path / "x" / "summary.json"
     file.write_text(file.read_text().replace('"test_evaluations": 0', '"test_evaluations": 6'))
     said = say(capsys, tmp_path / "x")
-    assert said.endswith(f"{summary['verdict']['text']}\nreport    {tmp_path}/x/report.html\n")
+    assert said.endswith(f"{verdict}\nreport    {tmp_path}/x/report.html\n")
     assert "fresh seeds: 6/6 to confirm them\n" in said
     assert "test images: opened 2 times, 6 runs scored\n" in said
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"arms": {"ce": 3}}', '{"arms": 3}'])
 def test_a_damaged_summary_is_no_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+    finished: WrittenStudy, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    finished(tmp_path)
-    (tmp_path / "x" / "summary.json").write_text(text)
-    assert "its report is not written" in say(capsys, tmp_path / "x")
+    finished.folder.summary.write_text(text)
+    assert "its report is not written" in say(capsys, finished.folder.path)
 
 
 def test_without_a_study_the_newest_one_is_shown(
@@ -146,7 +143,7 @@ def test_without_a_study_the_newest_one_is_shown(
     monkeypatch.chdir(tmp_path)
     for age, name in ((30, "results/old"), (10, "results/new/repeat-1"), (20, "results/other")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Study(tmp_path).journal.path.parent.rename(tmp_path / name)
+        WrittenStudy(tmp_path).log.path.parent.rename(tmp_path / name)
         os.utime(tmp_path / name / "events.jsonl", (1000 - age, 1000 - age))
     assert say(capsys).startswith("repeat-1 ")
     assert say(capsys, "results").startswith("repeat-1 ")
@@ -184,13 +181,13 @@ def test_a_folder_without_a_study_is_refused(
 def test_a_damaged_log_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, message: str
 ) -> None:
-    log = Study(tmp_path).journal.path
+    log = WrittenStudy(tmp_path).log.path
     log.write_text(log.read_text().replace(before, after))
     assert message in refuse(capsys, tmp_path / "x")
 
 
 def test_it_starts_from_any_folder_without_ray_torch_or_optuna(tmp_path: Path) -> None:
-    Study(tmp_path).journal.close()
+    WrittenStudy(tmp_path).log.close()
     done = subprocess.run(
         [sys.executable, "-X", "importtime", STATUS, "x"],
         capture_output=True, text=True, cwd=tmp_path,

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from search.engine.prometheus import GAUGES, Metrics
-from search.log.events import Ask, End, Opened, Report, Scored
-from search.log.journal import Journal
-from search.space.loading import parse_space
+from search.log import events
+from tests.written import WrittenStudy
 
-TREE: dict[str, Any] = {
-    "name": "x",
-    "base": {"run": {"epochs": 9}},
-    "params": {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
-    "budget": {"total_epochs": 90},
-    "scheduler": {"asha": {"grace": 1}},
-}
 Values = dict[tuple[str, ...], float]
 
 
@@ -45,34 +36,21 @@ def taken() -> Values:
 
 
 @pytest.fixture
-def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
-    """Of a study whose metrics go to `Recorded`."""
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WrittenStudy]:
+    """One whose metrics go to `Recorded`."""
     monkeypatch.setattr("search.engine.prometheus.Gauge", Recorded)
     Recorded.values = {}
-    opened = Opened(study="x", space=TREE, commit="", versions={})
-    journal = Journal.create(tmp_path / "x" / "events.jsonl", opened)
-    journal.listeners.append(Metrics(parse_space(TREE, "x"), journal))
-    return journal
+    study = WrittenStudy(tmp_path, budget={"total_epochs": 90})
+    study.log.listeners.append(Metrics(study))
+    yield study
+    study.log.close()
 
 
-def report(journal: Journal, number: int, epoch: int, **facts: Any) -> None:
-    metrics = {"val/probe_top1": facts.pop("score", 0.5)}
-    given = {"views": 100 * epoch, "seconds": 2.0 * epoch, "decision": "continue"} | facts
-    journal.append(
-        Report(arm="ce", phase="search", number=number, epoch=epoch, metrics=metrics, **given)
-    )
-
-
-def ask(journal: Journal, number: int) -> None:
-    params = {"optim.lr_per_256": 0.1}
-    journal.append(Ask(arm="ce", phase="search", number=number, params=params, seed=number))
-
-
-def test_a_running_trial_has_its_score_epoch_speed_and_memory(journal: Journal) -> None:
-    ask(journal, 0)
-    report(journal, 0, 1)
+def test_a_running_trial_has_its_score_epoch_speed_and_memory(study: WrittenStudy) -> None:
+    study.ask("ce", 0)
+    study.report("ce", 0, 1, 0.5, seconds=2.0)
     taken()
-    report(journal, 0, 3, score=0.7, views=500, seconds=4.0, memory=123)
+    study.report("ce", 0, 3, 0.7, views=500, seconds=4.0, memory=123)
     values = taken()
     assert values["trial_score", "ce", "ce-0"] == 0.7
     assert values["trial_epoch", "ce", "ce-0"] == 3
@@ -84,18 +62,20 @@ def test_a_running_trial_has_its_score_epoch_speed_and_memory(journal: Journal) 
     assert values["arm_trials", "ce", "running"] == 1
 
 
-def test_on_the_cpu_there_is_no_memory_of_a_gpu(journal: Journal) -> None:
-    ask(journal, 0)
-    report(journal, 0, 1)
+def test_on_the_cpu_there_is_no_memory_of_a_gpu(study: WrittenStudy) -> None:
+    study.ask("ce", 0)
+    study.report("ce", 0, 1, 0.5, seconds=2.0)
     assert ("trial_gpu_memory_bytes", "ce", "ce-0") not in taken()
 
 
-def test_a_trial_that_has_ended_is_exported_no_more_and_its_arm_counts_it(journal: Journal) -> None:
+def test_a_trial_that_has_ended_is_exported_no_more_and_its_arm_counts_it(
+    study: WrittenStudy,
+) -> None:
     for number in (0, 1):
-        ask(journal, number)
-        report(journal, number, 9, score=0.8, decision="done")
+        study.ask("ce", number)
+        study.report("ce", number, 9, 0.8, decision="done")
     taken()
-    journal.append(End(arm="ce", phase="search", number=0, outcome="completed", epochs=9))
+    study.end("ce", 0, "completed", epochs=9)
     values = taken()
     assert ("trial_score", "ce", "ce-0") not in values
     assert ("trial_score", "ce", "ce-1") in values
@@ -106,26 +86,20 @@ def test_a_trial_that_has_ended_is_exported_no_more_and_its_arm_counts_it(journa
     }  # fmt: skip
 
 
-def test_every_event_of_a_trial_sets_all_values_again(journal: Journal) -> None:
+def test_every_event_of_a_trial_sets_all_values_again(study: WrittenStudy) -> None:
     for number in (0, 1):
-        ask(journal, number)
-        report(journal, number, 1)
+        study.ask("ce", number)
+        study.report("ce", number, 1, 0.5)
     before = taken().keys()
-    ask(journal, 2)
+    study.ask("ce", 2)
     assert taken().keys() >= before
 
 
-def test_what_follows_when_ray_has_ended_sets_nothing(journal: Journal) -> None:
-    ask(journal, 0)
+def test_what_follows_when_ray_has_ended_sets_nothing(study: WrittenStudy) -> None:
+    study.ask("ce", 0)
     taken()
-    key: dict[str, Any] = {"arm": "ce", "phase": "search", "number": 0}
-    journal.append(Scored(**key, metrics={}, n_images=1, correct={}))
+    study.add(events.Tested, arm="ce", phase="search", number=0, metrics={}, n_images=1, correct={})
     assert taken() == {}
-
-
-def test_metrics_can_be_pickled_with_their_journal(journal: Journal) -> None:
-    (metrics,) = pickle.loads(pickle.dumps(journal)).listeners
-    assert metrics.gauges == {}
 
 
 def test_every_metric_is_documented() -> None:

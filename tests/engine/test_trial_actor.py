@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from search.engine.trial_actor import SupConTrial
+from search.engine.trial_actor import SupConTrial, cap_memory
+from search.log.folder import StudyFolder
+from search.preflight.packing import MARGIN
 from supcon.config import Config, override
 from supcon.images.split import Splits
+from supcon.parsing import UserError
 from supcon.recipe.checkpoint import load_state
 
+GIB = 2**30
 EVERY_EPOCH = {"run.eval_every": 1}
 OTHER = {
     **EVERY_EPOCH, "loss.name": "ce", "data.batch_size": 50, "optim.name": "adamw",
@@ -27,7 +32,7 @@ Outcome = tuple[list[dict[str, Any]], dict[str, Any]]
 @pytest.fixture(scope="module")
 def start(digits: Splits, tmp_path_factory: pytest.TempPathFactory) -> Start:
     """Starts an actor with its first trial, in this process and without a cluster."""
-    study = tmp_path_factory.mktemp("study")
+    study = StudyFolder(tmp_path_factory.mktemp("study"))
 
     class Actor(SupConTrial):
         def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
@@ -45,9 +50,11 @@ def expected(start: Start, tiny: Config) -> Outcome:
     return found, weights(actor)
 
 
-def trial(tiny: Config, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+def trial(
+    tiny: Config, name: str, changes: dict[str, Any], phase: str = "search"
+) -> dict[str, Any]:
     config = override(tiny, changes).model_dump_json()
-    return {"name": name, "phase": "search", "config": config, "gpu": 0}
+    return {"name": name, "phase": phase, "config": config, "gpu": 0}
 
 
 def results(actor: SupConTrial, limit: int = 99) -> list[dict[str, Any]]:
@@ -101,3 +108,74 @@ def test_an_actor_says_which_trial_it_trains_and_how_far_it_is(start: Start, tin
     assert repr(actor) == "supcon-12 test_resnet τ=0.0712 epoch 1/3"
     actor.reset_config(trial(tiny, "ce-3", {**EVERY_EPOCH, "loss.name": "ce"}))
     assert repr(actor) == "ce-3 test_resnet epoch 0/3"
+
+
+@pytest.mark.parametrize(
+    ("phase", "is_kept"), [("search", False), ("pick", False), ("confirm", True)]
+)
+def test_only_a_run_that_is_to_be_tested_leaves_its_model(
+    start: Start, tiny: Config, phase: str, is_kept: bool
+) -> None:
+    name = f"ce-{phase}-0"
+    actor = start(trial(tiny, name, {"run.epochs": 1}, phase))
+    assert results(actor)[-1]["outcome"] == "completed"
+    assert actor.study.model(name).exists() is is_kept
+    assert actor.study.checkpoint(name).exists()
+
+
+def test_the_trace_of_an_error_is_kept_in_the_folder_of_the_trial(
+    start: Start, tiny: Config
+) -> None:
+    actor = start(trial(tiny, "ce-9", IMPOSSIBLE))
+    result = actor.step()
+    assert result["detail"].startswith("UserError: data.batch_size must be at most a quarter")
+    assert "Traceback" in (actor.folder / "error.txt").read_text()
+
+
+# Shares of a GPU
+
+
+@pytest.mark.parametrize("share", [0.25, 0.3333, 1.0, 2.0])
+def test_a_process_may_reserve_its_share_less_a_context(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Properties:
+        total_memory = 80 * GIB
+
+    caps: list[float] = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", caps.append)
+    cap_memory(share)
+    assert caps == [share - 1 / 80 if share < 1 else 1]
+    # The cap leaves a trial what its kind was measured to need, with the margin.
+    k = int(1 / share) if share < 1 else 1
+    most = (80 / k - 1) / MARGIN if share < 1 else 80 / MARGIN
+    assert caps[0] * 80 >= most
+
+
+def test_a_share_that_leaves_nothing_beside_cuda_itself_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Properties:
+        total_memory = 8 * GIB
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    with pytest.raises(UserError, match=r"0.1 of this GPU's 8.0 GiB leave nothing"):
+        cap_memory(0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_a_process_that_wants_more_than_its_share_runs_out_of_memory() -> None:
+    total = torch.cuda.get_device_properties(0).total_memory
+    try:
+        cap_memory(0.25)
+        fits = torch.empty(int(0.2 * total), dtype=torch.uint8, device="cuda")
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(int(0.1 * total), dtype=torch.uint8, device="cuda")
+        del fits
+        cap_memory(1.0)  # the actor's next trial has the GPU to itself
+        torch.cuda.empty_cache()
+        torch.empty(int(0.3 * total), dtype=torch.uint8, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

@@ -14,25 +14,19 @@ from typing import Any
 import pytest
 
 from search.judge.importance import Importance, importances
-from search.log.events import Ask, End, Opened, Report
-from search.log.journal import Journal
-from search.space.loading import parse_space
+from tests.written import WrittenStudy
 
 RUNGS = (3, 9)
 LR, STRENGTH = "optim.lr_per_256", "augment.strength"
-TREE: dict[str, Any] = {
-    "name": "x", "base": {"run": {"epochs": 9}}, "budget": {"trials": 3},
-    "params": {
-        LR: {"loguniform": [0.01, 1]}, STRENGTH: {"uniform": [0, 1]},
-        "data.batch_size": {"pow2": [64, 512]},
-        "optim.name": {"choice": ["sgd", "adamw"]},
-        "optim.momentum": {"uniform": [0.5, 0.9], "when": {"optim.name": "sgd"}},
-    },
-    "scheduler": {"asha": {"grace": 3, "reduction": 3}},
+PARAMS: dict[str, Any] = {
+    LR: {"loguniform": [0.01, 1]}, STRENGTH: {"uniform": [0, 1]},
+    "data.batch_size": {"pow2": [64, 512]},
+    "optim.name": {"choice": ["sgd", "adamw"]},
+    "optim.momentum": {"uniform": [0.5, 0.9], "when": {"optim.name": "sgd"}},
 }  # fmt: skip
+SCHEDULER = {"asha": {"grace": 3, "reduction": 3}}
 Score = Callable[[dict[str, Any], int], float]
 """Of params and epoch."""
-SPACE = parse_space(TREE, "test")
 
 
 def draw(rng: random.Random) -> dict[str, Any]:
@@ -50,25 +44,20 @@ def quality(params: dict[str, Any]) -> float:
     return 0.9 - 0.2 * abs(math.log10(params[LR]) + 1)
 
 
-def write(path: Path, n: int, score: Score | None = None, n_stopped: int = 0) -> Journal:
-    rng, log = random.Random(0), Journal(path / "events.jsonl")
-    log._fold(Opened(study="x", space=TREE, commit="abc", versions={}))
+def write(path: Path, n: int, score: Score | None = None, n_stopped: int = 0) -> WrittenStudy:
+    """In the folder `path`/<n>."""
+    rng, study = random.Random(0), WrittenStudy(path / str(n), params=PARAMS, scheduler=SCHEDULER)
     for number in range(n + n_stopped):
-        key: Any = {"arm": "ce", "phase": "search", "number": number}
         params = draw(rng)
-        log._fold(Ask(**key, params=params, seed=0))
+        study.ask("ce", number, params=params)
         for epoch in RUNGS if number < n else RUNGS[:1]:
-            value = score(params, epoch) if score else quality(params)
-            metrics = {"val/probe_top1": value}
-            log._fold(
-                Report(**key, epoch=epoch, metrics=metrics, views=0, seconds=0, decision="continue")
-            )
-        log._fold(End(**key, outcome="completed" if number < n else "stopped"))
-    return log
+            study.report("ce", number, epoch, score(params, epoch) if score else quality(params))
+        study.end("ce", number, "completed" if number < n else "stopped")
+    return study
 
 
-def found(log: Journal) -> Importance:
-    result = importances(SPACE, log, "ce")
+def found(study: WrittenStudy) -> Importance:
+    result = importances(study, "ce")
     assert result is not None
     return result
 
@@ -76,17 +65,18 @@ def found(log: Journal) -> Importance:
 def test_an_important_parameter_is_told_from_unimportant_ones(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = found(write(tmp_path, 60))
+        study = write(tmp_path, 60)
+        result = found(study)
     assert next(iter(result.values)) == LR
     assert result.values[LR] > 0.5
-    assert set(result.values) == set(SPACE.arm_params("ce"))
+    assert set(result.values) == set(study.space.arm_params("ce"))
     assert sum(result.values.values()) == pytest.approx(1)
     assert (result.epoch, result.n_trials, result.top) == (9, 60, 0.1)
     json.dumps(dataclasses.asdict(result), allow_nan=False)
 
 
 def test_stopped_trials_change_nothing(tmp_path: Path) -> None:
-    assert found(write(tmp_path, 20, n_stopped=40)) == found(write(tmp_path, 20))
+    assert found(write(tmp_path / "a", 20, n_stopped=40)) == found(write(tmp_path, 20))
 
 
 def test_what_only_speeds_learning_up_is_not_important_at_full_length(tmp_path: Path) -> None:
@@ -103,12 +93,12 @@ def test_what_only_speeds_learning_up_is_not_important_at_full_length(tmp_path: 
 def test_with_few_trials_the_rung_that_most_reached_counts(tmp_path: Path) -> None:
     few = found(write(tmp_path, 4, n_stopped=2))
     assert (few.epoch, few.n_trials, few.top) == (3, 6, 0.5)
-    assert found(write(tmp_path, 4)).epoch == 9
+    assert found(write(tmp_path / "all", 4)).epoch == 9
 
 
 def test_too_few_trials_say_nothing(tmp_path: Path) -> None:
-    assert importances(SPACE, write(tmp_path, 3), "ce") is None
-    assert importances(SPACE, write(tmp_path, 0), "ce") is None
+    assert importances(write(tmp_path, 3), "ce") is None
+    assert importances(write(tmp_path, 0), "ce") is None
 
 
 def test_where_all_scores_are_equal_nothing_is_important(tmp_path: Path) -> None:

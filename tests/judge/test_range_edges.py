@@ -10,35 +10,31 @@ from typing import Any
 import pytest
 
 from search.judge.range_edges import edges, wider, wider_yaml
-from search.log.events import Ask, End, Opened, Report
-from search.log.journal import Journal
-from search.space.loading import load_space, parse_space
-from search.space.space import Space
+from search.log.events import Outcome, Started
+from search.log.study import Study
+from search.preflight.options import parse_options
+from search.preflight.which_study import new_study
+from search.space.loading import load_space
+from tests.written import WrittenStudy
 
 Drawn = list[tuple[dict[str, Any], float]]
 """Params and score of each trial."""
 
 
-def space_of(params: dict[str, Any], **more: Any) -> Space:
-    base = {"run": {"epochs": 9}}
-    tree = {"name": "x", "base": base, "budget": {"trials": 9}, "scheduler": "none"}
-    return parse_space(tree | {"params": params} | more, "test")
+def write(
+    path: Path, params: dict[str, Any], trials: Drawn, outcome: Outcome = "completed", **more: Any
+) -> WrittenStudy:
+    tree = {"budget": {"trials": 9}, "scheduler": "none", "params": params} | more
+    study = WrittenStudy(path, **tree)
+    extend(study, trials, "ce", outcome)
+    return study
 
 
-def write(path: Path, trials: Drawn, arm: str = "ce", outcome: Any = "completed") -> Journal:
-    log = Journal(path / "events.jsonl")
-    log._fold(Opened(study="x", space={}, commit="abc", versions={}))
-    extend(log, trials, arm, outcome)
-    return log
-
-
-def extend(log: Journal, trials: Drawn, arm: str, outcome: Any = "completed") -> None:
-    for number, (params, score) in enumerate(trials, start=len(log.of(arm))):
-        key: Any = {"arm": arm, "phase": "search", "number": number}
-        metrics = {"val/probe_top1": score}
-        log._fold(Ask(**key, params=params, seed=0))
-        log._fold(Report(**key, epoch=9, metrics=metrics, views=0, seconds=0, decision="done"))
-        log._fold(End(**key, outcome=outcome))
+def extend(study: WrittenStudy, trials: Drawn, arm: str, outcome: Outcome = "completed") -> None:
+    for number, (params, score) in enumerate(trials, start=len(study.log.of(arm))):
+        study.ask(arm, number, params=params)
+        study.report(arm, number, 9, score, decision="done")
+        study.end(arm, number, outcome)
 
 
 @pytest.mark.parametrize(
@@ -72,16 +68,15 @@ def extend(log: Journal, trials: Drawn, arm: str, outcome: Any = "completed") ->
 def test_a_bound_is_flagged_in_the_scale_of_its_parameter_and_moved_as_far_as_allowed(
     tmp_path: Path, key: str, distribution: Any, value: Any, bound: str | None, widened: Any
 ) -> None:
-    space = space_of({key: distribution})
-    log = write(tmp_path, [({key: value}, 0.9)])
-    found = edges(space, log, "ce")
+    study = write(tmp_path, {key: distribution}, [({key: value}, 0.9)])
+    found = edges(study, "ce")
     assert [edge.bound for edge in found] == ([] if bound is None else [bound])
     for edge in found:
         assert edge.widened == pytest.approx(widened)
         assert type(edge.widened) in (type(None), type(edge.limit))
         assert (edge.best, edge.share) == (value, 1)
         json.dumps(dataclasses.asdict(edge), allow_nan=False)
-    new = wider(space, log)
+    new = wider(study)
     assert (new is None) == (widened is None)
     if new is not None:
         assert new.name == "x-wider"
@@ -89,36 +84,39 @@ def test_a_bound_is_flagged_in_the_scale_of_its_parameter_and_moved_as_far_as_al
         assert ends[0 if bound == "low" else 1] == pytest.approx(widened)
 
 
+STRENGTH = {"augment.strength": {"uniform": [0.2, 0.8]}}
+
+
 def test_half_of_the_best_tenth_is_enough(tmp_path: Path) -> None:
-    space = space_of({"augment.strength": {"uniform": [0.2, 0.8]}})
     values = [0.5, 0.21] + [0.5] * 18
     trials = [({"augment.strength": v}, 0.9 - 0.01 * i) for i, v in enumerate(values)]
-    (edge,) = edges(space, write(tmp_path, trials), "ce")
+    (edge,) = edges(write(tmp_path, STRENGTH, trials), "ce")
     assert (edge.bound, edge.limit, edge.best, edge.share) == ("low", 0.2, 0.5, 0.5)
-    assert edges(space, write(tmp_path, trials[2:] + trials[:2][::-1]), "ce") == [edge]
-    assert edges(space, write(tmp_path, trials[:1] + trials[2:]), "ce") == []
+    last = write(tmp_path / "last", STRENGTH, trials[2:] + trials[:2][::-1])
+    assert edges(last, "ce") == [edge]
+    without = write(tmp_path / "without", STRENGTH, trials[:1] + trials[2:])
+    assert edges(without, "ce") == []
 
 
 def test_only_trials_that_were_trained_to_the_end_count(tmp_path: Path) -> None:
-    space = space_of({"augment.strength": {"uniform": [0.2, 0.8]}})
-    log = write(tmp_path, [({"augment.strength": 0.2}, 0.9)], outcome="stopped")
-    assert edges(space, log, "ce") == []
-    assert wider(space, log) is None
+    study = write(tmp_path, STRENGTH, [({"augment.strength": 0.2}, 0.9)], "stopped")
+    assert edges(study, "ce") == []
+    assert wider(study) is None
 
 
 def test_a_parameter_that_the_best_trial_did_not_draw_has_no_best_value(tmp_path: Path) -> None:
-    space = space_of(
-        {
-            "optim.name": {"choice": ["sgd", "adamw"]},
-            "optim.momentum": {"uniform": [0.5, 0.9], "when": {"optim.name": "sgd"}},
-        }
-    )
+    params = {
+        "optim.name": {"choice": ["sgd", "adamw"]},
+        "optim.momentum": {"uniform": [0.5, 0.9], "when": {"optim.name": "sgd"}},
+    }
     adamw: tuple[dict[str, Any], float] = ({"optim.name": "adamw"}, 0.9)
     sgd: tuple[dict[str, Any], float] = ({"optim.name": "sgd", "optim.momentum": 0.5}, 0.8)
-    assert edges(space, write(tmp_path, [adamw, sgd]), "ce") == []
-    (edge,) = edges(space, write(tmp_path, [adamw, sgd] + [(adamw[0], 0.1)] * 10), "ce")
+    study = write(tmp_path, params, [adamw, sgd])
+    assert edges(study, "ce") == []
+    extend(study, [(adamw[0], 0.1)] * 10, "ce")
+    (edge,) = edges(study, "ce")
     assert (edge.parameter, edge.bound, edge.best) == ("optim.momentum", "low", None)
-    new = wider(space, write(tmp_path, [sgd]))
+    new = wider(write(tmp_path / "alone", params, [sgd]))
     assert new is not None
     assert new.params["optim.momentum"].when == {"optim.name": "sgd"}
 
@@ -128,26 +126,27 @@ def test_a_bound_is_moved_where_it_is_defined_and_shared_ones_once(tmp_path: Pat
         "supcon": {"loss.name": "supcon"},
         "ce": {"loss.name": "ce", "loss.label_smoothing": {"uniform": [0, 0.2]}},
     }
-    space = space_of({"data.batch_size": {"pow2": [64, 256]}}, arms=arms)
-    log = write(tmp_path, [({"data.batch_size": 256, "loss.label_smoothing": 0.2}, 0.9)])
-    extend(log, [({"data.batch_size": 256}, 0.9)], "supcon")
-    new = wider(space, log)
+    best = {"data.batch_size": 256, "loss.label_smoothing": 0.2}
+    study = write(tmp_path, {"data.batch_size": {"pow2": [64, 256]}}, [(best, 0.9)], arms=arms)
+    extend(study, [({"data.batch_size": 256}, 0.9)], "supcon")
+    new = wider(study)
     assert new is not None
     assert new.params["data.batch_size"].values == (64, 512)
     assert new.arms["ce"]["loss.label_smoothing"].values == pytest.approx((0, 0.3))
-    extend(log, [({"data.batch_size": 64}, 0.95)], "supcon")
-    new = wider(space, log)
+    extend(study, [({"data.batch_size": 64}, 0.95)], "supcon")
+    new = wider(study)
     assert new is not None
     assert new.params["data.batch_size"].values == (32, 512)
 
 
 def test_a_widened_space_can_be_read_back_from_its_file(tmp_path: Path) -> None:
-    space = space_of(
-        {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
+    study = write(
+        tmp_path, {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
+        [({"optim.lr_per_256": 0.01}, 0.9)],
         scheduler={"asha": {"grace": 3}}, budget={"time": "1h"},
         points={"ce": [{"optim.lr_per_256": 0.5}]},
     )  # fmt: skip
-    new = wider(space, write(tmp_path, [({"optim.lr_per_256": 0.01}, 0.9)]))
+    new = wider(study)
     assert new is not None
     text = wider_yaml(new, "results/x/x.wider.yaml")
     first = text.splitlines()[0]
@@ -161,10 +160,15 @@ def test_a_widened_space_can_be_read_back_from_its_file(tmp_path: Path) -> None:
 def test_a_widened_space_measures_the_shares_of_its_batch_sizes_anew(tmp_path: Path) -> None:
     found = {"backbone": "resnet18", "batch_size": 256, "precision": "auto", "memory": 2**30,
              "views_per_second": 1.0, "cpu": 1, "gpu": 0.5}  # fmt: skip
-    space = space_of(
-        {"data.batch_size": {"pow2": [64, 256]}}, resources={"gpu": "auto", "measured": [found]}
-    )
-    new = wider(space, write(tmp_path, [({"data.batch_size": 256}, 0.9)]))
+    study = write(
+        tmp_path, {"data.batch_size": {"pow2": [64, 256]}}, [({"data.batch_size": 256}, 0.9)],
+        resources={"gpu": "auto"},
+    )  # fmt: skip
+    # An older log has what was measured in its space.
+    old = study.tree | {"resources": {"gpu": "auto", "measured": [found]}}
+    study.add(Started, study="x", space=old, commit="", versions={})
+    assert study.log.measured
+    new = wider(Study.open(study.folder.path))
     assert new is not None
     (tmp_path / "any.yaml").write_text(wider_yaml(new, "x"))
-    assert load_space(tmp_path / "any.yaml", {}).resources.must_measure
+    assert new_study(parse_options("", ["--space", str(tmp_path / "any.yaml")])).must_measure

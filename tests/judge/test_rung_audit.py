@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,21 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import kendalltau
 
-from search.judge.rung_audit import audit, impute
-from search.log.events import TIME_UP, Ask, End, Opened, Report
-from search.log.journal import Journal
+from search.judge.rung_audit import N_DRAWS, Audit, audit, impute
+from search.log.events import TIME_UP
+from search.log.study import Study
 from search.reporting.summarise import summarise
-from search.space.loading import parse_space
-from search.space.space import Space
+from search.space.space import Asha
+from tests.written import WrittenStudy
 
 RUNGS = (2, 6, 18)
-TREE: dict[str, Any] = {
-    "name": "x", "base": {"run": {"epochs": 18}}, "budget": {"trials": 100},
-    "params": {"optim.lr_per_256": {"loguniform": [0.01, 1]}},
-    "scheduler": {"asha": {"grace": 2, "reduction": 3}},
-}  # fmt: skip
-SPACE = parse_space(TREE, "test")
+ASHA = {"asha": {"grace": 2, "reduction": 3}}
 Curves = npt.NDArray[np.float64]
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.judge.rung_audit.N_DRAWS", N_DRAWS // 5)  # for speed
 
 
 def latent(n: int, seed: int, noise: float = 0.06) -> Curves:
@@ -45,10 +46,9 @@ def crossing(n: int, seed: int) -> Curves:
     return curves
 
 
-def stop(curves: Curves, space: Space = SPACE) -> list[tuple[float, ...]]:
+def stop(curves: Curves) -> list[tuple[float, ...]]:
     """What ASHA lets a study see of its trials' curves, one after the other."""
-    asha = space.scheduler.asha
-    assert asha is not None
+    asha = Asha(grace=2, reduction=3)
     at: list[list[float]] = [[], [], []]
     known = []
     for number, curve in enumerate(curves.tolist()):
@@ -62,19 +62,23 @@ def stop(curves: Curves, space: Space = SPACE) -> list[tuple[float, ...]]:
     return known
 
 
-def write(path: Path, known: list[tuple[float, ...]], numbers: list[int] | None = None) -> Journal:
-    log = Journal(path / "events.jsonl")
-    log._fold(Opened(study="x", space=TREE, commit="abc", versions={}))
+def write(
+    path: Path, known: list[tuple[float, ...]], numbers: Sequence[int] | None = None, **changes: Any
+) -> WrittenStudy:
+    changes = {"base": {"run": {"epochs": 18}}, "scheduler": ASHA} | changes
+    study = WrittenStudy(path, **changes)
     for number, scores in zip(numbers or range(len(known)), known, strict=True):
-        key: Any = {"arm": "ce", "phase": "search", "number": number}
-        log._fold(Ask(**key, params={}, seed=0))
+        study.ask("ce", number)
         for epoch, score in zip(RUNGS, scores, strict=False):
-            metrics = {"val/probe_top1": score}
-            log._fold(
-                Report(**key, epoch=epoch, metrics=metrics, views=0, seconds=0, decision="continue")
-            )
-        log._fold(End(**key, outcome="completed" if len(scores) == 3 else "stopped"))
-    return log
+            study.report("ce", number, epoch, score)
+        study.end("ce", number, "completed" if len(scores) == 3 else "stopped")
+    return study
+
+
+def audited(study: Study) -> Audit:
+    found = audit(study, "ce")
+    assert found is not None
+    return found
 
 
 def true_tau(curves: Curves) -> float:
@@ -101,8 +105,7 @@ def test_tau_is_unbiased_where_survivors_alone_mislead() -> None:
 def test_the_audit_reports_what_was_drawn(tmp_path: Path) -> None:
     curves = latent(60, 1, 0.02)
     known = stop(curves)
-    found = audit(SPACE, write(tmp_path, known), "ce")
-    assert found is not None
+    found = audited(write(tmp_path, known))
     assert [(rung.epoch, rung.n_trials) for rung in found.rungs] == [
         (2, 60), (6, sum(len(row) > 1 for row in known)),
     ]  # fmt: skip
@@ -118,8 +121,7 @@ def test_the_audit_reports_what_was_drawn(tmp_path: Path) -> None:
 
 
 def test_crossing_curves_warn_and_propose_a_later_grace(tmp_path: Path) -> None:
-    found = audit(SPACE, write(tmp_path, stop(crossing(80, 0))), "ce")
-    assert found is not None
+    found = audited(write(tmp_path, stop(crossing(80, 0))))
     assert found.warning is not None
     assert "after 2 epochs" in found.warning
     assert found.warning.endswith("search with scheduler.asha.grace: 6")
@@ -129,17 +131,19 @@ def test_crossing_curves_warn_and_propose_a_later_grace(tmp_path: Path) -> None:
 
 def test_where_no_rung_is_to_be_trusted_the_proposal_is_to_stop_nothing(tmp_path: Path) -> None:
     curves = np.random.default_rng(3).uniform(0.2, 0.8, (80, 3))
-    found = audit(SPACE, write(tmp_path, stop(curves)), "ce")
-    assert found is not None
+    found = audited(write(tmp_path, stop(curves)))
     assert str(found.warning).endswith("search with scheduler: none")
 
 
 def test_the_order_of_trials_does_not_matter(tmp_path: Path) -> None:
     known = stop(latent(30, 2))
-    tree = TREE | {"scheduler": {"asha": {"grace": 2, "reduction": 3, "sentinels": 0}}}
-    space, numbers = parse_space(tree, "test"), list(range(len(known)))
-    there = audit(space, write(tmp_path, known, numbers), "ce")
-    assert audit(space, write(tmp_path, known, numbers[::-1]), "ce") == there
+    scheduler = {"asha": ASHA["asha"] | {"sentinels": 0}}
+    numbers = range(len(known))
+    there, back = (
+        write(tmp_path / name, known, order, scheduler=scheduler)
+        for name, order in (("there", numbers), ("back", numbers[::-1]))
+    )
+    assert audited(back) == audited(there)
 
 
 def test_known_scores_are_the_same_in_all_draws() -> None:
@@ -153,8 +157,7 @@ def test_known_scores_are_the_same_in_all_draws() -> None:
 
 def test_where_all_trained_to_the_end_the_interval_is_a_point(tmp_path: Path) -> None:
     curves = latent(12, 5)
-    found = audit(SPACE, write(tmp_path, [tuple(row) for row in curves.tolist()]), "ce")
-    assert found is not None
+    found = audited(write(tmp_path, [tuple(row) for row in curves.tolist()]))
     assert found.rungs[0].tau == pytest.approx(true_tau(curves))
     assert found.rungs[0].ci95 == pytest.approx((found.rungs[0].tau, found.rungs[0].tau))
     assert found.chance_best_stopped == 0
@@ -162,16 +165,14 @@ def test_where_all_trained_to_the_end_the_interval_is_a_point(tmp_path: Path) ->
 
 @pytest.mark.parametrize("scores", [(0.5, 0.5, 0.5), (0.5, 0.5, 0.6)])
 def test_equal_scores_have_no_tau(tmp_path: Path, scores: tuple[float, ...]) -> None:
-    found = audit(SPACE, write(tmp_path, [scores] * 6 + [(0.5,)] * 5), "ce")
-    assert found is not None
+    found = audited(write(tmp_path, [scores] * 6 + [(0.5,)] * 5))
     assert [rung.tau for rung in found.rungs] == [None, None]
     assert found.warning is None
     json.dumps(dataclasses.asdict(found), allow_nan=False)
 
 
 def test_too_few_completed_trials_are_said_to_be_too_few(tmp_path: Path) -> None:
-    found = audit(SPACE, write(tmp_path, [(0.1, 0.2, 0.3)] * 3 + [(0.1,)] * 9), "ce")
-    assert found is not None
+    found = audited(write(tmp_path, [(0.1, 0.2, 0.3)] * 3 + [(0.1,)] * 9))
     assert found.rungs == []
     assert found.chance_best_stopped is None
     assert (found.n_completed, found.n_stopped) == (3, 9)
@@ -179,31 +180,29 @@ def test_too_few_completed_trials_are_said_to_be_too_few(tmp_path: Path) -> None
 
 
 def test_trials_that_were_cut_when_the_time_was_up_were_not_stopped(tmp_path: Path) -> None:
-    known = [tuple(row) for row in latent(12, 5).tolist()]
-    there = audit(SPACE, write(tmp_path, known), "ce")
-    log = write(tmp_path, known)
+    study = write(tmp_path, [tuple(row) for row in latent(12, 5).tolist()])
+    there = audited(study)
     for number, epochs in ((12, ()), (13, (2,))):
-        key: Any = {"arm": "ce", "phase": "search", "number": number}
-        log._fold(Ask(**key, params={}, seed=0))
+        study.ask("ce", number)
         for epoch in epochs:
-            metrics = {"val/probe_top1": 0.99}
-            log._fold(
-                Report(**key, epoch=epoch, metrics=metrics, views=0, seconds=0, decision="continue")
-            )
-        log._fold(End(**key, outcome="stopped", detail=TIME_UP))
-    assert audit(SPACE, log, "ce") == there
-    facts = summarise(SPACE, log)["arms"]["ce"]
-    assert facts["outcomes"] == {"completed": 12, "cut": 2}
-    assert facts["reached"]["2"] == [13, 13]  # no rung stopped it
+            study.report("ce", number, epoch, 0.99)
+        study.end("ce", number, "stopped", detail=TIME_UP)
+    assert audited(study) == there
+    facts = summarise(study).arms["ce"]
+    assert facts.outcomes == {"completed": 12, "cut": 2}
+    assert facts.reached[2] == (13, 13)  # no rung stopped it
 
 
 def test_without_early_stopping_there_is_nothing_to_audit(tmp_path: Path) -> None:
-    space = parse_space(TREE | {"scheduler": "none"}, "test")
-    assert audit(space, write(tmp_path, [(0.1, 0.2, 0.3)] * 5), "ce") is None
+    study = write(tmp_path, [(0.1, 0.2, 0.3)] * 5, scheduler="none")
+    assert audit(study, "ce") is None
 
 
-def test_a_hundred_trials_take_less_than_two_seconds(tmp_path: Path) -> None:
-    log = write(tmp_path, stop(latent(100, 6)))
+def test_a_hundred_trials_take_less_than_two_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.judge.rung_audit.N_DRAWS", N_DRAWS)
+    study = write(tmp_path, stop(latent(100, 6)))
     start = time.perf_counter()
-    audit(SPACE, log, "ce")
+    audited(study)
     assert time.perf_counter() - start < 2

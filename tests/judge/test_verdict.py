@@ -1,344 +1,122 @@
-"""The statistics of a difference, against simpler formulas where those hold."""
+"""What a study says of its two arms, when it says nothing, and what it adds."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import astuple
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
-from search.judge.comparison import Difference, compare, mean_interval, methods, planned
-from search.judge.fairness import budget_problem, winners_curse
-from search.judge.verdict import methods_sentence, sentence
-from tests.benchmarks.calibration import Cell, simulate
-
-Correct = npt.NDArray[np.bool_]
-
-quick = settings(derandomize=True, max_examples=60, deadline=None)
-scores = st.lists(st.integers(-1000, 1000).map(lambda n: n / 1000), min_size=3, max_size=8)
+from search.judge.verdict import by_class, verdict
+from search.log.events import Ask, Searched
+from search.log.study import Study
+from search.space.loading import parse_space
+from tests.judge.trained_study import TrainedStudy
+from tests.written import TREE, WrittenStudy
 
 
-@st.composite
-def studies(draw: st.DrawFn, min_seeds: int = 3, min_images: int = 2) -> tuple[Correct, Correct]:
-    """Both arms of a study, of any accuracy; degenerate ones among them."""
-    n_images = draw(st.integers(min_images, 40))
-    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    hard = rng.random(n_images) * draw(st.sampled_from([0.0, 0.5, 1.0]))
-    arms = []
-    for _ in range(2):
-        accuracy, more = draw(st.sampled_from([0.0, 0.5, 0.95, 1.0])), draw(st.integers(0, 3))
-        chance = np.clip(accuracy + hard - hard.mean(), 0, 1)
-        arms.append(rng.random((min_seeds + more, n_images)) < chance)
-    return arms[0], arms[1]
-
-
-def random_arm(seed: int, n_seeds: int, n_images: int, p: float = 0.9) -> Correct:
-    return np.random.default_rng(seed).random((n_seeds, n_images)) < p
-
-
-def shared_difficulty(seed: int, n_seeds: int, n_images: int) -> tuple[Correct, Correct]:
-    """Two arms whose images are equally hard for both, so that images add no variance."""
-    rng = np.random.default_rng(seed)
-    easy = rng.random(n_images)
-    return rng.random((n_seeds, n_images)) < easy, rng.random((n_seeds, n_images)) < easy
-
-
-def known(difference: float, ci95: tuple[float, float], detectable: float = 0.04) -> Difference:
-    return Difference(difference, ci95, 0.01, 3, 0.01, detectable)
-
-
-def test_variance_is_that_of_the_formula_written_out() -> None:
-    a, b = random_arm(0, 4, 50, 0.8), random_arm(1, 3, 50, 0.7)
-    found = compare(a, b)
-    g = [a[:, i].mean() - b[:, i].mean() for i in range(50)]
-    e_a = np.mean([np.var(a[:, i], ddof=1) for i in range(50)])
-    e_b = np.mean([np.var(b[:, i], ddof=1) for i in range(50)])
-    v_a, v_b = np.var(a.mean(1), ddof=1) / 4, np.var(b.mean(1), ddof=1) / 3
-    v_i = max(0.0, np.var(g, ddof=1) - (e_a / 4 + e_b / 3)) / 50
-    variance = v_a + v_b + v_i
-    df = variance**2 / (v_a**2 / 3 + v_b**2 / 2 + v_i**2 / 49)
-    low, high = stats.t.interval(0.95, df, loc=np.mean(g), scale=np.sqrt(variance))
-    assert found.difference == pytest.approx(np.mean(g))
-    assert found.ci95 == pytest.approx((low, high))
-    assert found.standard_error == pytest.approx(np.sqrt(variance))
-    unbiased = np.sqrt(variance * df / stats.chi2.median(df))
-    assert found.detectable == pytest.approx(
-        unbiased * (stats.t.ppf(0.975, df) + stats.t.ppf(0.8, df))
+@pytest.mark.parametrize("n_seeds", [0, 2])
+def test_fewer_than_three_seeds_give_no_verdict(tmp_path: Path, n_seeds: int) -> None:
+    study = WrittenStudy(tmp_path, confirm=TREE["confirm"] | {"top": 1})
+    for arm in ("supcon", "ce"):
+        study.trial(arm, 0, 0.8)
+    study.add(Searched)
+    for arm in ("supcon", "ce"):
+        for number in range(n_seeds):
+            study.trial(arm, number, 0.7, "confirm", of=0)
+        study.test(arm, list(range(n_seeds)), n_seeds)
+    found = verdict(study)
+    assert (found.probes, found.against_head, found.n_seeds) == (None, None, n_seeds)
+    assert found.text == (
+        f"No verdict: it needs 3 confirmed and tested seeds of each arm, there are {n_seeds}."
     )
+    assert by_class(study) is None
 
 
-def test_without_image_variance_it_is_welchs_t_test() -> None:
-    for seed in range(50):
-        a, b = shared_difficulty(seed, 5, 2000)
-        within = a.var(axis=0, ddof=1).mean() / 5 + b.var(axis=0, ddof=1).mean() / 5
-        if (a.mean(0) - b.mean(0)).var(ddof=1) <= within:
-            welch = stats.ttest_ind(a.mean(1), b.mean(1), equal_var=False)
-            found = compare(a, b)
-            assert found.p_value == pytest.approx(welch.pvalue)
-            assert found.ci95 == pytest.approx(tuple(welch.confidence_interval()))
-            return
-    pytest.fail("no draw without image variance")
+def test_a_search_that_goes_on_has_no_verdict(tmp_path: Path) -> None:
+    study = WrittenStudy(tmp_path)
+    study.trial("ce", 0, 0.8)
+    assert verdict(study).text == "No verdict: the search is not over; go on with --resume."
 
 
-@quick
-@given(studies(), st.integers(0, 1000))
-def test_order_of_seeds_and_images_does_not_matter(
-    arms: tuple[Correct, Correct], seed: int
+def test_a_verdict_is_of_two_arms(tmp_path: Path) -> None:
+    arms = {"a": {"loss.name": "supcon"}, "b": {"loss.name": "ce"}, "c": {"loss.name": "ce"}}
+    study = WrittenStudy(tmp_path, arms=arms)
+    assert verdict(study).text == "No verdict: a verdict compares 2 arms, this study has 3."
+
+
+def test_the_verdict_is_supcon_minus_ce_whatever_the_order_of_arms(study: TrainedStudy) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    study.open_test()
+    found = verdict(study)
+    assert (found.a, found.b) == ("supcon", "ce")
+    assert found.probes is not None
+    arms = dict(reversed(study.tree["arms"].items()))
+    swapped = Study(parse_space(study.tree | {"arms": arms}, "x"), study.log)
+    assert swapped.arms == ["ce", "supcon"]
+    assert verdict(swapped) == found
+
+
+def test_a_verdict_after_an_earlier_opening_says_so(study: TrainedStudy) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    study.open_test()
+    first = verdict(study).text
+    assert "opened before" not in first
+    study.search("ce", 1, 0.9)  # a larger budget found a better one
+    study.confirm("ce", 1, 3)
+    study.open_test()
+    text = verdict(study).text
+    assert text.startswith("These two configurations on this split")
+    assert "had been opened before (3 openings in all" in text
+
+
+def test_an_arm_that_was_opened_alone_is_not_forgotten(study: TrainedStudy) -> None:
+    study.confirm("supcon", 0, 3)
+    study.open_test()
+    study.confirm("ce", 0, 3)
+    study.open_test()
+    assert "opened before" in verdict(study).text
+
+
+def test_runs_that_diverged_are_named_next_to_the_verdict(study: TrainedStudy) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    params = {"optim.lr_per_256": 0.2}
+    ask = Ask(arm="ce", phase="confirm", number=3, params=params, seed=9, of=0)
+    study.log.append(ask)
+    study.log.end(ask.key, "diverged")
+    study.open_test()
+    (warning,) = verdict(study).warnings
+    assert "ce winner: of 4 runs on fresh seeds 1 diverged" in warning
+
+
+def test_a_run_that_failed_is_no_lost_one_after_another_seed_took_its_place(
+    study: TrainedStudy,
 ) -> None:
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(arms[0].shape[1])
-    shuffled = [rng.permutation(arm)[:, order] for arm in arms]
-    found, again = compare(*arms), compare(*shuffled)
-    assert _numbers(again) == pytest.approx(_numbers(found), rel=1e-6, abs=1e-12)
+    study.confirm("supcon", 0, 3)
+    study.confirm("ce", 0, 2)
+    params = {"optim.lr_per_256": 0.2}
+    ask = Ask(arm="ce", phase="confirm", number=2, params=params, seed=9, of=0)
+    study.log.append(ask)
+    study.log.end(ask.key, "failed", detail="OSError: no space left on device")
+    warnings = verdict(study).warnings
+    assert "ce winner: of 3 runs on fresh seeds 1 failed" in warnings[0]
+    study.go_on()
+    study.confirm("ce", 0, 1)
+    study.open_test()
+    found = verdict(study)
+    assert (found.n_seeds, found.warnings) == (3, [])
 
 
-@quick
-@given(studies())
-def test_swapping_the_arms_changes_the_sign_only(arms: tuple[Correct, Correct]) -> None:
-    there, back = compare(*arms), compare(*arms[::-1])
-    low, high = there.ci95
-    mirrored = Difference(-there.difference, (-high, -low), *astuple(there)[2:])
-    assert _numbers(back) == pytest.approx(_numbers(mirrored), rel=1e-6, abs=1e-12)
-
-
-@quick
-@given(studies())
-def test_the_interval_holds_the_difference_and_agrees_with_the_p_value(
-    arms: tuple[Correct, Correct],
-) -> None:
-    found = compare(*arms)
-    low, high = found.ci95
-    assert all(map(math.isfinite, _numbers(found)))
-    assert low <= found.difference <= high
-    assert (found.p_value < 0.05) == (low > 0 or high < 0)
-    assert (found.detectable == 0) == (found.standard_error == 0) == (low == high)
-
-
-def _numbers(d: Difference) -> list[float]:
-    return [d.difference, *d.ci95, d.p_value, d.n_seeds, d.standard_error, d.detectable]
-
-
-def test_identical_arms_show_no_difference() -> None:
-    same = np.repeat(random_arm(0, 1, 100), 3, axis=0)
-    assert compare(same, same) == Difference(0.0, (0.0, 0.0), 1.0, 3, 0.0, 0.0)
-
-
-def test_arms_that_differ_on_all_images_differ_for_certain() -> None:
-    right, wrong = np.ones((3, 100), bool), np.zeros((4, 100), bool)
-    assert compare(right, wrong) == Difference(1.0, (1.0, 1.0), 0.0, 3, 0.0, 0.0)
-
-
-def test_equal_seeds_that_err_on_different_images_give_no_certainty() -> None:
-    # One error a seed in A, none in B: the seeds' accuracies do not vary, the terms are all 0.
-    a, b = ~np.eye(3, 100, dtype=bool), np.ones((3, 100), bool)
-    found = compare(a, b)
-    assert found.difference == pytest.approx(-0.01)
-    assert found.standard_error == pytest.approx(0.01 / math.sqrt(3))
-    assert found.p_value > 0.05
-
-
-@pytest.mark.parametrize(("n_a", "n_b", "images"), [(2, 3, 100), (3, 2, 100), (3, 3, 1)])
-def test_too_few_seeds_or_images_are_refused(n_a: int, n_b: int, images: int) -> None:
-    with pytest.raises(ValueError, match="at least 3 seeds"):
-        compare(random_arm(0, n_a, images), random_arm(1, n_b, images))
-
-
-def test_other_images_are_refused() -> None:
-    with pytest.raises(ValueError, match="on the same"):
-        compare(random_arm(0, 3, 100), random_arm(1, 3, 99))
-
-
-@pytest.mark.parametrize(("n_seeds", "n_images"), [(3, 60), (4, 200)])
-def test_planned_for_as_many_seeds_and_images_is_what_they_show(
-    n_seeds: int, n_images: int
-) -> None:
-    # Seeds that differ by more than chance, so that their variance has a part of its own.
-    rng = np.random.default_rng(3)
-    a, b = (
-        rng.random((n_seeds, n_images)) < np.linspace(0.4, 0.95, n_seeds)[:, None] for _ in range(2)
-    )
-    assert planned(a, b, n_seeds, n_images) == pytest.approx(compare(a, b).detectable)
-
-
-@quick
-@given(studies(min_seeds=2, min_images=20), st.integers(3, 9))
-def test_more_seeds_make_smaller_differences_detectable(
-    arms: tuple[Correct, Correct], n_seeds: int
-) -> None:
-    few, more = (planned(*arms, n, 1000) for n in (n_seeds, n_seeds + 1))
-    assert 0 <= more <= few < math.inf
-    no_seed_differs = all((arm == arm[0]).all() for arm in arms)
-    assert more < few or no_seed_differs
-
-
-def test_four_times_the_images_halve_what_is_there_by_draws() -> None:
-    # Every seed is right on half the images, and always on others: seeds differ by draws alone.
-    a, b = (
-        np.random.default_rng(seed).permuted(np.tile([True, False], (3, 50)), axis=1)
-        for seed in (0, 1)
-    )
-    assert planned(a, b, 5, 40_000) == pytest.approx(planned(a, b, 5, 10_000) / 2, rel=1e-3)
-
-
-@pytest.mark.parametrize(("n_a", "n_seeds", "n_images"), [(1, 3, 100), (2, 2, 100), (2, 3, 1)])
-def test_planning_refuses_what_allows_no_verdict(n_a: int, n_seeds: int, n_images: int) -> None:
-    with pytest.raises(ValueError, match="seeds"):
-        planned(random_arm(0, n_a, 50), random_arm(1, 2, 50), n_seeds, n_images)
-
-
-@quick
-@given(scores.filter(lambda values: min(values) < max(values)))
-def test_methods_is_the_t_test_of_one_sample(differences: list[float]) -> None:
-    found, oracle = methods(differences), stats.ttest_1samp(differences, 0)
-    assert found.difference == pytest.approx(np.mean(differences), abs=1e-12)
-    assert found.p_value == pytest.approx(oracle.pvalue)
-    assert found.ci95 == pytest.approx(tuple(oracle.confidence_interval()))
-    assert found.standard_error == pytest.approx(stats.sem(differences))
-    assert found.n_seeds == len(differences)
-
-
-@pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.1, 0.0), (-0.1, 0.0)])
-def test_searches_that_all_find_the_same_leave_no_interval(value: float, p: float) -> None:
-    assert methods([value] * 3) == Difference(value, (value, value), p, 3, 0.0, 0.0)
-
-
-def test_two_searches_say_nothing_about_methods() -> None:
-    with pytest.raises(ValueError, match="at least 3 searches"):
-        methods([0.01, 0.02])
-
-
-@quick
-@given(scores.filter(lambda values: min(values) < max(values)))
-def test_interval_of_a_mean_is_scipys(values: list[float]) -> None:
-    oracle = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
-    assert mean_interval(values) == pytest.approx(oracle, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("values", "interval"), [([], None), ([0.9], None), ([0.1] * 3, (0.1, 0.1))]
-)
-def test_interval_of_a_mean_of_few_or_equal_values(
-    values: list[float], interval: tuple[float, float] | None
-) -> None:
-    assert mean_interval(values) == interval
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_numbers_that_are_none_are_refused(bad: float) -> None:
-    for function in (methods, mean_interval, lambda values: winners_curse(0.9, values)):
-        with pytest.raises(ValueError, match="finite"):
-            function([0.5, 0.5, bad])
-
-
-def test_the_winners_curse_is_the_search_score_minus_the_fresh_mean() -> None:
-    curse = winners_curse(0.95, [0.90, 0.92, 0.91])
-    assert curse.confirmed == pytest.approx(0.91)
-    assert curse.drop == pytest.approx(0.04)
-    oracle = stats.ttest_1samp([0.05, 0.03, 0.04], 0).confidence_interval()
-    assert curse.ci95 == pytest.approx(tuple(oracle))
-
-
-def test_the_winners_curse_of_a_single_seed_has_no_interval() -> None:
-    assert winners_curse(0.95, [0.9]).ci95 is None
-
-
-@pytest.mark.parametrize(
-    ("supcon", "ce", "refused", "warned"),
-    [
-        (100, 100, False, False),
-        (100, 110, False, False),  # a full trial
-        (100, 111, False, True),
-        (200, 100, False, True),  # half
-        (201, 100, True, False),
-        (0, 100, True, False),
-        (0, 0, False, False),
-    ],
-)
-def test_unequal_budgets_are_warned_of_or_refused(
-    supcon: int, ce: int, refused: bool, warned: bool
-) -> None:
-    found = budget_problem({"supcon": supcon * 1000, "ce": ce * 1000}, 10_000)
-    assert [problem is not None for problem in found] == [refused, warned]
-    for text in filter(None, found):
-        assert f"{ce},000" in text
-        assert f"{supcon:,}" in text
-        assert "--extend" in text
-
-
-@pytest.mark.parametrize(
-    ("ci", "head", "words"),
-    [
-        ((0.01, 0.03), None, "supcon beats ce (+2.00 points"),
-        ((0.01, 0.03), (0.001, 0.02), "supcon beats ce"),
-        ((0.01, 0.03), (-0.01, 0.02), "no difference shown against ce's head"),
-        ((0.01, 0.03), (-0.02, -0.01), "ce's head beats supcon's probe (-1.50 points"),
-        ((-0.01, 0.03), (0.01, 0.02), "no difference shown (+1.00 points"),
-        ((-0.03, -0.01), (0.01, 0.02), "ce beats supcon (-2.00 points"),
-        ((-0.03, -0.01), None, "ce beats supcon"),
-    ],
-)
-def test_supcon_wins_only_if_it_beats_probe_and_head(
-    ci: tuple[float, float], head: tuple[float, float] | None, words: str
-) -> None:
-    text = sentence("supcon", "ce", known(sum(ci) / 2, ci), head and known(sum(head) / 2, head))
-    assert words in text
-    assert text.startswith("These two configurations on this split: ")
-    assert text.count(". ") == 0
-    assert ("4 times in 5 is 4.00 points" in text) == ("no difference shown" in text)
-    assert (head is None) == ("head" not in text)
-
-
-def test_without_any_variance_the_sentence_claims_no_smallest_difference() -> None:
-    same = np.ones((3, 100), bool)
-    text = sentence("supcon", "ce", compare(same, same), None)
-    assert "no difference shown" in text
-    assert "smallest" not in text
-
-
-def test_the_sentence_about_methods_speaks_of_methods_and_of_their_test_images() -> None:
-    found = [0.01, 0.012, 0.011]
-    shared = methods_sentence("supcon", "ce", found, None, n_searches=3, same_test_images=True)
-    assert shared.startswith("The methods, searched like this on this data set: supcon beats ce (")
-    assert "3 searches, all scored on the same test images" in shared
-    own = methods_sentence("supcon", "ce", found, None, n_searches=3, same_test_images=False)
-    assert "same test images" not in own
-
-
-def test_methods_too_must_beat_the_head() -> None:
-    probes, head = [0.01, 0.012, 0.011], [0.01, -0.01, 0.0]
-    text = methods_sentence("supcon", "ce", probes, head, n_searches=3, same_test_images=False)
-    assert "no difference shown against ce's head" in text
-
-
-@pytest.mark.parametrize("n", [0, 1, 2])
-def test_the_sentence_about_methods_says_why_too_few_searches_say_nothing(n: int) -> None:
-    text = methods_sentence("supcon", "ce", [0.01] * n, None, n_searches=n, same_test_images=True)
-    assert "no statement is possible" in text
-    assert f"there are {n}." in text
-
-
-@pytest.mark.parametrize(
-    ("n", "words"),
-    [(2, "there are 2 of 5 (the others gave no verdict)."),
-     (3, ", 3 of 5 searches (the others gave no verdict), all scored on")],
-)  # fmt: skip
-def test_the_sentence_about_methods_counts_the_searches_without_a_verdict(
-    n: int, words: str
-) -> None:
-    found = [0.01, 0.012, 0.011][:n]
-    text = methods_sentence("supcon", "ce", found, None, n_searches=5, same_test_images=True)
-    assert words in text
-
-
-def test_simulated_studies_raise_few_false_alarms() -> None:
-    row = simulate(Cell(5, 360, "images", 0.8), 300, np.random.default_rng(0))
-    assert row.false_alarms < 0.1
-    assert row.different < 0.1 < row.different_welch  # the images count
-    assert row.power is not None
-    assert row.power > 0.7
-    assert row.planned == pytest.approx(row.detectable, rel=0.5)
+def test_classes_are_compared_one_by_one(study: TrainedStudy) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    study.open_test()
+    found, probes = by_class(study), verdict(study).probes
+    assert found is not None
+    assert probes is not None
+    assert found.classes == list(study.data.classes)
+    mean = np.average(found.difference, weights=found.n)
+    assert mean == pytest.approx(probes.difference)

@@ -7,24 +7,25 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray import cloudpickle
 
-from search.monitor.event_lines import Progress
-from search.monitor.live_view import live_view
-from tests.monitor.test_standing import Study
-from tests.whole.test_search import ROOT, SMALL
+from search.log.study import Study
+from search.monitor.event_lines import EventLines
+from search.monitor.live_view import Board, live_view
+from tests.benchmarks.search import own_home
+from tests.whole.searching import DIGITS, ROOT, SMALL
+from tests.written import WrittenStudy
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
@@ -36,35 +37,38 @@ class Terminal(io.StringIO):
         return True
 
     @contextmanager
-    def view(self, study: Study) -> Iterator[Callable[[], None]]:
+    def view(self, study: Study) -> Iterator[None]:
         with redirect_stdout(self), redirect_stderr(self):
             try:
-                with live_view(study.space, study.journal) as poll:
-                    yield poll
+                with live_view(study):
+                    yield
             finally:
                 assert sys.stdout is self
                 assert sys.stderr is self
 
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Until the view has shown it so often."""
+        for _ in range(1000):
+            if self.getvalue().count(text) >= times:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{text} was never shown: {self.getvalue()}")
+
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    monkeypatch.setattr("search.monitor.live_view.PERIOD", 0)
+    monkeypatch.setattr("search.monitor.live_view.PERIOD", 0.01)
     for name, value in (("TERM", "xterm"), ("COLUMNS", "80"), ("LINES", "40")):
         monkeypatch.setenv(name, value)
     return Terminal()
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    return Study(tmp_path)
-
-
 def test_the_view_stays_below_what_is_printed_and_leaves_no_trace(
-    study: Study, terminal: Terminal
+    study: WrittenStudy, terminal: Terminal
 ) -> None:
-    with terminal.view(study) as poll:
+    with terminal.view(study):
         study.ask("ce", 0)
-        poll()
+        terminal.wait_for("\nce-0 ")
         print("a line")
         print("a warning", file=sys.stderr)
         assert terminal.getvalue().startswith(HIDE)
@@ -76,9 +80,9 @@ def test_the_view_stays_below_what_is_printed_and_leaves_no_trace(
 
 
 def test_a_line_for_an_event_is_printed_whole_however_long(
-    study: Study, terminal: Terminal
+    study: WrittenStudy, terminal: Terminal
 ) -> None:
-    study.journal.listeners.append(Progress(study.space, study.journal))
+    study.log.listeners.append(EventLines(study))
     with terminal.view(study):
         study.trial("ce", 0, 0.8765)
     line = "completed  epoch   9/9  probe 87.65%   | ce: best 87.65% (ce-0), 9/36 epochs\n"
@@ -87,46 +91,84 @@ def test_a_line_for_an_event_is_printed_whole_however_long(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_the_terminal_is_restored_whatever_ends_a_search(
-    study: Study, terminal: Terminal, error: type[BaseException]
+    study: WrittenStudy, terminal: Terminal, error: type[BaseException]
 ) -> None:
     with pytest.raises(error), terminal.view(study):
         raise error
     assert terminal.getvalue().rindex(SHOW) > terminal.getvalue().rindex(HIDE)
 
 
-def test_time_is_seen_to_go_by_but_not_more_often_than_twice_a_second(
-    study: Study, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+def test_time_is_seen_to_go_by_but_once_a_period_at_most(
+    study: WrittenStudy, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.monitor.live_view.PERIOD", 0.5)
-    clock = [100.0]
-    monkeypatch.setattr("search.monitor.live_view.time.monotonic", lambda: clock[0])
-    with terminal.view(study) as poll:
-        for moment in (100.0, 100.4, 100.5, 100.9, 101.1):
-            clock[0] = moment
-            poll()
-        assert terminal.getvalue().count("searching") == 3
+    monkeypatch.setattr("search.monitor.live_view.PERIOD", 0.1)
+    start = time.monotonic()
+    with terminal.view(study):
+        terminal.wait_for("searching", times=3)
+        n_drawn = terminal.getvalue().count("searching")
+    assert n_drawn <= (time.monotonic() - start) / 0.1
+
+
+def test_nothing_is_drawn_once_a_search_has_ended(study: WrittenStudy, terminal: Terminal) -> None:
+    n_threads = threading.active_count()
+    with terminal.view(study):
+        terminal.wait_for("searching")
+        assert threading.active_count() > n_threads
+    before = terminal.getvalue()
+    time.sleep(0.05)
+    assert (terminal.getvalue(), threading.active_count()) == (before, n_threads)
+
+
+def test_the_log_is_read_while_nobody_writes_it(study: WrittenStudy) -> None:
+    board = Board(study)
+    looking = threading.Thread(target=board.look)
+    with study.log.mutex:
+        looking.start()
+        looking.join(0.1)
+        assert board.now is None
+    looking.join()
+    assert board.now is not None
+
+
+def test_lines_that_are_printed_while_the_log_is_held_do_not_wait_for_the_view(
+    study: WrittenStudy, terminal: Terminal
+) -> None:
+    study.log.listeners.append(EventLines(study))
+
+    def search() -> None:
+        with terminal.view(study):
+            for number in range(100):
+                study.ask("ce", number)
+                study.end("ce", number, "diverged")
+
+    searching = threading.Thread(target=search, daemon=True)  # locked for ever, it ends with us
+    searching.start()
+    searching.join(30)
+    assert not searching.is_alive()
+    assert terminal.getvalue().count(" diverged   | ") == 100
 
 
 def test_without_a_terminal_nothing_is_printed(
-    study: Study, capsys: pytest.CaptureFixture[str]
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with live_view(study.space, study.journal) as poll:
-        poll()
+    monkeypatch.setattr("search.monitor.live_view.PERIOD", 0)
+    with live_view(study):
+        time.sleep(0.05)
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_terminal_that_can_only_print_lines_gets_lines(
-    study: Study, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    study: WrittenStudy, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    with terminal.view(study) as poll:
-        poll()
+    with terminal.view(study):
+        time.sleep(0.05)
         print("a line")
     assert terminal.getvalue() == "a line\n"
 
 
-def test_errors_that_go_to_a_file_go_on_to_it(study: Study, terminal: Terminal) -> None:
-    file, view = io.StringIO(), live_view(study.space, study.journal)
+def test_errors_that_go_to_a_file_go_on_to_it(study: WrittenStudy, terminal: Terminal) -> None:
+    file, view = io.StringIO(), live_view(study)
     with redirect_stdout(terminal), redirect_stderr(file), view:
         print("an error", file=sys.stderr)
     assert file.getvalue() == "an error\n"
@@ -135,24 +177,17 @@ def test_errors_that_go_to_a_file_go_on_to_it(study: Study, terminal: Terminal) 
 
 @pytest.mark.parametrize("broken", ["standing", "View"])
 def test_a_view_that_fails_is_said_and_the_search_goes_on(
-    study: Study, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, broken: str
+    study: WrittenStudy, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def fail(*arguments: Any) -> None:
         raise ValueError("a [bug]")
 
-    with terminal.view(study) as poll:
+    with terminal.view(study):
+        terminal.wait_for("searching")
         monkeypatch.setattr(f"search.monitor.live_view.{broken}", fail)
-        poll()
+        terminal.wait_for("no live view: a [bug]")
         print("a line")
     assert "a line\n" in terminal.getvalue()
-    assert "no live view: a [bug]" in terminal.getvalue()
-
-
-def test_a_board_that_ray_has_pickled_draws_nothing(study: Study, terminal: Terminal) -> None:
-    with terminal.view(study) as poll:
-        before = terminal.getvalue()
-        cloudpickle.loads(cloudpickle.dumps(poll))()
-        assert terminal.getvalue() == before
 
 
 # A real search in a terminal
@@ -166,9 +201,9 @@ class Search:
         termios.tcsetwinsize(terminal, (40, 100))
         self.before = termios.tcgetattr(terminal)
         environment = os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home), "TERM": "xterm"}
-        run, space = str(ROOT / "search" / "run.py"), str(ROOT / "spaces" / "digits.yaml")
+        run = str(ROOT / "search" / "run.py")
         self.process = subprocess.Popen(
-            [sys.executable, run, "--space", space, "--results", str(results), *SMALL],
+            [sys.executable, run, "--space", DIGITS, "--results", str(results), *SMALL],
             env=environment, cwd=home, start_new_session=True,
             stdin=terminal, stdout=terminal, stderr=terminal,
         )  # fmt: skip
@@ -208,10 +243,8 @@ class Search:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A home for Ray's files; its path is short, since sockets lie in it."""
-    path = Path(tempfile.mkdtemp(prefix="sl-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with own_home() as path:
+        yield path
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.log.wording import show_span
 from search.monitor.standing import ArmStanding, Best, Running, Standing, Step
 from search.monitor.terminal_view import ASCII_SPARKS, SPARKS, View, spark
 
@@ -235,12 +234,3 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     console.print(View(SEARCHING))  # would raise a UnicodeEncodeError
     file.flush()
     assert "_+#" in file.buffer.getvalue().decode()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (99, "99 s"), (101, "2 min"), (5900, "98 min"), (6100, "1 h 42 min"),
-     (200_000, "2 d 7 h")],
-)  # fmt: skip
-def test_a_span_is_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
-    assert show_span(seconds) == text

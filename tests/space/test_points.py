@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.space.loading import load_space, parse_space
+from search.space.loading import parse_space
 from search.space.points import read_points
 from search.space.space import Space
 from supcon.parsing import UserError
@@ -64,17 +64,6 @@ def test_a_file_without_points_is_refused(
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
         read_points(tmp_path / name)
-
-
-def test_a_setting_that_is_fixed_leaves_the_points_too(tmp_path: Path) -> None:
-    path = tmp_path / "x.yaml"
-    path.write_text(
-        "params: {optim.lr_per_256: {uniform: [0.1, 1]}, augment.strength: {uniform: [0, 1]}}\n"
-        "points: {ce: [{augment.strength: 0.3}]}\nbudget: {trials: 2}\n"
-        "scheduler: none\n"
-    )
-    fixed = load_space(path, {"augment.strength": 0.5})
-    assert fixed.point("ce", 0) == ({"optim.lr_per_256": 0.2}, None)
 
 
 def test_a_log_keeps_its_points() -> None:

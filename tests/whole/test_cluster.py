@@ -14,7 +14,6 @@ import pytest
 
 from search.engine.nodes import unseen
 from search.log.journal import Journal
-from search.space.loading import parse_space
 from tests.benchmarks.cluster import TOKEN, Cluster, chaos, cluster
 from tests.benchmarks.reliability import SPACE
 from tests.benchmarks.search import ROOT, own_home, start_search
@@ -59,9 +58,8 @@ def test_shares_are_measured_on_the_cluster_and_kept_in_the_log(nodes: Cluster) 
     finally:
         running.kill()
     journal = Journal.open(running.log)
-    space = parse_space(journal.space, "x")
-    assert {f.batch_size for f in space.resources.measured} == {32, 64}
-    assert all(0 < f.gpu < 1 and f.memory > 2**27 for f in space.resources.measured)
+    assert {f.batch_size for f in journal.measured} == {32, 64}
+    assert all(0 < f.gpu < 1 and f.memory > 2**27 for f in journal.measured)
     assert {trial.outcome for trial in journal.trials.values()} <= {"completed", "stopped"}
     assert "share     test_resnet, batch 32, fp32: " in running.said
 
@@ -73,9 +71,10 @@ import json, os
 import numpy as np, ray
 from pathlib import Path
 from unittest.mock import patch
-from search.cluster import check_nodes
-from search.images import Images
-from search.session import ray_session
+from search.engine.nodes import check_nodes
+from search.engine.session import ray_session
+from search.engine.shared_images import SharedImages
+from search.log.folder import StudyFolder
 from supcon.parsing import UserError
 from tests.benchmarks.sleeping import noise
 
@@ -83,14 +82,14 @@ def look(data):
     import search.engine.trial_actor as actor, supcon.train
     return actor.__file__, supcon.train.__file__, data.train.images.flags.writeable
 
-images = Images(noise())
+images = SharedImages(noise())
 with ray_session({nodes.address!r}, ""), images.shared() as data:
     files = ray.get([ray.remote(num_cpus=1)(look).remote(data) for _ in range(2)])
     there = ray.nodes()
     left = dict(there[-1], NodeID="ab" * 28)  # a node that has died since
     with patch("ray.nodes", lambda: [*there, left]):
         try:
-            check_nodes(Path("/nowhere"), images.splits)
+            check_nodes(StudyFolder(Path("/nowhere")), images.splits)
             refused = ""
         except UserError as error:
             refused = str(error)

@@ -6,10 +6,7 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,13 +18,14 @@ from typing import Any
 import pytest
 
 from search.log.journal import Journal
+from tests.benchmarks.search import own_home
 from tests.browser import CHROMIUM, Browser
+from tests.whole.searching import start
 
 pytestmark = pytest.mark.slow
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"
 )
-ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = [
     "--trials", "900", "--set", "budget.total_epochs=null", "--concurrency", "1", "--epochs", "45",
     "--set", "data.train_size=300", "--set", "points={}", "--set", "scheduler=none",
@@ -44,7 +42,7 @@ class Running:
     home: Path
     study: Path
     output: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
 
     def url(self, label: str) -> str:
         """An address that it has printed."""
@@ -85,23 +83,16 @@ class Running:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     """A search in its third trial or later, one after the other in the same actor."""
-    home = Path(tempfile.mkdtemp(prefix="ss-", dir="/tmp"))  # short: sockets lie in it
-    run, space = str(ROOT / "search" / "run.py"), str(ROOT / "spaces" / "digits.yaml")
-    with (home / "output.txt").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, run, "--space", space, "--results", str(home), *ENDLESS],
-            env=os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home)}, cwd=home,
-            start_new_session=True, stdout=output, stderr=output,
-        )  # fmt: skip
-    search = Running(home, home / "digits", home / "output.txt", process)
-    try:
-        search.wait_until(lambda: "laptop" in search.output.read_text(), "no addresses")
-        search.wait_until(lambda: search.ended() >= 2, "no two trials have ended")
-        yield search
-    finally:
-        process.terminate()
-        process.wait(timeout=120)
-        shutil.rmtree(home, ignore_errors=True)
+    with own_home() as home, (home / "output.txt").open("w") as output:
+        process = start(home, home, *ENDLESS, output=output)
+        search = Running(home, home / "digits", home / "output.txt", process)
+        try:
+            search.wait_until(lambda: "laptop" in search.output.read_text(), "no addresses")
+            search.wait_until(lambda: search.ended() >= 2, "no two trials have ended")
+            yield search
+        finally:
+            process.terminate()
+            process.wait(timeout=120)
 
 
 def test_rays_table_names_the_trial_that_a_reused_actor_trains_now(running: Running) -> None:
@@ -236,12 +227,11 @@ def kept(folder: Path, name: str) -> Path:
 
 # The last one: it ends the search.
 def test_all_pages_end_with_the_search(running: Running) -> None:
-    known = json.loads((running.study / "watch.json").read_text())
-    pages = {facts["pid"] for facts in known.values()}
+    said = running.output.read_text()
+    pages = {int(pid) for pid in re.findall(r"^(?:curves|trials) .*, pid (\d+)\)$", said, re.M)}
     assert len(pages) == 2
     assert pages < processes(running)
     running.process.terminate()
     assert running.process.wait(timeout=120) == 130
     assert "stopping at the next record" in running.output.read_text()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pages)
-    assert not (running.study / "watch.json").exists()

@@ -1,0 +1,90 @@
+"""The sentence that a comparison comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.judge.comparison import MIN_SEARCHES, Difference, methods
+
+
+def sentence(name_a: str, name_b: str, probes: Difference, against_head: Difference | None) -> str:
+    """One plain sentence, about these two configurations on this split and nothing more.
+
+    Args:
+        name_a: arm A.
+        name_b: arm B.
+        probes: A's linear probe minus B's.
+        against_head: A's linear probe minus B's own head, where B has one; A wins only if it beats
+            both.
+    """
+    found = _finding(name_a, name_b, probes, against_head, f"{probes.n_seeds} seeds each")
+    return f"These two configurations on this split: {found}."
+
+
+def methods_sentence(
+    name_a: str,
+    name_b: str,
+    probes: Sequence[float],
+    against_head: Sequence[float] | None,
+    *,
+    n_searches: int,
+    same_test_images: bool,
+) -> str:
+    """One plain sentence about the methods, from independent searches.
+
+    Args:
+        name_a: arm A.
+        name_b: arm B.
+        probes: A's linear probe minus B's, of each search.
+        against_head: A's linear probe minus B's own head, of each search, where B has one.
+        n_searches: with those that gave no verdict, and so no difference.
+        same_test_images: all searches were scored on the same test images.
+    """
+    scope, n = "The methods, searched like this on this data set", len(probes)
+    count = str(n) if n == n_searches else f"{n} of {n_searches}"
+    without = "" if n == n_searches else " (the others gave no verdict)"
+    if n < MIN_SEARCHES:
+        return (
+            f"{scope}: no statement is possible, since how much one search differs from the next "
+            f"takes {MIN_SEARCHES} independent searches of both arms to see, and there are "
+            f"{count}{without}."
+        )
+    evidence = f"{count} searches{without}" + (
+        ", all scored on the same test images, so that the interval leaves out the chance of these"
+        if same_test_images
+        else ""
+    )
+    head = None if against_head is None else methods(against_head)
+    return f"{scope}: {_finding(name_a, name_b, methods(probes), head, evidence)}."
+
+
+def _finding(
+    name_a: str, name_b: str, probes: Difference, head: Difference | None, evidence: str
+) -> str:
+    figures = _points(probes, " points of test accuracy, 95 % interval")
+    against_head = "" if head is None else f"; against {name_b}'s head {_points(head)}"
+    if probes.ci95[0] > 0 and (head is None or head.ci95[0] > 0):
+        return f"{name_a} beats {name_b} ({figures}, {evidence}{against_head})"
+    if probes.ci95[0] > 0 and head is not None:
+        but = (
+            f"{name_b}'s head beats {name_a}'s probe ({_points(head)})"
+            if head.ci95[1] < 0
+            else f"no difference shown against {name_b}'s head ({_points(head)}{_shows(head)})"
+        )
+        return f"{name_a}'s probe beats {name_b}'s probe ({figures}, {evidence}), but {but}"
+    figures = f"{figures} for {name_a} minus {name_b}, {evidence}{against_head}"
+    if probes.ci95[1] < 0:
+        return f"{name_b} beats {name_a} ({figures})"
+    return f"no difference shown ({figures}{_shows(probes)})"
+
+
+def _points(d: Difference, unit: str = " points,") -> str:
+    low, high = (100 * bound for bound in d.ci95)
+    return f"{100 * d.difference:+.2f}{unit} {low:+.2f} to {high:+.2f}"
+
+
+def _shows(d: Difference) -> str:
+    if d.detectable == 0:  # no variance, from which nothing can be said
+        return ""
+    smallest = f"{100 * d.detectable:.2f} points"
+    return f"; the smallest difference that this comparison shows 4 times in 5 is {smallest}"

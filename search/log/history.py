@@ -1,0 +1,169 @@
+"""What has happened in a study, and what can be read off its events alone."""
+
+from __future__ import annotations
+
+import bisect
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from search.log.events import (
+    Ask,
+    End,
+    Event,
+    Phase,
+    Pictured,
+    Report,
+    Retry,
+    Searched,
+    Started,
+    Tested,
+    TrialId,
+    Unsealed,
+)
+from search.log.remembered import remembered
+from search.log.trial import NOTHING, Totals, Trial, totals
+from search.space.resources import Footprint
+
+
+class History:
+    """The events of a study, in the order in which they happened."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.events: list[Event] = []
+        self.trials: dict[TrialId, Trial] = {}
+        self.latest: Started
+        self.openings: list[Unsealed] = []
+        """Of the test images: the ledger."""
+        self.pictures: list[Pictured] = []
+        self.first_step: float | None = None
+        """When the first trial began to train, in seconds since 1970."""
+        self.measured: tuple[Footprint, ...] = ()
+        """What each kind of config takes, if that was measured."""
+        self.is_searched = False
+        """Whether the search is over, as said since its budget was last changed."""
+        self._of: dict[tuple[str, Phase], list[Trial]] = {}
+        self._running: dict[TrialId, Trial] = {}
+        self._completed: dict[str, list[Trial]] = {}
+        """Arm -> search trials that were trained to the end."""
+        self._ended: dict[tuple[str, Phase], Totals] = {}
+        self._earlier_seconds = 0.0
+        self._known: dict[Any, Any] = {}
+        for event in events:
+            self.add(event)
+
+    def known(self) -> dict[Any, Any]:
+        """What was found since the last event."""
+        return self._known
+
+    @property
+    def started(self) -> Started:
+        """The first event."""
+        first = self.events[0]
+        assert isinstance(first, Started)
+        return first
+
+    @property
+    def resumed(self) -> float:
+        """When the process that works on the study opened it, in seconds since 1970."""
+        return self.latest.time
+
+    @property
+    def active_seconds(self) -> float:
+        """How long the processes that wrote it ran, from the start of each to its last event."""
+        return self._earlier_seconds + self.events[-1].time - self.latest.time
+
+    def of(self, arm: str, phase: Phase = "search") -> Sequence[Trial]:
+        """An arm's trials in the order of their numbers."""
+        return self._of.get((arm, phase), ())
+
+    @remembered
+    def totals(self, arm: str, phase: Phase = "search") -> Totals:
+        """What an arm's trials have come to."""
+        running = [t for t in self.unfinished(phase) if t.ask.arm == arm]
+        return totals(running, self._ended.get((arm, phase), NOTHING))
+
+    @property
+    def epochs(self) -> int:
+        """That all trials have trained, as far as known."""
+        return sum(self.totals(arm, phase).epochs for arm, phase in self._of)
+
+    def top(self, arm: str, k: int) -> Sequence[Trial]:
+        """The arm's best k configurations by score at full length, the earlier one first in a tie.
+
+        The score of params that were trained on several seeds is the mean over them.
+        """
+        return self._ranked(arm)[:k]
+
+    @remembered
+    def _ranked(self, arm: str) -> Sequence[Trial]:
+        seeds: dict[int, list[Trial]] = {}
+        for trial in self._completed.get(arm, ()):
+            first = trial.ask.number if trial.ask.of is None else trial.ask.of
+            seeds.setdefault(first, []).append(trial)
+        scores = {n: _mean([trial.score for trial in seeds[n]]) for n in seeds}
+        return tuple(seeds[first][0] for first in sorted(seeds, key=lambda n: (-scores[n], n)))
+
+    def best(self, arm: str) -> Trial | None:
+        """The arm's best configuration of the search."""
+        return next(iter(self.top(arm, 1)), None)
+
+    def unfinished(self, *phases: Phase) -> list[Trial]:
+        """Trials of these phases that were started and have not ended; without any, of all."""
+        return [t for t in self._running.values() if not phases or t.ask.phase in phases]
+
+    def add(self, event: Event) -> None:
+        """Take an event for true.
+
+        Raises:
+            KeyError: it is of a trial that was never asked for.
+        """
+        self._known.clear()
+        if isinstance(event, Started) and self.events:
+            self._earlier_seconds = self.active_seconds
+        self.events.append(event)
+        match event:
+            case Started():
+                is_new = len(self.events) == 1 or event.space.get("budget") != (
+                    self.latest.space.get("budget")
+                )
+                self.is_searched = self.is_searched and not is_new
+                self.latest, self.measured = event, event.measured
+            case Ask():
+                trial = self.trials[event.key] = Trial(event)
+                self._running[event.key] = trial
+                runs = self._of.setdefault((event.arm, event.phase), [])
+                bisect.insort(runs, trial, key=lambda run: run.ask.number)
+                # Older logs do not say so. Published settings are trained before for --noise-floor.
+                self.is_searched |= event.phase not in ("search", "published")
+            case Report():
+                trial = self.trials[event.key]
+                if not trial.reports and event.first_step is not None:
+                    self.first_step = min(event.first_step, self.first_step or event.first_step)
+                trial.reports.append(event)
+            case Retry():
+                self.trials[event.key].retry = event
+            case End():
+                self._end(self.trials[event.key], event)
+            case Searched():
+                self.is_searched = True
+            case Unsealed():
+                self.openings.append(event)
+            case Tested():
+                self.trials[event.key].tested = event
+            case Pictured():
+                self.pictures.append(event)
+
+    def _end(self, trial: Trial, end: End) -> None:
+        trial.end = end
+        if self._running.pop(end.key, None) is None:
+            return  # it had ended
+        own = end.arm, end.phase
+        self._ended[own] = totals([trial], self._ended.get(own, NOTHING))
+        if end.phase == "search" and trial.is_completed and trial.reports:
+            found = self._completed.setdefault(end.arm, [])
+            bisect.insort(found, trial, key=lambda trial: trial.ask.number)
+
+
+def _mean(scores: list[float]) -> float:
+    return scores[0] if len(scores) == 1 else statistics.mean(scores)  # which is slow

@@ -1,0 +1,128 @@
+"""The command line of a search: what a flag is called, what it sets, and what is given."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search.space.points import read_points
+from supcon.parsing import Section, parse_assignment
+
+
+class Options(Section):
+    """What a command line asks for; a flag that is a setting of the space is in `settings`."""
+
+    space: Path
+    name: str | None
+    results: Path
+    settings: dict[str, Any]
+    """Dotted key of the base config or of the space -> value."""
+    assignments: tuple[str, ...]
+    """Likewise as KEY=VALUE, which come last."""
+    points: Path | None
+    resume: bool
+    extend: bool
+    dry_run: bool
+    noise_floor: bool
+    repeat: int | None
+    address: str | None
+    """Of a cluster; None: a Ray of its own."""
+    watch: bool
+    keep: bool
+    watch_host: str | None
+    debug: bool
+    command: str
+    """As it was typed."""
+
+    def changes(self) -> dict[str, Any]:
+        """All changes to the space, by dotted key, in the order in which they are made.
+
+        Raises:
+            UserError: a value is not YAML, or the file with points cannot be read.
+        """
+        given = dict(self.settings)
+        if self.points is not None:
+            given = {"budget.total_epochs": None, "budget.trials": None} | given
+            given |= {"points": read_points(self.points), "sampler": "points"}
+        return given | dict(parse_assignment(text) for text in self.assignments)
+
+
+class _Sets(argparse.Action):
+    """A flag that is a setting of the space."""
+
+    def __init__(self, *args: Any, key: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"dest": "settings", "default": {}})
+        self.key = key
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        """Called by argparse."""
+        namespace.settings = {**namespace.settings, self.key: value}
+
+
+def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
+    """The options that a command line gives; None: that of this process."""
+    parser = argparse.ArgumentParser(prog="search/run.py", description=description)
+    add = parser.add_argument
+
+    def sets(flag: str, key: str, kind: Any, metavar: str, text: str) -> None:
+        add(flag, action=_Sets, key=key, type=kind, metavar=metavar, help=text)
+
+    add("--space", type=Path, required=True, metavar="FILE", help="search space in YAML")
+    add("--name", metavar="STUDY", help="name of the study (default: that of the space)")
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/")
+    sets("--trials", "budget.trials", int, "N", "at most N trials an arm")
+    sets("--time", "budget.time", str, "T", "of the whole study, for example 90m or 12h")
+    sets("--epochs", "run.epochs", int, "N", "length of one trial")
+    sets("--seed", "seed", int, "N", "seed of the study")
+    sets("--concurrency", "resources.concurrency", int, "N", "trials at once (default: what fits)")
+    sets("--cpus-per-trial", "resources.cpu", amount, "X", "a number, or auto")
+    sets("--gpus-per-trial", "resources.gpu", amount, "X", "a fraction shares a GPU; or auto")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        help="change a setting of the base config (optim.warmup=0.05) or of the space "
+        "(budget.total_epochs=500); repeatable",
+    )
+    add(
+        "--points",
+        type=Path,
+        metavar="FILE",
+        help="run exactly the trials of another study's trials.csv, or those of a YAML file",
+    )
+    add("--resume", action="store_true", help="continue a study that was interrupted or killed")
+    add("--extend", action="store_true", help="continue a study with a larger budget")
+    add("--dry-run", action="store_true", help="say what it will cost, and start nothing")
+    add(
+        "--noise-floor",
+        action="store_true",
+        help="first train the published settings on several seeds, and say what can be shown",
+    )
+    add(
+        "--repeat",
+        type=int,
+        metavar="R",
+        help="R independent searches, of other seeds and splits; then a sentence on the methods",
+    )
+    add("--address", metavar="HOST:PORT", help="an existing Ray cluster (default: a local one)")
+    add("--watch", action="store_true", help="TensorBoard and optuna-dashboard beside the search")
+    add("--keep", action="store_true", help="with --watch: let them run when the search has ended")
+    add("--watch-host", metavar="HOST", help="with --watch: listen there (default: 127.0.0.1)")
+    add("--debug", action="store_true", help="show the stack trace of an error")
+    given = vars(parser.parse_args(arguments))
+    given["resume"] = given["resume"] or given["extend"]
+    typed = sys.argv[1:] if arguments is None else arguments
+    return Options(**given, command=shlex.join(["python", "search/run.py", *typed]))
+
+
+def amount(text: str) -> float | str:
+    """A number, or `auto`."""
+    return text if text == "auto" else float(text)

@@ -1,0 +1,198 @@
+"""summary.json: what a study found, as typed values. Every form of the report is made from it.
+
+results/README.md has its table: `python -m search.reporting.summary_table`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from search.judge.best_by_budget import ExpectedBest
+from search.judge.comparison import Difference
+from search.judge.fairness import Curse
+from search.judge.importance import Importance
+from search.judge.range_edges import Edge
+from search.judge.rung_audit import Audit
+from search.judge.sealed import Opening
+from search.judge.verdict import ByClass
+from supcon.parsing import Section
+
+Points = list[tuple[float, float]]
+
+
+class Resumed(Section):
+    """Other code, packages or machines than at first, that a study went on with."""
+
+    when: str
+    """When they were first there."""
+    commit: str
+    versions: dict[str, str]
+    machine: str
+    text: str
+    """What differs."""
+
+
+class Best(Section):
+    """An arm's winner, a search trial; until there is one, the search's best."""
+
+    number: int
+    params: dict[str, Any]
+    seed: int
+    """That it had in the search."""
+    val: dict[str, float]
+    """Its scores in the search: `probe_top1`, `knn_top1` (weighted vote), `knn1_top1` (nearest
+    neighbour), after a projection head `projection_knn_top1`, for cross entropy `head_top1`, where
+    classes are unequal `probe_balanced`, and the probe by weights (`probe_top1_raw`, `_ema`,
+    `_swa`)."""
+
+
+class Confirmed(Section):
+    """The winner's tested runs on fresh seeds; beside `val`, `test_probe_top1`, `test_knn_top1`,
+    `test_head_top1` and so on.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, list[float]]
+
+    seeds: list[int]
+    """Those that judge the winner; they did not pick it."""
+    val: dict[str, list[float]]
+
+
+class Ledger(Section):
+    """What runs have cost, as far as reported."""
+
+    epochs: int
+    views: int
+    train_seconds: float
+
+
+class ArmSummary(Section):
+    """What is known of an arm."""
+
+    trials: int
+    """Number of search trials."""
+    outcomes: dict[str, int]
+    """How they ended: completed, stopped (ASHA), cut (the time was up), infeasible (out of memory),
+    diverged, failed, unfinished."""
+    best: Best | None
+    """The arm's winner, a search trial (until there is one: the search's best); null if no trial
+    was trained to the end."""
+    is_decided: bool
+    """Whether fresh seeds have decided on it."""
+    curse: Curse | None
+    """The winner's curse: how much better its configuration looked in the search."""
+    confirm: Confirmed
+    """The runs that judge the winner; `test_probe_top1`, `test_knn_top1`, `test_head_top1` and so
+    on stand beside `val`."""
+    ledger: Ledger
+    """What the search spent on the arm, as far as reported."""
+    confirm_ledger: Ledger
+    """Likewise for all runs after the search."""
+    reached: dict[int, tuple[int, int]]
+    """Rung -> trials that reached it, and how many of them went on."""
+    audit: Audit | None
+    """Early stopping: can the rungs be trusted? null without any."""
+    edges: list[Edge]
+    """Parameters that are good at an end of their range."""
+    importance: Importance | None
+    """PED-ANOVA at one epoch; null with too few trials."""
+    best_so_far: list[tuple[int, float]]
+    """Pairs of epochs spent and the best full-length score by then."""
+    expected_best: ExpectedBest | None
+    """The best of n random start-up trials, to be expected."""
+
+
+class Row(Section):
+    """A row of the table of results: a winner or a reference, on several fresh seeds."""
+
+    arm: str
+    phase: str
+    label: str
+    params: dict[str, Any]
+    seeds: list[int]
+    val: dict[str, list[float]]
+    """Scores by classifier, in the order of seeds."""
+    test: dict[str, list[float]]
+
+
+class VerdictSummary(Section):
+    """Linear probe against linear probe on test: a minus b; null without a verdict."""
+
+    a: str
+    b: str
+    """What is compared: a minus b; SupCon first."""
+    difference: float | None
+    ci95: tuple[float, float] | None
+    p_value: float | None
+    detectable: float | None
+    """The smallest true difference that is found 4 times in 5."""
+    n_seeds: int
+    """Of the arm that has fewer."""
+    against_head: Difference | None
+    """The same of a's probe minus b's own head, where it has one."""
+    standard_error: float | None = Field(None, exclude_if=lambda value: value is None)
+    """Left out without a verdict."""
+    warnings: list[str]
+    """What to keep in mind."""
+    text: str
+    """The sentence."""
+
+
+class Picture(Section):
+    """Val by a winner, in the plane."""
+
+    classes: list[str]
+    labels: list[int]
+    encoder: Points
+    """By encoder features."""
+    projection: Points | None
+    """After the projection head, where there is one."""
+
+
+class Summary(Section):
+    """What a study found. Accuracies are fractions of 1; lists have one entry for each confirmed
+    seed, in the same order.
+    """
+
+    study: str
+    commit: str
+    """That the study was begun with; likewise the four that follow."""
+    versions: dict[str, str]
+    machine: str
+    data_hash: str
+    """Of train and val: images, labels, class names."""
+    opened: str
+    """When it was begun."""
+    resumed_with: list[Resumed]
+    """Other code, packages or machines that it went on with."""
+    metric: str
+    """What selects: `val/probe_top1`, the linear probe cross-fitted on val."""
+    seed: int
+    """Of the study."""
+    arms: dict[str, ArmSummary]
+    rows: list[Row]
+    """Winners and references."""
+    verdict: VerdictSummary
+    """Linear probe against linear probe on test; null without a verdict."""
+    per_class: ByClass | None
+    """The same difference class by class; null without a verdict."""
+    tsne: dict[str, Picture]
+    """Arm -> a picture of val by its winner."""
+    test_openings: list[Opening]
+    """The ledger of the sealed test images; null what an older log does not tell."""
+    test_evaluations: int
+    """Runs that were scored on them."""
+    protocol: list[str]
+    """Sentences."""
+    reproduce: list[str]
+    """Commands."""
+    wider: str | None
+    """Name of the file with the wider space; null if nothing lies at an end of its range."""
+
+    def to_json(self) -> str:
+        """The text of summary.json."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,84 @@
+"""Lines of a search, one for each event that somebody would care about."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from search.log.events import Pictured, Retry, Searched
+from search.monitor.event_lines import EventLines
+from tests.written import WrittenStudy
+
+
+@pytest.fixture
+def study(study: WrittenStudy) -> WrittenStudy:
+    study.log.listeners.append(EventLines(study))
+    return study
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What was printed since, without the time that each line begins with."""
+    return [re.sub(r"^\d+:\d\d:\d\d  ", "", line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_trial_is_told_from_its_start_to_its_end(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.ask("ce", 0, params={"optim.lr_per_256": 0.5, "data.batch_size": 64})
+    study.report("ce", 0, 1, 0.25)
+    study.report("ce", 0, 9, 0.5, decision="done")
+    study.end("ce", 0, "completed")
+    assert lines(capsys) == [
+        "ce-0               start      lr_per_256=0.5  batch_size=64",
+        "ce-0               rung       epoch   1/9  probe 25.00%",
+        "ce-0               completed  epoch   9/9  probe 50.00%   "
+        "| ce: best 50.00% (ce-0), 9/36 epochs",
+    ]
+
+
+def test_a_trial_that_goes_wrong_says_of_what(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.ask("ce", 0, params={})
+    study.add(Retry, arm="ce", phase="search", number=0, detail="out of memory")
+    study.end("ce", 0, "failed", epochs=2, detail="OSError: no space left")
+    _, retry, failed = lines(capsys)
+    assert retry == "ce-0               retry      alone, after: out of memory"
+    assert failed == (
+        "ce-0               failed     OSError: no space left   "
+        "| ce: no full-length trial yet, 2/36 epochs"
+    )
+
+
+def test_after_the_search_a_line_tells_the_run_and_not_the_search(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arm in study.arms:
+        study.trial(arm, 0, 0.8)
+    study.ask("ce", 0, "one_view", of=0, settings={"augment.views": 1, "run.epochs": 18})
+    lines(capsys)
+    study.report("ce", 0, 18, 0.5, "one_view", decision="done")
+    study.end("ce", 0, "completed", "one_view")
+    assert lines(capsys) == ["ce-one_view-0      completed  epoch  18/18  probe 50.00%"]
+
+
+def test_openings_and_scores_of_the_test_images_are_told(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.ask("ce", 0, "confirm")
+    lines(capsys)
+    study.test("ce", [0], 1)
+    opened, tested = lines(capsys)
+    assert opened == "          test images opened for ce confirm"
+    assert tested.startswith("ce-confirm-0       tested ")
+
+
+def test_what_nobody_waits_for_has_no_line(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.add(Searched)
+    key = {"arm": "ce", "phase": "confirm", "number": 0}
+    study.add(Pictured, **key, classes=[], labels=[], encoder=[], projection=None)
+    study.restart()
+    assert lines(capsys) == []

@@ -1,0 +1,75 @@
+"""What a person is told before a search starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from search.preflight.announcement import describe
+from search.space.loading import parse_space
+from search.space.resources import Footprint
+from supcon.images.split import Splits
+from tests.written import TREE
+
+SMALL = Footprint(
+    backbone="test_resnet", batch_size=64, precision="auto", memory=3 * 2**29,
+    views_per_second=1000, cpu=2.5, gpu=0.0333,
+)  # fmt: skip
+
+
+def said(data: Splits, label: str, measured: tuple[Footprint, ...] = (), **changes: Any) -> str:
+    """The line with this label."""
+    lines = describe(parse_space(TREE | changes, "x"), measured, data)
+    (line,) = [line for line in lines if line.startswith(label)]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("resources", "takes"),
+    [
+        ({"gpu": "auto"}, "0.0333 of a GPU"),
+        ({"cpu": "auto"}, "2.5 cores"),
+        ({"cpu": "auto", "gpu": "auto"}, "0.0333 of a GPU and 2.5 cores"),
+    ],
+)
+def test_the_plan_says_what_each_kind_takes(
+    digits: Splits, resources: dict[str, Any], takes: str
+) -> None:
+    line = said(digits, "share", (SMALL,), resources=resources)
+    assert "test_resnet, batch 64, auto: 1.50 GiB, 1,000 views/s alone" in line
+    assert line.endswith(f"a trial takes {takes}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"budget": {"total_epochs": 36, "trials": 8}}, "36 epochs an arm, 8 trials an arm;"),
+        ({"budget": {"time": "90m"}}, "budget    90 minutes in all;"),
+        ({"budget": {}, "sampler": "points", "points": {"ce": [{}]}}, "the points alone;"),
+        ({}, "arms supcon, ce; then 3 fresh seeds for each winner, picked from the best 2"),
+    ],
+)
+def test_the_plan_says_what_the_budget_is(
+    digits: Splits, changes: dict[str, Any], words: str
+) -> None:
+    assert words in said(digits, "budget", **changes)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "words"),
+    [
+        (TREE["scheduler"], "ASHA lets all to 1, about 1 in 3 to 3, about 1 in 9 to 9"),
+        ("none", "none is stopped early"),
+    ],
+)
+def test_the_plan_says_how_long_trials_train(digits: Splits, scheduler: Any, words: str) -> None:
+    assert said(digits, "trials", scheduler=scheduler) == f"trials    9 epochs; {words}"
+
+
+def test_the_plan_says_what_each_arm_draws(digits: Splits) -> None:
+    params = {"loss.temperature": {"uniform": [0.1, 0.5]}, "data.batch_size": {"pow2": [16, 64]}}
+    assert said(digits, "supcon", params=params) == (
+        "supcon    draws loss.temperature uniform[0.1, 0.5], data.batch_size pow2[16, 64]"
+    )
+    assert said(digits, "ce", params=params) == "ce        draws data.batch_size pow2[16, 64]"

@@ -1,0 +1,78 @@
+"""What a trial of each kind of config costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.preflight.trial_cost import (
+    CannotRun,
+    TrialCost,
+    cost_here,
+    cost_of,
+    kinds,
+    measure_costs,
+)
+from search.space.loading import load_space, parse_space
+from search.space.resources import ConfigKind
+from supcon.config import Config, override
+from supcon.images.split import Splits
+from tests.written import TREE
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS: dict[str, Any] = {
+    "data.batch_size": {"pow2": [64, 256]},
+    "model.backbone": {"choice": ["test_resnet", "resnet18"]},
+}
+
+
+def test_every_kind_of_every_arm_is_measured_once() -> None:
+    arms = {"a": {"loss.name": "ce"}, "b": {"loss.name": "supcon", "model.backbone": "resnet34"}}
+    space = parse_space(TREE | {"params": PARAMS, "arms": arms}, "x")
+    found = [ConfigKind.of(config)[:2] for config in kinds(space)]
+    assert len(found) == len(set(found)) == 9
+    assert {name for name, _ in found} == {"test_resnet", "resnet18", "resnet34"}
+
+
+def test_the_shipped_cifar100_space_can_be_shared_out_by_itself() -> None:
+    plain = load_space(ROOT / "spaces" / "cifar100.yaml", {"resources.gpu": "auto"})
+    found = [ConfigKind.of(config)[:2] for config in kinds(plain)]
+    assert len(found) == 3 * 4
+    assert ("resnet50", 1024) in found
+
+
+def test_a_kind_that_cannot_run_costs_a_line_and_the_others_are_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(config: Config) -> TrialCost:
+        if config.data.batch_size == 128:
+            raise RuntimeError("out of memory\ntried to allocate 9 GiB")
+        return TrialCost(config, 1.0, 0.1, 1234.5, memory=2**30, capacity=2**33, checkpoint=1)
+
+    drawn = {"data.batch_size": PARAMS["data.batch_size"]}
+    found = measure_costs(parse_space(TREE | {"params": drawn}, "x"), run)
+    assert [isinstance(each, CannotRun) for each in found] == [False, True, False]
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("cost      resnet18, batch ") for line in lines)
+    assert lines[0].endswith("batch 64, auto: 1.00 GiB, 1,234 views/s alone")
+    assert "batch 128, auto: cannot run: out of memory" in lines[1]
+
+
+def test_a_trial_costs_what_its_own_steps_take(tiny: Config, digits: Splits) -> None:
+    found = cost_of(tiny, digits)
+    steps = len(digits.train) // tiny.data.batch_size
+    views = tiny.data.batch_size * tiny.augment.views
+    assert found.epoch_seconds == pytest.approx(steps * views / found.views_per_second)
+    assert 0 < found.evaluation_seconds < 60
+    assert 0 < found.memory < 2**36
+    assert found.checkpoint > 1000
+
+
+@pytest.mark.slow
+def test_a_cost_is_measured_in_a_process_of_its_own(tiny: Config, digits: Splits) -> None:
+    run = cost_here(digits)
+    assert run(tiny).views_per_second > 0
+    with pytest.raises(RuntimeError, match="timm has no model 'resnt18'"):
+        run(override(tiny, {"model.backbone": "resnt18"}))

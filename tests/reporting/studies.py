@@ -1,0 +1,132 @@
+"""Studies that reports are made of, written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from search.judge.sealed import pack, pack_labels
+from search.log.events import Outcome, Phase, Pictured, Started, Tested, Unsealed
+from tests.written import WrittenStudy
+
+CLASSES = ["cat", "dog", "<owl>"]
+N_IMAGES = 120
+CONFIRM = {"top": 1, "seeds": 3, "references": False}
+COMMAND = "python search/run.py --space <b>x</b>.yaml"
+PARAMS: dict[str, Any] = {
+    "loss.temperature": {"loguniform": [0.05, 0.5]},
+    "augment.strength": {"uniform": [0.1, 1.0]},
+    "data.batch_size": {"pow2": [64, 256]},
+    "optim.name": {"choice": ["sgd", "adamw"]},
+    "optim.momentum": {"uniform": [0.5, 0.99], "when": {"optim.name": "sgd"}},
+}
+
+
+def unsearched(path: Path) -> WrittenStudy:
+    return WrittenStudy(
+        path,
+        params={"optim.lr_per_256": {"loguniform": [0.01, 1]}},
+        budget={"trials": 3},
+        scheduler={"asha": {"grace": 3, "reduction": 3}},
+        confirm=CONFIRM,
+    )
+
+
+def searched(path: Path) -> WrittenStudy:
+    """Three trials an arm, of which the second is the best and the third was stopped."""
+    study = unsearched(path)
+    for arm in ("supcon", "ce"):
+        for number, scores in enumerate([[0.5, 0.8], [0.6, 0.9], [0.4]]):
+            params = {"optim.lr_per_256": 0.1 * (number + 1)}
+            run(study, arm, number, scores, params=params, seed=10 * number)
+    return study
+
+
+def run(
+    study: WrittenStudy,
+    arm: str,
+    number: int,
+    scores: list[float],
+    phase: Phase = "search",
+    outcome: Outcome | None = None,
+    **asked: Any,
+) -> None:
+    """With a score at each rung that it reached; if that is the last one, it is completed."""
+    study.ask(arm, number, phase, **asked)
+    ending: Outcome = "completed" if len(scores) == len(study.space.rungs) else "stopped"
+    for k, (epoch, score) in enumerate(zip(study.space.rungs, scores, strict=False), start=1):
+        metrics = {"train/loss": 1.0, "val/probe_top1": score, "val/knn_top1": score - 0.01}
+        metrics |= {"val/head_top1": score - 0.02} if arm == "ce" else {}
+        decision = "stop" if (k, ending) == (len(scores), "stopped") else "continue"
+        study.report(arm, number, epoch, score, phase, metrics=metrics, decision=decision)
+    study.end(arm, number, outcome or ending, phase, detail="<script>alert(1)</script>")
+
+
+def confirm(study: WrittenStudy, n_seeds: int) -> None:
+    """Train the best of each arm again, and score it on test images of three classes."""
+    generator, seeds = torch.Generator().manual_seed(0), list(range(n_seeds))
+    scores = [0.7] * (len(study.space.rungs) - 1)
+    for arm in study.arms:
+        best = study.log.top(arm, 1)[0].ask
+        for seed in seeds:
+            last = 0.85 + 0.01 * seed
+            run(
+                study, arm, seed, [*scores, last], "confirm",
+                of=best.number, params=best.params, seed=100 + seed,
+            )  # fmt: skip
+    for arm in study.arms:
+        key: dict[str, Any] = {"arm": arm, "phase": "confirm"}
+        study.add(
+            Unsealed, **key, numbers=seeds, commit="abc", data_hash="0f", classes=CLASSES,
+            labels=pack_labels(np.arange(N_IMAGES) % len(CLASSES)),
+        )  # fmt: skip
+        names = ["probe", "knn", "head"] if arm == "ce" else ["probe", "knn"]
+        for seed in seeds:
+            correct = torch.rand(N_IMAGES, generator=generator) < 0.85
+            study.add(
+                Tested, **key, number=seed, n_images=N_IMAGES,
+                metrics={f"test/{name}_top1": correct.float().mean().item() for name in names},
+                correct={name: pack(correct) for name in names},
+            )  # fmt: skip
+
+
+def full(path: Path) -> WrittenStudy:
+    """One that has everything a report can show."""
+    scheduler = {"asha": {"grace": 1, "reduction": 3}}
+    study = WrittenStudy(
+        path, params=PARAMS, budget={"trials": 20}, scheduler=scheduler, confirm=CONFIRM
+    )
+    here = {"commit": "abc", "versions": {"ray": "2"}, "command": COMMAND, "machine": "here"}
+    study.add(Started, study="x", space=study.tree, **here)
+    rng = np.random.default_rng(0)
+    for arm in ("supcon", "ce"):
+        for number in range(20):
+            params = draw(arm, rng)
+            score = 0.6 + 0.3 * params["augment.strength"] + rng.normal(0, 0.02)
+            n_rungs = 3 if number in (1, 4) or number % 3 == 0 else 1 + number % 2
+            scores = [score - 0.1 / epoch for epoch in study.space.rungs[:n_rungs]]
+            run(study, arm, number, scores, outcome="infeasible" if number == 5 else None,
+                params=params)  # fmt: skip
+    confirm(study, 3)
+    for arm in ("supcon", "ce"):
+        plane = rng.normal(size=(60, 2)).tolist()
+        study.add(
+            Pictured, arm=arm, phase="confirm", number=0, classes=CLASSES,
+            labels=[i % len(CLASSES) for i in range(60)], encoder=plane,
+            projection=plane if arm == "supcon" else None,
+        )  # fmt: skip
+    return study
+
+
+def draw(arm: str, rng: np.random.Generator) -> dict[str, Any]:
+    params: dict[str, Any] = {"augment.strength": float(rng.uniform(0.1, 1))}
+    params["data.batch_size"] = int(2 ** rng.integers(6, 9))
+    params["optim.name"] = str(rng.choice(["sgd", "adamw"]))
+    if params["optim.name"] == "sgd":
+        params["optim.momentum"] = float(rng.uniform(0.5, 0.99))
+    if arm == "supcon":
+        params["loss.temperature"] = float(np.exp(rng.uniform(np.log(0.05), np.log(0.5))))
+    return params

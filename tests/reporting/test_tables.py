@@ -1,0 +1,86 @@
+"""Tables of a report, and trials.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from search.reporting.summarise import summarise
+from search.reporting.tables import (
+    aligned,
+    interval_text,
+    results_table,
+    scores_table,
+    spent_table,
+    trials_csv,
+)
+from tests.reporting.studies import confirm
+from tests.written import WrittenStudy
+
+
+def test_the_table_shows_every_classifier_of_every_arm(study: WrittenStudy) -> None:
+    confirm(study, 3)
+    rows = results_table(summarise(study))[1:]
+    assert [row[:2] for row in rows] == [
+        ["supcon winner", "linear probe"], ["supcon winner", "kNN"],
+        ["ce winner", "linear probe"], ["ce winner", "kNN"], ["ce winner", "CE head"],
+    ]  # fmt: skip
+    assert rows[0][2] == "86.00 +- 1.00"
+
+
+def test_every_single_test_score_is_shown(study: WrittenStudy) -> None:
+    assert len(scores_table(summarise(study))) == 1
+    confirm(study, 3)
+    rows = scores_table(summarise(study))[1:]
+    tested = [run.tested for run in study.log.of("supcon", "confirm")]
+    scores = [100 * each.metrics["test/probe_top1"] for each in tested if each]
+    assert rows[0][2].split() == [f"{score:.2f}" for score in scores]
+    assert len(rows) == 5
+
+
+def test_what_an_arm_has_spent_is_that_of_its_search(study: WrittenStudy) -> None:
+    before = spent_table(summarise(study))
+    assert before[1] == ["supcon", "3", "2 completed, 1 stopped", "21", "2,100", "10"]
+    confirm(study, 3)
+    assert spent_table(summarise(study)) == before
+
+
+def test_a_table_is_aligned_and_valid_markdown() -> None:
+    assert aligned([["a", "long"], ["wide", "b"]]) == (
+        "| a    | long |\n|------|------|\n| wide | b    |"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([], "-"), ([0.5], "-"), ([0.5, 0.5], "50.00 to 50.00"), ([0.99, 1.0], "93.15 to 100.00")],
+)
+def test_no_interval_ends_beyond_what_an_accuracy_can_be(values: list[float], text: str) -> None:
+    assert interval_text(values) == text
+
+
+def read(study: WrittenStudy) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(trials_csv(study))))
+
+
+def test_trials_csv_has_a_row_for_every_trial(study: WrittenStudy) -> None:
+    confirm(study, 3)
+    rows = read(study)
+    assert len(rows) == 12
+    first = rows[0]
+    assert (first["arm"], first["phase"], first["number"]) == ("ce", "search", "0")
+    assert (first["outcome"], first["epochs"], first["seed"]) == ("completed", "9", "0")
+    assert first["optim.lr_per_256"] == "0.1"
+    assert rows[-1]["test/probe_top1"] != ""
+
+
+def test_trials_csv_tells_null_from_what_was_not_drawn(study: WrittenStudy) -> None:
+    study.ask("ce", 3, params={"data.train_size": None})
+    study.ask("ce", 0, "one_view", settings={"augment.views": 1})
+    rows = {(row["phase"], row["number"]): row for row in read(study) if row["arm"] == "ce"}
+    assert rows["search", "3"]["data.train_size"] == "null"
+    assert rows["search", "0"]["data.train_size"] == rows["search", "0"]["augment.views"] == ""
+    assert rows["one_view", "0"]["augment.views"] == "1"
+    assert rows["search", "3"]["outcome"] == "unfinished"

@@ -1,0 +1,121 @@
+"""What a space must keep to: its keys, its ranges, its conditions and its budget."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from search.space.checks import check_bound, conditions
+from search.space.loading import parse_space, read_space
+from supcon.parsing import UserError
+from tests.written import TREE
+
+MINIMAL = TREE | {"budget": {"trials": 4}}
+
+
+def when(parent: str, value: Any) -> dict[str, Any]:
+    """A space that draws momentum on a condition."""
+    momentum = {"uniform": [0, 0.9], "when": {parent: value}}
+    params = {
+        "optim.name": {"choice": ["sgd", "adamw"]},
+        "loss.temperature": {"uniform": [0.1, 0.2]},
+        "optim.momentum": momentum,
+        "optim.weight_decay": {"choice": [0.0, 0.1]},
+    }
+    return {"params": params}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"params": {"loss.temprature": {"uniform": [0, 1]}}}, "did you mean 'loss.temperature'?"),
+        ({"params": {"optim.Ir": {"uniform": [0, 1]}}}, "params: unknown key 'optim.Ir'"),
+        ({"params": {"loss.temperature": {"uniform": [0, 1]}}}, "must be greater than 0, got 0"),
+        ({"params": {"augment.strength": {"uniform": [0, 2]}}}, "must be less than or equal to 1"),
+        ({"params": {"data.batch_size": {"uniform": [32, 64]}}}, "must be a valid integer"),
+        (
+            {"params": {"optim.schedule": {"choice": ["cosine", "cos"]}}},
+            "must be 'cosine', 'constant' or 'wsd', got 'cos'",
+        ),
+        (
+            {
+                "base": {"run": {"epochs": 9}, "optim": {"schedule": "wsd"}},
+                "params": {
+                    "optim.warmup": {"uniform": [0, 0.6]},
+                    "optim.decay": {"uniform": [0.1, 0.7]},
+                },
+            },
+            "optim.warmup + optim.decay must be at most 1, got 0.6 + 0.7",
+        ),
+        ({"params": {"run.epochs": {"int": [1, 9]}}}, "params.run.epochs: all trials must share"),
+        ({"params": {"loss.name": {"choice": ["supcon", "ce"]}}}, "set it under arms"),
+        ({"base": {"run": {"epochs": "many"}}}, "base: run.epochs must be a valid integer"),
+        ({"base": {"runs": {}}}, "base: unknown key 'runs'; did you mean 'run'?"),
+        ({"base": {"optim": {"lr": 1}}}, "base: unknown key 'optim.lr'"),
+        ({"arms": {"supcon": {"loss.nam": "ce"}}}, "did you mean 'loss.name'?"),
+        ({"arms": {"supcon": {"data.val_size": 0.3}}}, "all trials must share it"),
+        ({"arms": {"sup con": {"loss.name": "supcon"}}}, "letters, digits and _"),
+        ({"arms": {}}, "at least one arm"),
+        ({"budget": {}}, "budget must give total_epochs, trials or time"),
+        ({"budget": {"total_epochs": 8}}, "total_epochs must be at least run.epochs (9)"),
+        ({"scheduler": {"asha": {"grace": 10}}}, "grace must be at most run.epochs (9), got 10"),
+        (
+            {"base": {"run": {"epochs": 100}}},
+            "grace must not be shorter than the warm-up (optim.warmup 0.1 of 100 epochs)",
+        ),
+        (
+            {"base": {"run": {"epochs": 20}}, "params": {"optim.warmup": {"uniform": [0, 0.3]}}},
+            "(optim.warmup 0.3 of 20 epochs): trials that still warm up say little; got 1, set it "
+            "to 6 or more",
+        ),
+        ({"sampler": "points"}, "sampler: points needs points (--points FILE), got none"),
+        (when("optim.nam", "sgd"), "params.optim.momentum: when: unknown key 'optim.nam'"),
+        (when("optim.name", "lars"), "when.optim.name must be one of its values (choice['sgd', "),
+        (when("loss.temperature", 0.1), "must be a parameter of single values"),
+        (when("optim.weight_decay", 0.1), "when.optim.weight_decay must be listed before"),
+        ({"name": "../x"}, "name must be letters, digits"),
+        ({"name": ""}, "name must be letters, digits"),
+        ({"params": {}}, "params must name at least one parameter"),
+        ({"base": {"run": {"seed": 1}}}, "base.run.seed: a search sets it itself"),
+        ({"base": {"run.epochs": 5}}, "run.epochs must be nested: run: {epochs: ...}"),
+    ],
+)
+def test_a_bad_space_is_refused_in_words_that_name_the_key(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        parse_space(MINIMAL | changes, "x.yaml")
+    assert message in str(error.value)
+    assert all(line.startswith("x.yaml: ") for line in str(error.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("optim.momentum", 0.95, ""),
+        ("optim.momentum", 1.5, "params: optim.momentum must be less than 1, got 1.5"),
+        ("optim.warmup", 0.05, ""),
+        ("optim.warmup", 0.5, "grace must not be shorter than the warm-up"),
+    ],
+)
+def test_a_bound_may_be_moved_as_far_as_config_and_budget_allow(
+    key: str, value: float, message: str
+) -> None:
+    params = {"optim.momentum": {"uniform": [0, 0.9]}, "optim.warmup": {"uniform": [0, 0.1]}}
+    tree = MINIMAL | {"params": params | {key: {"uniform": [0, value]}}}
+    moved = read_space(tree, "x")  # unchecked
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        check_bound(moved, key, value)
+
+
+def test_what_a_parameter_hangs_on_is_collected_over_all_its_parents() -> None:
+    params = {
+        "optim.name": {"choice": ["sgd", "adamw"]},
+        "optim.schedule": {"choice": ["cosine", "wsd"], "when": {"optim.name": "sgd"}},
+        "optim.decay": {"uniform": [0.1, 0.5], "when": {"optim.schedule": "wsd"}},
+    }
+    drawn = parse_space(MINIMAL | {"params": params}, "x").arm_params("ce")
+    assert conditions("optim.decay", drawn) == {"optim.name": "sgd", "optim.schedule": "wsd"}
+    assert conditions("optim.name", drawn) == {}

@@ -1,0 +1,132 @@
+"""Suggestions are a function of seed, arm, number and log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from search.log.events import Ask, Outcome
+from search.log.study import Study
+from search.strategy.sampler import Suggester
+from search.strategy.search_order import SearchOrder
+from search.strategy.stage import end_for_time
+from tests.written import WrittenStudy
+
+PARAMS: dict[str, Any] = {
+    "optim.lr_per_256": {"loguniform": [0.01, 1]},
+    "loss.temperature": {"uniform": [0.05, 0.5]},
+    "data.batch_size": {"pow2": [16, 256]},
+    "model.head": {"choice": ["mlp", "linear"]},
+}
+
+
+def new_study(path: Path, **changes: Any) -> WrittenStudy:
+    return WrittenStudy(path, **{"params": PARAMS, "budget": {"total_epochs": 60}} | changes)
+
+
+def quality(ask: Ask) -> float:
+    return 1 - abs(ask.params["optim.lr_per_256"] - 0.3)
+
+
+def search(study: WrittenStudy, most: int, order: SearchOrder | None = None) -> list[Ask]:
+    def outcome(ask: Ask) -> Outcome:
+        return "completed" if ask.number % 3 == 0 else "stopped"
+
+    return study.follow(order or SearchOrder(study), quality, outcome, most)
+
+
+def drawn(asks: list[Ask]) -> list[tuple[Any, ...]]:
+    return [(ask.arm, ask.number, ask.params, ask.seed) for ask in asks]
+
+
+def test_the_same_seed_draws_the_same_trials_and_another_seed_others(tmp_path: Path) -> None:
+    seeds = (("a", 1), ("b", 1), ("c", 2))
+    a, b, c = (drawn(search(new_study(tmp_path / name, seed=seed), 24)) for name, seed in seeds)
+    assert a == b
+    assert a != c
+
+
+def test_a_restart_at_any_point_changes_no_suggestion(tmp_path: Path) -> None:
+    expected = drawn(search(new_study(tmp_path / "whole"), 26))
+    study, parts = new_study(tmp_path / "parts"), []
+    for _ in range(26):  # a new plan over the reopened log for every single trial
+        parts += search(study, 1, SearchOrder(Study.open(study.folder.path)))
+    assert drawn(parts) == expected
+
+
+def test_no_suggestion_is_made_twice(tmp_path: Path) -> None:
+    rates = [ask.params["optim.lr_per_256"] for ask in search(new_study(tmp_path), 26)]
+    assert len(set(rates)) == len(rates)
+
+
+def test_the_sampler_learns_from_scores(tmp_path: Path) -> None:
+    study = new_study(tmp_path, budget={"trials": 40}, arms={"ce": {"loss.name": "ce"}})
+    asks = search(study, 40)
+    early, late = asks[:10], asks[-10:]
+    assert sum(map(quality, late)) / 10 > sum(map(quality, early)) / 10 + 0.05
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [("completed", "COMPLETE"), ("stopped", "PRUNED"), ("infeasible", "PRUNED"),
+     ("diverged", "PRUNED"), ("failed", "FAIL")],
+)  # fmt: skip
+def test_each_outcome_is_told_to_optuna_for_what_it_is(
+    tmp_path: Path, outcome: Outcome, state: str
+) -> None:
+    study = new_study(tmp_path)
+    suggester = Suggester(study, "ce")
+    study.ask("ce", 0, params=suggester.suggest(0))
+    study.train(study.log.of("ce")[0].ask, 0.7, outcome)
+    suggester.suggest(1)
+    told = suggester.told.trials[0]
+    assert told.state == optuna.trial.TrialState[state]
+    assert told.value == (0.7 if outcome in ("completed", "stopped") else None)
+
+
+@pytest.mark.parametrize(("scores", "state"), [([], "FAIL"), ([0.4], "PRUNED")])
+def test_a_trial_that_the_time_cut_before_any_score_teaches_nothing(
+    tmp_path: Path, scores: list[float], state: str
+) -> None:
+    study = new_study(tmp_path)
+    suggester = Suggester(study, "ce")
+    study.ask("ce", 0, params=suggester.suggest(0))
+    for score in scores:
+        study.report("ce", 0, 1, score)
+    end_for_time(study)
+    suggester.suggest(1)
+    assert suggester.told.trials[0].state == optuna.trial.TrialState[state]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_steps_and_conditions_are_kept(tmp_path: Path, sampler: str) -> None:
+    params = {
+        "optim.name": {"choice": ["sgd", "adamw"]},
+        "optim.momentum": {"uniform": [0.5, 0.9], "step": 0.1, "when": {"optim.name": "sgd"}},
+        "model.head_dim": {"int": [16, 64], "step": 16},
+        "optim.lr_per_256": {"uniform": [0.1, 0.9]},
+    }
+    study = new_study(tmp_path, params=params, sampler=sampler, budget={"trials": 20})
+    asks = search(study, 15)
+    asks += search(study, 15, SearchOrder(Study.open(study.folder.path)))  # a restart
+    kinds = set()
+    for ask in asks:
+        assert ("optim.momentum" in ask.params) == (ask.params["optim.name"] == "sgd")
+        if "optim.momentum" in ask.params:
+            assert round(ask.params["optim.momentum"] * 10, 6) in (5, 6, 7, 8, 9)
+        if ask.arm == "supcon":
+            assert ask.params["model.head_dim"] in (16, 32, 48, 64)
+        kinds.add((ask.arm, ask.params["optim.name"]))
+    assert len(kinds) == 4
+
+
+def test_random_suggestions_do_not_depend_on_scores(tmp_path: Path) -> None:
+    def params(name: str, sign: int) -> list[dict[str, Any]]:
+        study = new_study(tmp_path / name, sampler="random", budget={"trials": 15})
+        asks = study.follow(SearchOrder(study), lambda ask: 0.5 + sign * quality(ask) / 4)
+        return [ask.params for ask in asks]
+
+    assert params("a", 1) == params("b", -1)
