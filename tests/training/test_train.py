@@ -549,3 +549,9 @@ def test_training_imports_neither_ray_nor_optuna_nor_the_search() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_what_a_worker_of_a_search_imports_leaves_out_what_only_loading_needs() -> None:
+    code = "import sys, supcon.train; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"sklearn", "albumentations", "matplotlib"} & set(done.stdout.split())
