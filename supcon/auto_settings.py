@@ -7,8 +7,8 @@ gives the same numbers whenever it runs.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from supcon.config import Config, override
 from supcon.images.files import ImageFiles
 from supcon.images.split import Splits
-from supcon.network.device import pick_device, precision_tools
+from supcon.network.device import Autocast, pick_device, precision_tools, seconds_of
 from supcon.network.models import network_for
 
 STEPS = 2  # timed in each precision, in turn, after one that warms up
-IMAGES = 64
+IMAGES = 64  # in a timed step
 GAIN = 1.1  # bf16 must be so many times faster; it rounds, and that should buy something
 
 
@@ -55,7 +55,12 @@ def settle(
 
 
 def describe(config: Config, data: Splits) -> str:
-    """`resident, 154 MB; precision bf16`: how images reach the network, and what it computes in."""
+    """`resident, 154 MB; precision bf16`: how images reach the network, and what it computes in.
+
+    Args:
+        config: of a run.
+        data: its images.
+    """
     images = [data.train.images, data.val.images]
     if any(isinstance(some, ImageFiles) for some in images):
         where = "streamed from files"
@@ -91,10 +96,13 @@ def _seconds_a_step(network: nn.Module, images: Tensor) -> dict[str, float]:
     for _ in range(1 + STEPS):
         for precision, spent in times.items():
             autocast, _ = precision_tools(precision, images.device)
-            started = time.perf_counter()
-            with autocast():
-                outputs = network(images)
-            outputs.float().square().mean().backward()
-            spent.append(time.perf_counter() - started)
+            step = partial(_forward_and_back, network, images, autocast)
+            spent.append(seconds_of(step, images.device))
             network.zero_grad()
     return {precision: min(spent[1:]) for precision, spent in times.items()}
+
+
+def _forward_and_back(network: nn.Module, images: Tensor, autocast: Autocast) -> None:
+    with autocast():
+        outputs = network(images)
+    outputs.float().square().mean().backward()

@@ -286,7 +286,11 @@ def override(config: Config, changes: Mapping[str, Any], source: str = "override
 
 
 def load_config(path: Path) -> Config:
-    """Read a training config from YAML."""
+    """Read a training config from YAML.
+
+    Raises:
+        UserError: the file cannot be read, or breaks a rule; all that is wrong, a line each.
+    """
     return parse(Config, read_yaml(path), str(path))
 
 

@@ -12,6 +12,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+TAGS = ("drawn", "fixed", "text", "amount")  # of unions: pydantic makes them part of a place
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises for text that is not YAML, or not a value that it makes (a 13th month)."""
+
+M = TypeVar("M", bound=BaseModel)
+
 
 class UserError(Exception):
     """Something the user can put right: the message names key, rule, value and the way out."""
@@ -29,8 +35,72 @@ DOCUMENTED = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 """Of pydantic dataclasses: values that are checked, and whose docstrings are part of a schema."""
 
 
+def parse(model: type[M], tree: Any, source: str) -> M:
+    """Validate a tree of plain values as a model.
+
+    Args:
+        model: a pydantic model.
+        tree: what YAML gave.
+        source: what the tree came from; opens every line of the message.
+
+    Raises:
+        UserError: all that is wrong with the tree, a line each.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(model, problem) for problem in error.errors()]
+        raise UserError("\n".join(f"{source}: {line}" for line in lines)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: there is no such file, it is not YAML, or not a mapping.
+    """
+    try:
+        tree = _load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
+        raise UserError(f"{path}: there is no such file{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except NOT_YAML as error:
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: must hold sections such as 'data:', got {tree!r:.60}")
+    return tree
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `dotted.key=value` as given to --set; the value is read as YAML.
+
+    Raises:
+        UserError: it does not look like that, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(
+            f"--set {text}: must look like dotted.key=value, for example optim.warmup=0.1"
+        )
+    try:
+        return key.strip(), _load(value)
+    except NOT_YAML as error:
+        raise UserError(f"--set {text}: the value is not YAML: {one_line(error)}") from None
+
+
 def check_key(key: str, known: Iterable[str], source: str) -> None:
-    """Raise a UserError with the nearest right name unless `key` is one of `known`."""
+    """Refuse a key that there is not.
+
+    Args:
+        key: what was asked for.
+        known: the keys that there are.
+        source: what the key came from; opens the message.
+
+    Raises:
+        UserError: `key` is not one of `known`; it names the nearest that is.
+    """
     known = list(known)
     if key not in known:
         raise UserError(f"{source}: unknown key '{key}'{nearest(key, known)}")
@@ -42,17 +112,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{match[0]}'?" if match else ""
 
 
-M = TypeVar("M", bound=BaseModel)
-TAGS = ("drawn", "fixed", "text", "amount")  # of unions: pydantic makes them part of a place
+def one_line(error: BaseException) -> str:
+    """An error's message in at most 300 characters without line breaks; its type if it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def parse(model: type[M], tree: Any, source: str) -> M:
-    """Validate `tree` as `model`; all that is wrong with it in one UserError, a line each."""
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(model, problem) for problem in error.errors()]
-        raise UserError("\n".join(f"{source}: {line}" for line in lines)) from None
+def show_error(error: UserError, *, with_trace: bool = False) -> None:
+    """Print each line of the message on stderr as `error: ...`, after the stack trace if asked."""
+    if with_trace:
+        traceback.print_exception(error)
+    for line in str(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
@@ -89,43 +159,6 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        UserError: there is no such file, it is not YAML, or not a mapping.
-    """
-    try:
-        tree = _load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
-        raise UserError(f"{path}: there is no such file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except NOT_YAML as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: must hold sections such as 'data:', got {tree!r:.60}")
-    return tree
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split `dotted.key=value` as given to --set; the value is read as YAML."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UserError(
-            f"--set {text}: must look like dotted.key=value, for example optim.warmup=0.1"
-        )
-    try:
-        return key.strip(), _load(value)
-    except NOT_YAML as error:
-        raise UserError(f"--set {text}: the value is not YAML: {one_line(error)}") from None
-
-
-# What PyYAML raises for text that is not YAML, or not a value that it makes (a 13th month).
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-
-
 class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice; YAML would drop the first one without a word."""
 
@@ -139,16 +172,3 @@ class _Loader(yaml.SafeLoader):
 
 def _load(text: str) -> Any:
     return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message without line breaks, or its type if it has none."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def show_error(error: UserError, *, with_trace: bool = False) -> None:
-    """Print each line of the message on stderr as `error: ...`, after the stack trace if asked."""
-    if with_trace:
-        traceback.print_exception(error)
-    for line in str(error).splitlines():
-        print(f"error: {line}", file=sys.stderr)

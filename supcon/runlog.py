@@ -20,8 +20,10 @@ class RunLog:
     """Writes `config.yaml` and `log.txt` into `folder`, and event files into `tensorboard`."""
 
     def __init__(self, config: Config, folder: Path, tensorboard: Path) -> None:
-        """The folder is made now, the files with the first record: a run that cannot start, or
-        would continue another one, leaves none.
+        """`tensorboard` may be a folder of its own.
+
+        `folder` is made now, the files with the first record: a run that cannot start, or would
+        continue another one, leaves none.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.config, self.folder, self.tensorboard = config, folder, tensorboard
@@ -79,19 +81,26 @@ class RunLog:
         self.close()
 
 
-def _plain(value: object) -> bool | str | float | int:
-    """What TensorBoard takes as a hyper-parameter."""
-    return value if isinstance(value, bool | str | float | int) else str(value)
-
-
 def add_image(tensorboard: Path, tag: str, image: Path, epoch: int) -> None:
-    """Show a picture file in TensorBoard."""
+    """Show a picture file in TensorBoard.
+
+    Args:
+        tensorboard: the folder of event files.
+        tag: what the picture is called there.
+        image: the file.
+        epoch: after which it was made.
+    """
     with SummaryWriter(str(tensorboard)) as writer, Image.open(image) as picture:
         writer.add_image(tag, np.asarray(picture.convert("RGB")), epoch, dataformats="HWC")
 
 
 def describe(record: Record, epochs: int) -> str:
-    """A record as a line: `epoch  12/100  loss 2.713  lr 0.191  probe_top1 93.10  ...`."""
+    """A record as a line: `epoch  12/100  loss 2.7130  lr 1.91e-01  probe_top1 93.10%  ...`.
+
+    Args:
+        record: of an epoch; its scores on val are shown if there are any.
+        epochs: of the whole run.
+    """
     scores = [
         f"{name.removeprefix('val/')} {value:.2%}"
         for name, value in record.metrics.items()
@@ -106,3 +115,8 @@ def describe(record: Record, epochs: int) -> str:
             f"{record.seconds:.0f} s",
         ]
     )
+
+
+def _plain(value: object) -> bool | str | float | int:
+    """What TensorBoard takes as a hyper-parameter."""
+    return value if isinstance(value, bool | str | float | int) else str(value)

@@ -96,6 +96,11 @@ class Run:
     """The state of a training run between two epochs, and the two things to do with it."""
 
     def __init__(self, config: Config, data: Splits) -> None:
+        """A run that has not begun: epoch 0, fresh weights.
+
+        Raises:
+            UserError: the config does not fit the data, or this machine.
+        """
         check_batch_size(config.data.batch_size, len(data.train))
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
@@ -258,7 +263,12 @@ class Run:
 
 
 def objective(loss: LossConfig, views: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of (outputs, labels) of a batch of views."""
+    """The loss as a function of a batch's outputs and labels.
+
+    Args:
+        loss: its name and settings.
+        views: of each image in a batch.
+    """
     t, base = loss.temperature, loss.base_temperature
     match loss.name:
         case "supcon":

@@ -1,8 +1,9 @@
-"""A run that takes a second, and its data."""
+"""A run that takes a second, its data, and what it yields."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -10,6 +11,10 @@ import torch
 from supcon.config import Config, override
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits
+
+if TYPE_CHECKING:
+    from supcon.evaluation.trained import Trained
+    from supcon.train import Record
 
 TINY = {
     "data.image_size": 16,
@@ -48,3 +53,19 @@ def tiny() -> Config:
 @pytest.fixture(scope="session")
 def digits(tiny: Config) -> Splits:
     return load_splits(tiny.data)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tiny: Config, digits: Splits) -> list[Record]:
+    """The records of SupCon on digits, the last with its result: to be looked at, not changed."""
+    from supcon.train import fit  # loads timm, which most tests of the search do without
+
+    return list(fit(tiny, digits))
+
+
+@pytest.fixture(scope="session")
+def trained(trained_run: list[Record]) -> Trained:
+    """The result of `trained_run`: to be looked at, not changed."""
+    result = trained_run[-1].trained
+    assert result is not None
+    return result

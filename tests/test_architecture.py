@@ -132,3 +132,13 @@ def test_every_package_says_in_a_sentence_what_it_holds(house: str) -> None:
     for file in files(house):
         if file.name == "__init__.py":
             assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
+
+
+def test_every_module_of_supcon_has_a_test_file_of_its_own() -> None:
+    for file in files("supcon"):
+        room = file.parent.name
+        if file.name == "__init__.py" and room != "supcon":
+            continue
+        beside = "commands" if file.name == "__main__.py" else "training"
+        folder = ROOT / "tests" / (beside if room == "supcon" else room)
+        assert (folder / f"test_{file.stem.strip('_')}.py").exists(), file

@@ -10,9 +10,9 @@ import multiprocessing
 import resource
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from search.space.space import Space
 from supcon.config import Config
 from supcon.images.memory import free_memory
 from supcon.images.split import Splits
+from supcon.network.device import seconds_of
 from supcon.parsing import one_line
 from supcon.recipe.optim import set_lr
 from supcon.train import Run
@@ -136,9 +137,7 @@ def cost_of(config: Config, data: Splits) -> TrialCost:
     run = Run(config, data)
     seconds = _seconds_a_step(run)
     run.epoch = 1
-    started = time.perf_counter()
-    run.evaluate()
-    evaluation = time.perf_counter() - started
+    evaluation = seconds_of(run.evaluate, run.device)
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder) / "last.pt")
         checkpoint = (Path(folder) / "last.pt").stat().st_size
@@ -163,10 +162,6 @@ def _seconds_a_step(run: Run) -> float:
     times = []
     batches = itertools.chain.from_iterable(run.loader(epoch) for epoch in itertools.count(1))
     for images, labels in itertools.islice(batches, STEPS):
-        started = time.perf_counter()
         set_lr(run.optimizer, 0, 0)  # without a warm-up, the full one could diverge
-        run.step(images, labels)
-        if run.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
+        times.append(seconds_of(partial(run.step, images, labels), run.device))
     return statistics.median(times[len(times) // 4 :])

@@ -1,4 +1,7 @@
-"""Every metric of a run's result: what training reports, retrieval and clustering."""
+"""Every metric of a run's result: what training reports, retrieval and clustering.
+
+For `python -m supcon evaluate`; training itself reports those of `supcon.evaluation.scores`.
+"""
 
 from __future__ import annotations
 

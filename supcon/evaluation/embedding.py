@@ -1,4 +1,4 @@
-"""Embed images once; every metric works on the cached embeddings."""
+"""One pass of images through a network; every metric works on what it leaves behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from supcon.images.files import Images
 from supcon.network.device import Autocast
 from supcon.network.models import Network
 
-BATCH = 512  # images in an embedding pass, queries in a block of similarities
+BATCH = 512  # images in a forward pass
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def embed(
 
     Args:
         network: in eval mode.
-        images: (N, H, W, C).
+        images: (N, H, W, C) uint8.
         device: where the network is.
         autocast: makes the context of the forward pass.
     """

@@ -1,4 +1,4 @@
-"""k-nearest-neighbour vote on cached features."""
+"""k-nearest-neighbour vote on features, by cosine similarity."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supcon.evaluation.embedding import BATCH
-
-SIMILARITIES = 2**26  # at most so many in a block
-
-
+QUERIES = 512  # in a block, at most
+SIMILARITIES = 2**26  # in a block, at most
 TIE = 1e-6  # cosines this close are equal: a matrix product depends, in its last bit, on the place
 
 
@@ -34,7 +31,7 @@ def knn_predict(
         classes: number of classes K.
         ks: numbers of neighbours, clamped to N. All that are as near as the k-th vote, so the order
             of the bank does not matter.
-        temperature: a neighbour votes with weight exp(cosine / temperature).
+        temperature: a neighbour votes with weight exp(cosine / temperature), > 0.
 
     Returns:
         For each k (M,) class ids; of equal votes the lowest id wins.
@@ -43,7 +40,7 @@ def knn_predict(
     is_class_NK = torch.zeros(len(bank), classes, device=bank.device)
     is_class_NK.scatter_(1, bank_labels[:, None], 1)
     predictions: list[list[Tensor]] = [[] for _ in ks]
-    for block in queries.split(max(1, min(BATCH, SIMILARITIES // len(bank)))):
+    for block in queries.split(max(1, min(QUERIES, SIMILARITIES // len(bank)))):
         cosine = block @ bank.T  # (block, N)
         nearest = cosine.topk(min(max(ks), len(bank)), dim=1).values
         # Minus the largest: exp(1 / 0.07) is fine in fp32, but not for any temperature.

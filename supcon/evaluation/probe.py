@@ -77,6 +77,9 @@ def fit_probe(
         classes: number of classes K.
         penalties: L2 penalties, each > 0.
         max_iter: L-BFGS iterations for each penalty.
+
+    Returns:
+        The penalty that is best on val, in fp64.
     """
     mean, std = _statistics(train_x)
     x = (train_x.double() - mean) / std  # line searches stall in fp32; cached features are small
@@ -126,6 +129,12 @@ def fit_probe_by_sgd(
         label_smoothing: weight of the uniform target.
         average: EMA and SWA of the weights, which are candidates beside the raw ones.
         seed: of the order of features.
+
+    Returns:
+        Raw, EMA or SWA weights, those that are best on val, in fp32.
+
+    Raises:
+        UserError: the range test ran away at once.
     """
     mean, std = (values.float() for values in _statistics(train_x))
     features = TensorDataset((train_x - mean) / std, train_y)
@@ -144,6 +153,23 @@ def fit_probe_by_sgd(
         if isinstance(net, nn.Linear)
     ]
     return _choose(probes, val_x, val_y)
+
+
+def cross_fit(correct_LM: Tensor, labels: Tensor) -> Tensor:
+    """The candidate that each image of val is scored with: the best one on the other half.
+
+    Args:
+        correct_LM: (L, M) bool, whether candidate l is right on image m.
+        labels: (M,) class ids; the halves are stratified: a class's images go to them in turn.
+
+    Returns:
+        (M,) indices of candidates; ties go to the first.
+    """
+    half = _alternate_within_classes(labels)
+    chosen = torch.empty_like(labels)
+    chosen[half] = _best(correct_LM[:, ~half])
+    chosen[~half] = _best(correct_LM[:, half])
+    return chosen
 
 
 def _descend(
@@ -183,23 +209,6 @@ def _choose(probes: Sequence[LinearProbe], val_x: Tensor, val_y: Tensor) -> Fitt
     predictions = predictions_LM.gather(0, chosen_M[None])[0]
     top1 = (predictions == val_y).double().mean().item()
     return Fitted(top1, probes[_best(correct_LM)], predictions)
-
-
-def cross_fit(correct_LM: Tensor, labels: Tensor) -> Tensor:
-    """The candidate that each image of val is scored with: the best one on the other half.
-
-    Args:
-        correct_LM: (L, M) bool, whether candidate l is right on image m.
-        labels: (M,) class ids; the halves are stratified: a class's images go to them in turn.
-
-    Returns:
-        (M,) indices of candidates; ties go to the first.
-    """
-    half = _alternate_within_classes(labels)
-    chosen = torch.empty_like(labels)
-    chosen[half] = _best(correct_LM[:, ~half])
-    chosen[~half] = _best(correct_LM[:, half])
-    return chosen
 
 
 def _best(correct_LM: Tensor) -> int:

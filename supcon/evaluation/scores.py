@@ -1,4 +1,4 @@
-"""What a network's weights are worth on val: stage two of the recipe, and kNN.
+"""What a network's weights are worth on val: stage two of the recipe, kNN, a head of its own.
 
 One embedding pass over train and one over val serve every number here.
 """
@@ -42,6 +42,7 @@ class Scores:
     neighbour); after a projection head also val/projection_knn_top1, for cross entropy
     val/head_top1; val/probe_balanced where classes are unequal. All in [0, 1]."""
     probe: LinearProbe
+    """The candidate that is best on all of val."""
 
 
 def score(network: Network, config: Config, data: Splits, device: torch.device) -> Scores:
@@ -68,7 +69,15 @@ def score(network: Network, config: Config, data: Splits, device: torch.device) 
 def score_embedded(
     network: Network, train: Embedded, val: Embedded, config: Config, data: Splits
 ) -> Scores:
-    """Train the probe and score it, kNN and cross entropy's own head on val."""
+    """Train the probe and score it, kNN and cross entropy's own head on val.
+
+    Args:
+        network: what the embeddings are of; used if the probe is trained on views.
+        train: of all training images.
+        val: of all images of val.
+        config: of the run that the network comes from.
+        data: train and val.
+    """
     device = val.features.device
     val_y, classes = labels_of(data.val, device), len(data.classes)
     x, y = _probe_features(network, train.features, config, data.train)
@@ -82,6 +91,13 @@ def other_predictions(
     config: Config, bank: Embedded, bank_y: Tensor, queries: Embedded, classes: int
 ) -> dict[str, Tensor]:
     """Class ids of the queries by all classifiers but the probe.
+
+    Args:
+        config: of the run that the embeddings come from.
+        bank: of the N training images.
+        bank_y: (N,) class ids.
+        queries: of M images.
+        classes: number of classes.
 
     Returns:
         `knn` and `knn1` (the nearest alone) by encoder features; after a projection head also
@@ -101,7 +117,16 @@ def other_predictions(
 
 
 def accuracies(predictions: dict[str, Tensor], labels: Tensor, part: str) -> dict[str, float]:
-    """`part/<classifier>_top1` of each, and `part/probe_balanced` where classes are unequal."""
+    """`part/<classifier>_top1` of each, and `part/probe_balanced` where classes are unequal.
+
+    Args:
+        predictions: (M,) class ids by classifier, `probe` among them.
+        labels: (M,) class ids.
+        part: val or test.
+
+    Returns:
+        Shares in [0, 1].
+    """
     scores = {f"{part}/{name}_top1": accuracy(ids, labels) for name, ids in predictions.items()}
     if not is_balanced(labels):
         scores[f"{part}/probe_balanced"] = balanced_accuracy(predictions["probe"], labels)

@@ -23,6 +23,7 @@ from supcon.recipe.checkpoint import load_state, save_atomic
 MODEL_KEYS = frozenset(
     {"data", "classes", "image_size", "weights", "epoch", "metrics", "network", "probe"}
 )
+"""What a file holds besides the config."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Trained:
     network: Network
     """In eval mode, its BatchNorm re-estimated."""
     probe: LinearProbe
+    """On the encoder's features."""
     weights: str
     """raw, ema or swa."""
     epoch: int
@@ -41,7 +43,14 @@ class Trained:
 
 
 def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> None:
-    """Everything needed to embed and classify images later: weights, probe, config, class names."""
+    """Everything needed to embed and classify images later: weights, probe, config, class names.
+
+    Args:
+        trained: the run's result.
+        config: its config.
+        data: its images, of which a fingerprint is kept.
+        path: the file; one that is there is replaced.
+    """
     save_atomic(
         {
             "config": config.model_dump(mode="json"),
@@ -58,8 +67,29 @@ def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> 
     )
 
 
+def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> None:
+    """Save the weights unless the file holds some of this run that scored at least as well on val.
+
+    Choosing an epoch by val makes its score on val too good; such a file is for plain training
+    only, search and confirmation use the last epoch.
+    """
+    try:
+        best = _model_state(path)
+    except UserError:  # there is none, or a damaged one, which is of no use to anybody
+        pass
+    else:
+        is_as_good = best["metrics"][SELECTION_METRIC] >= trained.metrics[SELECTION_METRIC]
+        if is_as_good and best["config"] == config.model_dump(mode="json"):
+            return
+    save_trained(trained, config, data, path)
+
+
 def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
-    """What `save_trained` wrote, on `device`, and the config it was trained with."""
+    """What `save_trained` wrote, on `device`, and the config it was trained with.
+
+    Raises:
+        UserError: there is no such file, it is damaged, no model, or one of another version.
+    """
     state = _model_state(path, device)
     config = parse(Config, state["config"], str(path))
     # The network is built on the CPU, where its first forward pass is tried, and moved as a whole.
@@ -86,39 +116,20 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
 
 
 def check_same_data(path: Path, data: Splits) -> None:
-    """Raise a UserError unless a saved result was trained and validated on exactly these images."""
+    """Refuse a saved result that was trained or validated on other images.
+
+    Args:
+        path: of the result.
+        data: train and val, as they are now.
+
+    Raises:
+        UserError: these images, labels or classes are others; or the file is damaged.
+    """
     if _model_state(path)["data"] != data.fingerprint():
         raise UserError(
             f"{path}: was trained on other images, or on another split of them, than there are "
             f"under data.root now; its scores on these would mean nothing"
         )
-
-
-def _model_state(path: Path, device: torch.device | None = None) -> dict[str, Any]:
-    state = load_state(path, device)
-    if missing := MODEL_KEYS - state.keys():
-        raise UserError(
-            f"{path}: is no model of this version of the program (without "
-            f"{', '.join(sorted(missing))}); name a model.pt or best.pt, or train again"
-        )
-    return state
-
-
-def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> None:
-    """Save the weights unless the file holds some of this run that scored at least as well on val.
-
-    Choosing an epoch by val makes its score on val too good; such a file is for plain training
-    only, search and confirmation use the last epoch.
-    """
-    try:
-        best = _model_state(path)
-    except UserError:  # there is none, or a damaged one, which is of no use to anybody
-        pass
-    else:
-        is_as_good = best["metrics"][SELECTION_METRIC] >= trained.metrics[SELECTION_METRIC]
-        if is_as_good and best["config"] == config.model_dump(mode="json"):
-            return
-    save_trained(trained, config, data, path)
 
 
 def predict(trained: Trained, config: Config, bank: Split, images: Images) -> dict[str, Tensor]:
@@ -153,3 +164,13 @@ def classify(
     predictions = {"probe": trained.probe.predict(new.features)}
     predictions |= other_predictions(config, known, bank_y, new, len(trained.probe.weight))
     return {name: ids.cpu() for name, ids in predictions.items()}
+
+
+def _model_state(path: Path, device: torch.device | None = None) -> dict[str, Any]:
+    state = load_state(path, device)
+    if missing := MODEL_KEYS - state.keys():
+        raise UserError(
+            f"{path}: is no model of this version of the program (without "
+            f"{', '.join(sorted(missing))}); name a model.pt or best.pt, or train again"
+        )
+    return state

@@ -36,7 +36,17 @@ class Panel:
 
 
 def panels_of(trained: Trained, config: Config, data: Splits, images: int) -> list[Panel]:
-    """Train and val before and after the head, at most so many images of each, evenly picked."""
+    """Train and val before and after the head.
+
+    Args:
+        trained: the run's result.
+        config: its config.
+        data: train and val.
+        images: at most so many of each, evenly picked.
+
+    Returns:
+        Four panels: train before and after the head, then val.
+    """
     panels = []
     for name, split in (("train", data.train), ("val", data.val)):
         some = split.take(np.linspace(0, len(split) - 1, min(images, len(split))).astype(np.intp))
@@ -74,7 +84,15 @@ def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: 
 def flatten_to_plane(
     embeddings: Tensor, seed: int
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """(N, D) embeddings -> (N, 2), by direction (normalised first, as kNN sees them)."""
+    """t-SNE of embeddings, by direction (normalised first, as kNN sees them).
+
+    Args:
+        embeddings: (N, D), N at least 5.
+        seed: of t-SNE.
+
+    Returns:
+        (N, 2) places in the plane.
+    """
     x = F.normalize(embeddings.float(), dim=1).cpu().numpy()
     perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
     points: np.ndarray[tuple[int, int], np.dtype[np.float32]] = TSNE(

@@ -22,7 +22,7 @@ class Batches:
     """Makes an epoch's batches out of training images, in the way that the config asks for."""
 
     def __init__(self, config: Config, train: Split, device: torch.device) -> None:
-        """`device` is where the batches will be used."""
+        """`train` are the training images, `device` is where the batches will be used."""
         self.config, self.train, self.device = config, train, device
         self.policy = resolve(config.augment, config.data.name)
         self.resident: tuple[Tensor, Tensor] | None = None

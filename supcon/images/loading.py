@@ -1,21 +1,19 @@
 """Data sets -> splits: train and val for everybody, test for those who ask for it by name.
 
-All images of a split lie in one uint8 array, (N, H, W, C); a folder too big for that is read from
-its files. The validation images are a stratified, seeded part of the training images. `load_splits`
-never touches the test images; the only way to them is `load_test`.
+The validation images are a folder's own, or a stratified, seeded part of the training images.
+`load_splits` never touches the test images; they are reached by `load_test` and `find_test` alone.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from supcon.config import DataConfig
-from supcon.images.memory import RESIDENT_SHARE, free_memory
-from supcon.images.sources import load_folder, load_named, part_of_folder
+from supcon.images.memory import has_room_for
+from supcon.images.sources import load_folder, load_published, part_of_folder
 from supcon.images.split import Split, Splits
 from supcon.parsing import UserError
 
@@ -23,13 +21,19 @@ from supcon.parsing import UserError
 def load_splits(config: DataConfig) -> Splits:
     """Train and val of the configured data set.
 
+    Args:
+        config: which images, and how they are split.
+
+    Returns:
+        Images decoded in memory, or those of a folder in their files, as `data.pipeline` says.
+
     Raises:
         UserError: the images are missing, broken, or too few for the split.
     """
     if config.name == "folder":
         train, val, classes = load_folder(config)
     else:
-        train, classes = load_named(config, "train")
+        train, classes = load_published(config, "train")
         val = None
     _check_class_counts(train, classes)
     if val is None:
@@ -42,24 +46,35 @@ def load_splits(config: DataConfig) -> Splits:
 
 
 def load_test(config: DataConfig) -> Split:
-    """The sealed test images. A search calls this in one place only: `search/judge/sealed.py`."""
+    """The sealed test images. A search calls this in one place only: `search/judge/sealed.py`.
+
+    Raises:
+        UserError: the images are missing or broken.
+    """
     test = find_test(config)
     # Other copies of images may be in memory by now: what does not fit is read from its files.
-    fits = math.prod(test.images.shape) <= free_memory() // RESIDENT_SHARE
-    return test.decoded() if fits and config.pipeline != "streaming" else test
+    is_kept = config.pipeline != "streaming" and has_room_for([test])
+    return test.decoded() if is_kept else test
 
 
 def find_test(config: DataConfig) -> Split:
-    """The same images, those of a folder not decoded: to count them, or to tell them apart."""
+    """The same images, those of a folder not decoded: to count them, or to tell them apart.
+
+    Raises:
+        UserError: the images are missing.
+    """
     if config.name == "folder":
         return part_of_folder(config, "test")
-    return load_named(config, "test")[0]
+    return load_published(config, "test")[0]
 
 
 def check_test(config: DataConfig) -> None:
-    """Whether the test images of a folder are there and can be read; none is kept.
+    """Raise unless the test images of a folder are there and can be read; none is kept.
 
     A search would otherwise find a broken file only after all training.
+
+    Raises:
+        UserError: an image is missing or broken.
     """
     if config.name == "folder":
         part_of_folder(config, "test").check()
@@ -71,7 +86,13 @@ def count_test(config: DataConfig) -> int:
 
 
 def check_batch_size(batch_size: int, n_train: int) -> None:
-    """The last, incomplete batch of an epoch is dropped; a large batch would drop most images."""
+    """Refuse a batch of more than a quarter of the training images.
+
+    The incomplete last batch of an epoch is dropped; with a large one, most images would be.
+
+    Raises:
+        UserError: the batch is too large.
+    """
     if batch_size > n_train // 4:
         raise UserError(
             f"data.batch_size must be at most a quarter of the {n_train} training images "

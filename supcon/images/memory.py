@@ -1,4 +1,4 @@
-"""How much memory images may take."""
+"""Whether images in files may be decoded once and kept: what they take, and what is free."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from supcon.config import DataConfig
 from supcon.images.split import Split
 from supcon.parsing import UserError
 
-RESIDENT_SHARE = 4  # `auto` decodes a folder once if that takes at most 1 / so much of free memory
+RESIDENT_SHARE = 4  # images have room if they take at most 1 / so much of the free memory
 
 
 def is_resident(config: DataConfig, splits: Sequence[Split]) -> bool:
-    """Whether images in files are to be decoded once and kept."""
-    needed, free = sum(math.prod(split.images.shape) for split in splits), free_memory()
+    """Whether images in files are to be decoded once and kept.
+
+    Args:
+        config: `pipeline` decides; auto keeps images that have room.
+        splits: all that would be kept together.
+
+    Raises:
+        UserError: the config asks for it, and they take more than half of the free memory.
+    """
     if config.pipeline == "auto":
-        return needed <= free // RESIDENT_SHARE
+        return has_room_for(splits)
+    needed, free = decoded_bytes(splits), free_memory()
     if config.pipeline == "resident" and needed > free // 2:
         raise UserError(
             f"data.pipeline: resident keeps all images decoded, which takes "
@@ -28,6 +36,16 @@ def is_resident(config: DataConfig, splits: Sequence[Split]) -> bool:
             f"data.image_size"
         )
     return config.pipeline == "resident"
+
+
+def has_room_for(splits: Sequence[Split]) -> bool:
+    """Whether the splits, decoded, take at most a quarter of the free memory."""
+    return decoded_bytes(splits) <= free_memory() // RESIDENT_SHARE
+
+
+def decoded_bytes(splits: Sequence[Split]) -> int:
+    """What the pixels of the splits take together, as uint8."""
+    return sum(math.prod(split.images.shape) for split in splits)
 
 
 def free_memory() -> int:

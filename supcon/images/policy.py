@@ -1,4 +1,4 @@
-"""The augmentation policy as plain numbers.
+"""The augmentation policy as plain numbers; what draws views by it is in `views_by_*`.
 
 `resolve` fills in what suits the data set (a mirrored 3 is not a 3) and scales all of it by
 `strength`. At strength 1 photos get the recipe of SupContrast and of SimCLR at s=0.5
@@ -13,14 +13,9 @@ from dataclasses import dataclass
 from supcon.config import AugmentConfig
 
 JITTER_PROBABILITY = 0.8  # as in SimCLR
-
-
 BLUR_SIGMA = (0.1, 2.0)  # in pixels, as in SimCLR
 
-
 OFF = {"flip": 0.0, "rotation": 0.0, "jitter": 0.0, "grey": 0.0, "blur": 0.0, "cutout": 0.0}
-
-
 DEFAULTS = {  # at strength 1
     "digits": OFF | {"crop": 0.6, "rotation": 15.0},
     "photos": OFF | {"crop": 0.2, "flip": 0.5, "jitter": 0.4, "grey": 0.2},
@@ -42,6 +37,7 @@ class Policy:
     jitter: float
     """Brightness, contrast and saturation factors lie in 1 +- jitter; hue moves by jitter / 4."""
     jitter_probability: float
+    """Of all four together."""
     grey: float
     """Probability."""
     blur: float
@@ -51,7 +47,12 @@ class Policy:
 
 
 def resolve(config: AugmentConfig, data_name: str) -> Policy:
-    """The policy for a data set: its defaults, what the config says instead, times strength."""
+    """The policy for a data set: its defaults, what the config says instead, times strength.
+
+    Args:
+        config: strength, and settings that are not null.
+        data_name: `data.name` of the config: digits, or else photos.
+    """
     full = dict(DEFAULTS["digits" if data_name == "digits" else "photos"])
     for name in full:
         chosen: float | None = getattr(config, name)

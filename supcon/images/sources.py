@@ -1,4 +1,8 @@
-"""Where images come from: scikit-learn's digits, CIFAR, a folder."""
+"""Where images come from: scikit-learn's digits, CIFAR, a folder; each part as it is published.
+
+Digits and CIFAR are read into memory, and resized if the config asks for another size; how the
+images of a folder are found and decoded is in `supcon.images.folder` and `supcon.images.files`.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,46 @@ from supcon.parsing import UserError
 CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
 
 
-def load_named(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
-    """Train or test of digits or CIFAR, and the names of the classes."""
+def load_published(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
+    """Digits or CIFAR, and the names of the classes.
+
+    Args:
+        config: `name`, `root` and `image_size` count.
+        part: train, from which val is not taken yet, or test.
+
+    Raises:
+        UserError: CIFAR is not there and cannot be downloaded.
+    """
     if config.name == "digits":
         return _load_digits(part, _size(config)), tuple(str(digit) for digit in range(10))
     return _load_cifar(config, part)
+
+
+def load_folder(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
+    """Train, val if the folder has one, and the names of the classes.
+
+    Returns:
+        Images decoded in memory if there is room or the config asks for it, else in their files.
+
+    Raises:
+        UserError: images are missing, broken, or too many for the memory.
+    """
+    classes = class_names(_root(config))
+    train = part_of_folder(config, "train")
+    val = part_of_folder(config, "val") if (_root(config) / "val").is_dir() else None
+    if is_resident(config, [train, val] if val is not None else [train]):
+        return train.decoded(), val and val.decoded(), classes
+    return train, val, classes
+
+
+def part_of_folder(config: DataConfig, part: str) -> Split:
+    """train, val or test of a folder, its images not decoded yet.
+
+    Raises:
+        UserError: the part is missing or empty, or holds a class that train does not.
+    """
+    root = _root(config)
+    return Split(*list_folder(root / part, class_names(root), _size(config)))
 
 
 def _root(config: DataConfig) -> Path:
@@ -36,7 +75,7 @@ def _size(config: DataConfig) -> int:
 
 
 def _load_digits(part: str, size: int) -> Split:
-    # Imported here, as in _stratified: two seconds that the workers of a search need not spend.
+    # Imported here, as in `loading`: two seconds that the workers of a search need not spend.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -76,19 +115,3 @@ def _resize(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     pictures = (Image.fromarray(image[..., 0] if channels == 1 else image) for image in images)
     resized = [np.asarray(p.resize((size, size), Image.Resampling.BICUBIC)) for p in pictures]
     return np.stack(resized).reshape(len(images), size, size, channels)
-
-
-def load_folder(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
-    """Train, val if the folder has one, and the names of the classes."""
-    classes = class_names(_root(config))
-    train = part_of_folder(config, "train")
-    val = part_of_folder(config, "val") if (_root(config) / "val").is_dir() else None
-    if is_resident(config, [train, val] if val is not None else [train]):
-        return train.decoded(), val and val.decoded(), classes
-    return train, val, classes
-
-
-def part_of_folder(config: DataConfig, part: str) -> Split:
-    """train, val or test of a folder, its images not decoded yet."""
-    root = _root(config)
-    return Split(*list_folder(root / part, class_names(root), _size(config)))

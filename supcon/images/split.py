@@ -1,4 +1,4 @@
-"""Images and their labels: a split, and what tells one set of images from another."""
+"""Images with their labels, what tells one set of them from another, and their statistics."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import numpy.typing as npt
 from supcon.images.files import ImageFiles, Images
 
 STATISTICS_IMAGES = 4096  # that tell the channels' statistics of images that stay in files
-
-
-BLOCK = 256
+BLOCK = 256  # images whose pixels are counted together: bincount makes 8 bytes of each pixel
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Split:
 
     @cached_property
     def channel_statistics(self) -> tuple[list[float], list[float]]:
-        """Of the images; computed once, and pickled with them: the trials of a search share it."""
+        """Computed once, and pickled with the images: the trials of a search share it."""
         return channel_statistics(self)
 
     def take(self, indices: npt.NDArray[np.intp]) -> Split:
@@ -57,6 +55,7 @@ class Splits:
     train: Split
     val: Split
     classes: tuple[str, ...]
+    """Names, by label."""
 
     def check(self) -> None:
         """Raise a UserError if an image that was not decoded yet cannot be."""
@@ -77,6 +76,9 @@ def fingerprint(
         splits: the images.
         classes: their names.
         reads_files: images in files are told apart by their bytes, else by names and lengths alone.
+
+    Raises:
+        UserError: a file cannot be read; with `reads_files` only.
     """
     found = hashlib.blake2b("\n".join(classes).encode(), digest_size=16)
     for split in splits:
@@ -91,12 +93,20 @@ def fingerprint(
 
 
 def channel_statistics(split: Split) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over all pixels, pixel values in [0, 1]."""
+    """Mean and standard deviation of each channel over all pixels.
+
+    Returns:
+        C means and C deviations, in units of pixel value / 255. A deviation is at least 0.01. Of
+        more than `STATISTICS_IMAGES` images in files so many are looked at, always the same.
+
+    Raises:
+        UserError: a file cannot be read, or is no image.
+    """
     if isinstance(split.images, ImageFiles) and len(split) > STATISTICS_IMAGES:
         some = np.random.default_rng(0).permutation(len(split))[:STATISTICS_IMAGES]
         split = split.take(np.sort(some))
     counts_CV = np.zeros((split.images.shape[3], 256))
-    for start in range(0, len(split), BLOCK):  # bincount makes 8 bytes of each pixel
+    for start in range(0, len(split), BLOCK):
         block = split.images[start : start + BLOCK]
         for channel, counts in enumerate(counts_CV):
             counts += np.bincount(block[..., channel].ravel(), minlength=256)

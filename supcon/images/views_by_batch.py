@@ -1,6 +1,6 @@
 """The augmentation policy on a whole batch, on its device, with parameters drawn for each image.
 
-The other implementation of the same policy (image by image, albumentations) is in
+For images that lie decoded in memory. The same policy image by image is in
 `supcon.images.views_by_image`; tests hold that both agree in distribution. torchvision's transforms
 would draw one set of parameters for the whole batch; kornia draws them for each image, but took 2.7
 to 3.0 times as long (400 images of 32 pixels, one CPU thread, strengths 0.5 and 1).
@@ -39,7 +39,10 @@ class ResidentViews(IterableDataset[tuple[Tensor, Tensor]]):
         views: int,
         seed: int,
     ) -> None:
-        """`images` are (N, C, H, W) uint8; `labels` are (N,), on the device of the batches."""
+        """`batch_size` images a batch, each in so many `views`, drawn by `policy`.
+
+        `images` are (N, C, H, W) uint8; `labels` are (N,), on the device of the batches.
+        """
         self.images, self.labels, self.policy = images, labels, policy
         self.batch_size, self.views, self.seed = batch_size, views, seed
 

@@ -1,9 +1,7 @@
-"""The augmentation policy, and its albumentations implementation for one image.
+"""The augmentation policy image by image on the CPU, by albumentations.
 
-The policy is plain numbers; `resolve` fills in what suits the data set (a mirrored 3 is not a 3)
-and scales all of it by `strength`. At strength 1 photos get the recipe of SupContrast and of SimCLR
-at s=0.5 (arXiv:2004.11362, arXiv:2002.05709): crops from 20 % of the area, flip, colour jitter 0.4,
-grey 0.2.
+For images that are streamed, from files or memory, by worker processes or none, and for the views
+that a probe is trained on. Views stay uint8; random numbers of a view are a function of its seed.
 """
 
 from __future__ import annotations
@@ -30,7 +28,12 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no version check over 
 
 
 def compose(policy: Policy, size: int) -> A.Compose:
-    """The policy as an albumentations pipeline for (H, W, C) uint8 images, without steps at 0."""
+    """The policy as an albumentations pipeline for (H, W, C) uint8 images, without steps at 0.
+
+    Args:
+        policy: what happens to a view.
+        size: side of the views in pixels.
+    """
     # Imported here: a second that a search, which leaves views to its workers, need not wait for.
     import albumentations as A
 
@@ -72,7 +75,16 @@ def seed_steps(pipeline: A.Compose, seed: int) -> None:
 
 
 def one_view(images: Images, policy: Policy, seed: int) -> Iterator[Pixels]:
-    """An augmented view of each image in the same order, in blocks (n, H, W, C); by `seed`."""
+    """An augmented view of each image, in the same order.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        policy: what happens to a view.
+        seed: of all random numbers.
+
+    Yields:
+        (n, H, W, C) uint8 blocks of views, n at most `BLOCK`.
+    """
     pipeline = compose(policy, images.shape[1])
     seed_steps(pipeline, seed)
     for start in range(0, len(images), BLOCK):
@@ -90,6 +102,7 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self, split: Split, policy: Policy, *, batch_size: int, views: int, seed: int
     ) -> None:
+        """`batch_size` images a batch, each in so many `views`, drawn by `policy`."""
         order = np.random.default_rng(seed).permutation(len(split))
         n_batches = len(split) // batch_size  # the incomplete last batch is dropped
         self.batches: Sequence[npt.NDArray[np.intp]] = [
@@ -115,5 +128,11 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
 def load_views(
     batches: ViewBatches, workers: int, *, pin_memory: bool = False
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A loader that augments in `workers` processes, or in this one if 0."""
+    """A loader that augments in `workers` processes, or in this one if 0.
+
+    Args:
+        batches: of an epoch.
+        workers: processes, at least 0.
+        pin_memory: for batches that go to a GPU.
+    """
     return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin_memory)

@@ -1,8 +1,9 @@
-"""Where a run computes, and in which precision."""
+"""Where a run computes, in which precision, and how long that takes."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -17,7 +18,14 @@ Autocast = Callable[[], AbstractContextManager[object]]
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a config asks for; `auto` is cuda where there is one."""
+    """The device that a config asks for; `auto` is cuda where there is one.
+
+    Args:
+        name: auto, cpu or cuda.
+
+    Raises:
+        UserError: cuda, where there is none.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device: cuda was asked for, but torch finds no GPU; use auto or cpu")
     if name == "auto":
@@ -28,7 +36,10 @@ def pick_device(name: str) -> torch.device:
 def precision_tools(name: str, device: torch.device) -> tuple[Autocast, torch.amp.GradScaler]:
     """Autocast context and gradient scaler; both do nothing in fp32, the scaler also in bf16.
 
-    `auto` is a function of the device alone: bf16 on a GPU that has it, else fp32.
+    Args:
+        name: fp32, bf16, fp16, or auto, a function of the device alone: bf16 on a GPU that has it,
+            else fp32.
+        device: where to compute.
     """
     if name == "auto":  # False: not where bf16 is merely emulated, in software
         name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
@@ -46,3 +57,23 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     cache = Path("~/.cache/supcon-search/compiled").expanduser()
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     return torch.compile(network)
+
+
+def seconds_of(call: Callable[[], object], device: torch.device) -> float:
+    """How long a call takes, until `device` has done what it was given.
+
+    Args:
+        call: what is timed.
+        device: where it computes. A GPU, which only queues its work, is waited for before and
+            after: what was queued before is not of the call.
+    """
+    _wait_for(device)
+    started = time.perf_counter()
+    call()
+    _wait_for(device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Encoder (any timm backbone, with a stem that fits the image size), projection head, classifier.
+"""Encoder (any timm backbone, its stem fit to the image size), projection head, classifier.
 
 The encoder takes raw uint8 images and normalises them itself, so saved weights are all that is
 needed to embed an image.
@@ -55,6 +55,7 @@ class ProjectionHead(nn.Module):
     """Features (N, D) -> projections (N, d); stage two drops it (arXiv:2004.11362, 3.1)."""
 
     def __init__(self, dim: int, head_dim: int, kind: str) -> None:
+        """`kind` is linear, or mlp: two layers with a ReLU between."""
         super().__init__()
         self.layers = (
             nn.Linear(dim, head_dim)
@@ -82,6 +83,27 @@ class Network(nn.Module):
         return output
 
 
+def network_for(config: Config, data: Splits) -> Network:
+    """The network to train, freshly drawn, on the CPU.
+
+    Args:
+        config: model and loss.
+        data: size, number of classes and, for normalisation, statistics of the training images.
+
+    Raises:
+        UserError: as in `build_encoder`.
+    """
+    mean, std = (torch.tensor(values).float() for values in data.train.channel_statistics)
+    return build_network(
+        config.model,
+        config.loss,
+        image_size=data.train.images.shape[1],
+        classes=len(data.classes),
+        mean=mean,
+        std=std,
+    )
+
+
 def build_network(
     config: ModelConfig,
     loss: LossConfig,
@@ -100,6 +122,9 @@ def build_network(
         classes: number of classes.
         mean: one value a channel, in units of pixel value / 255.
         std: likewise.
+
+    Raises:
+        UserError: as in `build_encoder`.
     """
     encoder = build_encoder(
         config.backbone,
@@ -159,6 +184,14 @@ def build_encoder(
     )
 
 
+def check_backbone(name: str) -> None:
+    """Raise a UserError with similar names unless timm has a model called `name`."""
+    if not timm.is_model(name.split(".")[0]):
+        similar = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"; similar: {', '.join(similar)}" if similar else ""
+        raise UserError(f"model.backbone: timm has no model '{name}'{hint}")
+
+
 def _create(backbone: str, channels: int, pretrained: bool) -> nn.Module:
     try:
         net: nn.Module = timm.create_model(
@@ -188,14 +221,6 @@ def _fit_to_size(net: nn.Module, image_size: int, *, small: bool, keep_weights: 
     if small and "patch_size" in inspect.signature(resize).parameters:
         options["patch_size"] = max(2, image_size // 8)
     resize(**options)
-
-
-def check_backbone(name: str) -> None:
-    """Raise a UserError with similar names unless timm has a model called `name`."""
-    if not timm.is_model(name.split(".")[0]):
-        similar = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; similar: {', '.join(similar)}" if similar else ""
-        raise UserError(f"model.backbone: timm has no model '{name}'{hint}")
 
 
 def _shrink_stem(net: nn.Module, *, keep_weights: bool) -> None:
@@ -240,16 +265,3 @@ def _checked(encoder: Encoder, image_size: int, channels: int) -> Encoder:
         encoder.dim = encoder.eval()(images).shape[1]
     encoder.train()
     return encoder
-
-
-def network_for(config: Config, data: Splits) -> Network:
-    """The network to train, with normalisation from the training images."""
-    mean, std = (torch.tensor(values).float() for values in data.train.channel_statistics)
-    return build_network(
-        config.model,
-        config.loss,
-        image_size=data.train.images.shape[1],
-        classes=len(data.classes),
-        mean=mean,
-        std=std,
-    )

@@ -41,7 +41,7 @@ class ForeachEMA(ExponentialMovingAverage):
 
 
 class Averages:
-    """The EMA and SWA of a model's parameters along its run."""
+    """The EMA and SWA of a model's parameters along its run, as far as they are switched on."""
 
     def __init__(self, model: nn.Module, config: AverageConfig, steps_per_epoch: int) -> None:
         self.swa_start = config.swa_start
@@ -99,7 +99,14 @@ def reestimate_batchnorm(
     device: torch.device,
     autocast: Autocast = nullcontext,
 ) -> None:
-    """Reset BatchNorm's statistics and average them over `batches` of images (N, C, H, W)."""
+    """Estimate BatchNorm's statistics anew: their plain mean over some batches, in one pass.
+
+    Args:
+        model: on `device`; its BatchNorm buffers change, and it is in eval mode afterwards.
+        batches: (N, C, H, W) images, N at least 2.
+        device: where to compute.
+        autocast: makes the context of the forward passes.
+    """
     with torch.no_grad(), autocast():
         update_bn(batches, model, device=device)
     model.eval()

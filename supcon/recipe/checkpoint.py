@@ -1,4 +1,7 @@
-"""Files of tensors and plain values: written atomically, read without unpickling code."""
+"""Files of tensors and plain values: written atomically, read without unpickling code.
+
+A run continues from one of them, under the config that it began with.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,17 @@ import torch
 
 from supcon.parsing import UserError, one_line
 
+WITHOUT_EFFECT = {"data.root", "data.workers", "run.checkpoint_every"}
+"""What may differ between a run and its continuation, since no number depends on it."""
+
 
 def save_atomic(state: dict[str, Any], path: Path) -> None:
-    """Write `state` so that `path` holds either the old or the new content, never half of it."""
+    """Write `state` so that `path` holds either the old or the new content, never half of it.
+
+    Args:
+        state: tensors and plain values; `load_state` asks for a key `config`.
+        path: the file; beside it there is one with the suffix .partial meanwhile.
+    """
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         torch.save(state, file)
@@ -46,12 +57,17 @@ def load_state(path: Path, device: torch.device | None = None) -> dict[str, Any]
     return state
 
 
-# What may differ between a run and its continuation, since no number depends on it.
-WITHOUT_EFFECT = {"data.root", "data.workers", "run.checkpoint_every"}
-
-
 def check_same_config(saved: dict[str, object], current: dict[str, object], path: Path) -> None:
-    """Raise a UserError that names the first difference that matters."""
+    """Refuse to go on with another config than that of the checkpoint.
+
+    Args:
+        saved: of the checkpoint, by dotted key.
+        current: of the run, by dotted key.
+        path: of the checkpoint; opens the message.
+
+    Raises:
+        UserError: it names the first difference that matters.
+    """
     for key in sorted((saved.keys() | current.keys()) - WITHOUT_EFFECT):
         if saved.get(key) != current.get(key):
             raise UserError(

@@ -65,6 +65,12 @@ def simclr_loss(
         views: views of each image, at least 2.
         temperature: as in `supcon_loss`.
         base_temperature: as in `supcon_loss`.
+
+    Returns:
+        Scalar loss, as in `supcon_loss`.
+
+    Raises:
+        ValueError: the shapes do not fit, or the rows are no whole number of views.
     """
     image_ids = torch.arange(len(labels) // views, device=labels.device).repeat(views)
     return supcon_loss(z, image_ids, temperature=temperature, base_temperature=base_temperature)
@@ -104,7 +110,11 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     Args:
         logits: (N, K).
         labels: (N,) class ids.
-        label_smoothing: weight of the uniform distribution over all K classes (arXiv:1512.00567).
+        label_smoothing: weight of the uniform distribution over all K classes (arXiv:1512.00567),
+            in [0, 1).
+
+    Returns:
+        Scalar loss.
     """
     return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
 

@@ -1,7 +1,8 @@
 """Learning-rate range test (Smith 2015, arXiv:1506.01186), by torch-lr-finder.
 
 A few steps at a learning rate that grows exponentially; the loss falls fastest a little below the
-largest learning rate that still learns. Model and optimiser are as before afterwards.
+largest learning rate that still learns. Model and optimiser are as before afterwards. This is for
+any model; `supcon.lr_find` is for that of a run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,6 @@ from torch.utils.data import DataLoader
 from torch_lr_finder import LRFinder
 
 from supcon.parsing import UserError
-
-if TYPE_CHECKING:
-    pass
 
 SKIPPED = 5  # first steps, in which the smoothed loss has not settled
 
@@ -72,6 +70,10 @@ def range_test(
         highest: last learning rate; the test ends before if the loss grows to five times its best.
         steps: learning rates to try, at least 10.
         scaler: scales gradients in fp16; used up.
+
+    Returns:
+        The learning rates up to the first loss that is not finite, fewer than `steps` if the test
+        ended before.
     """
     device, was_training = next(model.parameters()).device, model.training
     amp = {"device_type": device.type, "enabled": False}  # the model's own autocast, if any

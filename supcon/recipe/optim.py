@@ -57,6 +57,58 @@ def build_optimizer(
     return optimizer
 
 
+def peak_lr(config: OptimConfig, batch_size: int) -> float:
+    """The learning rate after warm-up: `lr_per_256` scaled to the batch size."""
+    ratio = batch_size / 256
+    return config.lr_per_256 * (ratio if config.lr_scaling == "linear" else math.sqrt(ratio))
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Two groups: matrices and kernels with weight decay, norms and biases (1-d) without.
+
+    Args:
+        model: whose parameters are grouped, all of them.
+        weight_decay: of the first group, at least 0.
+    """
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def lr_factor(progress: float, *, schedule: str, warmup: float, decay: float) -> float:
+    """Share of the peak learning rate: a linear rise, then the schedule.
+
+    Args:
+        progress: fraction of the run's steps done, in [0, 1].
+        schedule: cosine (half a cosine down to 0), constant, or wsd: warm-up, stable, decay
+            (arXiv:2404.06395), constant with a linear fall to 0 at the end.
+        warmup: fraction of the run that rises, in [0, 1).
+        decay: fraction of the run that falls, in (0, 1 - warmup]; wsd only.
+
+    Returns:
+        A factor in [0, 1].
+    """
+    if progress < warmup:
+        return progress / warmup
+    match schedule:
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+        case "wsd":
+            return min(1.0, (1 - progress) / decay)
+        case _:
+            return 1.0
+
+
+def set_lr(optimizer: torch.optim.Optimizer, peak: float, factor: float) -> float:
+    """Give all groups the learning rate peak * factor, and return it."""
+    for group in optimizer.param_groups:
+        group["lr"] = peak * factor
+    return peak * factor
+
+
 def _from_timm(
     groups: list[dict[str, object]], name: str, lr: float, momentum: float
 ) -> torch.optim.Optimizer:
@@ -95,47 +147,3 @@ def _unknown(name: str, known: list[str]) -> str:
     names = ", ".join(prefix + n for n in similar)
     hint = f"; similar: {names}" if similar else "; see timm.optim.list_optimizers()"
     return f"optim.name: there is no optimiser '{name}'{hint}"
-
-
-def peak_lr(config: OptimConfig, batch_size: int) -> float:
-    """The learning rate after warm-up: `lr_per_256` scaled to the batch size."""
-    ratio = batch_size / 256
-    return config.lr_per_256 * (ratio if config.lr_scaling == "linear" else math.sqrt(ratio))
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two groups: matrices and kernels with weight decay, norms and biases (1-d) without."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-
-
-def lr_factor(progress: float, *, schedule: str, warmup: float, decay: float) -> float:
-    """Share of the peak learning rate: a linear rise, then the schedule.
-
-    Args:
-        progress: fraction of the run's steps done, in [0, 1].
-        schedule: cosine (half a cosine down to 0), constant, or wsd: warm-up, stable, decay
-            (arXiv:2404.06395), constant with a linear fall to 0 at the end.
-        warmup: fraction of the run that rises, in [0, 1).
-        decay: fraction of the run that falls, in (0, 1 - warmup]; wsd only.
-    """
-    if progress < warmup:
-        return progress / warmup
-    match schedule:
-        case "cosine":
-            return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-        case "wsd":
-            return min(1.0, (1 - progress) / decay)
-        case _:
-            return 1.0
-
-
-def set_lr(optimizer: torch.optim.Optimizer, peak: float, factor: float) -> float:
-    """Give all groups the learning rate peak * factor, and return it."""
-    for group in optimizer.param_groups:
-        group["lr"] = peak * factor
-    return peak * factor

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
 
-from supcon.config import Config, override
 from supcon.images.files import ImageFiles, Pixels, read_image
-from supcon.images.loading import load_splits
-from supcon.images.split import Split
+from supcon.images.loading import load_test
 from supcon.parsing import UserError
-from supcon.train import fit
-
-
-def photo(height: int, width: int, seed: int = 0) -> Image.Image:
-    """Smooth colours with some noise, as in a photograph."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).astype(float)
-    noisy = (smooth + rng.normal(0, 4, smooth.shape)).clip(0, 255)
-    return Image.fromarray(noisy.astype(np.uint8))
+from tests.images.pictures import folder, photo, pixels
 
 
 def by_pillow(path: Path, size: int) -> Pixels:
     with Image.open(path) as image:
         return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), method=3))
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> ImageFiles:
-    """Five pictures in several formats and sizes."""
-    names = ["0.jpg", "1.png", "2.jpg", "3.jpeg", "4.bmp"]
-    for i, name in enumerate(names):
-        photo(20 + i, 30 - 3 * i, seed=i).save(tmp_path / name)
-    return ImageFiles(tmp_path, np.array(names, dtype=np.bytes_), 16)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -120,69 +100,37 @@ def test_the_identity_of_files_tells_a_changed_from_an_equal_folder(files: Image
     assert b"".join(files.identity()) != before
 
 
-# Training from files
+def test_grey_palette_and_transparent_images_become_rgb(images: Path) -> None:
+    folder_of_cats = images / "test/cat"
+    shutil.rmtree(folder_of_cats)
+    folder_of_cats.mkdir()
+    Image.new("L", (9, 9), 77).save(folder_of_cats / "0.png")
+    Image.new("RGBA", (9, 9), (10, 20, 30, 255)).save(folder_of_cats / "1.png")
+    Image.new("RGB", (9, 9), (0, 0, 255)).quantize(4).save(folder_of_cats / "2.gif")
+    found = pixels(load_test(folder(images)))[:3, 4, 4].tolist()
+    assert found == [[77, 77, 77], [10, 20, 30], [0, 0, 255]]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 30 pictures, told apart by brightness."""
-    root = tmp_path_factory.mktemp("pictures")
-    for part, count in (("train", 30), ("test", 2)):
-        for label, name in enumerate(("dark", "light")):
-            (root / part / name).mkdir(parents=True)
-            for i in range(count):
-                picture = np.asarray(photo(20, 24, seed=label * 100 + i)) // 2 + 128 * label
-                Image.fromarray(picture).save(root / part / name / f"{i}.jpg")
-    return root
+def test_sixteen_bit_images_keep_their_grey_levels(images: Path) -> None:
+    levels = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(levels).save(images / "test/cat/0.png")
+    loaded = pixels(load_test(folder(images)))[0, :, :, 0]
+    assert np.abs(loaded.astype(int) - np.linspace(0, 255, 64).reshape(8, 8)).max() <= 1
 
 
-def config(tiny: Config, root: Path, **data: Any) -> Config:
-    changes: dict[str, Any] = {"data.name": "folder", "data.root": str(root)}
-    changes |= {"data.train_size": None, "data.batch_size": 10, "probe.views": 1}
-    changes |= {"run.epochs": 2, "average.bn_images": 20}
-    return override(tiny, changes | {f"data.{key}": value for key, value in data.items()})
+def test_an_image_is_cropped_to_its_centre_and_not_squeezed(images: Path) -> None:
+    wide = np.zeros((16, 48, 3), dtype=np.uint8)
+    wide[:, 16:32] = 255
+    Image.fromarray(wide).save(images / "test/cat/0.png")
+    assert pixels(load_test(folder(images)))[0].min() > 200
 
 
-def test_a_folder_is_streamed_if_it_is_too_big_or_if_that_is_asked_for(
-    tiny: Config, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def is_streamed(pipeline: str) -> bool:
-        data = load_splits(config(tiny, folder, pipeline=pipeline).data)
-        kinds = {isinstance(split.images, ImageFiles) for split in (data.train, data.val)}
-        assert len(kinds) == 1
-        return kinds.pop()
-
-    found = {pipeline: is_streamed(pipeline) for pipeline in ("auto", "resident", "streaming")}
-    assert found == {"auto": False, "resident": False, "streaming": True}
-    needed = 60 * 16 * 16 * 3
-    monkeypatch.setattr("supcon.images.memory.free_memory", lambda: 4 * needed - 1)
-    assert is_streamed("auto")
-    monkeypatch.setattr("supcon.images.memory.free_memory", lambda: 4 * needed)
-    assert not is_streamed("auto")
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_from_files_is_a_run_from_memory(tiny: Config, folder: Path, workers: int) -> None:
-    settings = config(tiny, folder, pipeline="streaming", workers=workers)
-    streamed = load_splits(settings.data)
-    assert isinstance(streamed.train.images, ImageFiles)
-    decoded = type(streamed)(streamed.train.decoded(), streamed.val.decoded(), streamed.classes)
-    assert streamed.train.channel_statistics == decoded.train.channel_statistics
-    assert list(fit(settings, streamed)) == list(fit(settings, decoded))
-
-
-def test_statistics_of_many_files_are_those_of_some(
-    files: ImageFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("supcon.images.split.STATISTICS_IMAGES", 2)
-    seen: list[int] = []
-    look = ImageFiles.__getitem__
-
-    def spy(self: ImageFiles, chosen: Any) -> Pixels:
-        seen.append(len(look(self, chosen)))
-        return look(self, chosen)
-
-    monkeypatch.setattr(ImageFiles, "__getitem__", spy)
-    mean, std = Split(files, np.zeros(5, dtype=np.int64)).channel_statistics
-    assert sum(seen) == 2
-    assert all(0 < value < 1 for value in mean + std)
+def test_a_photo_is_turned_upright(images: Path) -> None:
+    sideways = np.zeros((16, 16, 3), dtype=np.uint8)
+    sideways[:, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn clockwise by 90 degrees
+    Image.fromarray(sideways).save(images / "test/cat/0.png", exif=exif)
+    upright = pixels(load_test(folder(images)))[0]
+    assert upright[:3].min() > 200
+    assert upright[-3:].max() < 50

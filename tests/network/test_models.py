@@ -9,8 +9,16 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from supcon.config import LossConfig, ModelConfig
-from supcon.network.models import Encoder, Network, ProjectionHead, build_encoder, build_network
+from supcon.config import Config, LossConfig, ModelConfig
+from supcon.images.split import Splits
+from supcon.network.models import (
+    Encoder,
+    Network,
+    ProjectionHead,
+    build_encoder,
+    build_network,
+    network_for,
+)
 from supcon.parsing import UserError
 
 HALF = torch.full((3,), 0.5)
@@ -272,3 +280,12 @@ def test_weights_that_cannot_be_fetched_get_one_line(monkeypatch: pytest.MonkeyP
     )
     assert "HF_HOME" in line
     assert "model.pretrained: false" in line
+
+
+def test_the_network_normalises_with_the_statistics_of_the_training_images(
+    tiny: Config, digits: Splits
+) -> None:
+    encoder = network_for(tiny, digits).encoder
+    pixels = torch.tensor(digits.train.images).double() / 255
+    assert encoder.mean.item() == pytest.approx(pixels.mean().item(), abs=1e-6)
+    assert encoder.std.item() == pytest.approx(pixels.std(correction=0).item(), abs=1e-6)

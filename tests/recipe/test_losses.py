@@ -472,7 +472,7 @@ def test_chunks_with_the_cached_gradient_learn_what_the_whole_batch_does(loss: L
 RANK = """
 import sys, torch, torch.distributed as dist, torch.distributed.nn.functional as gathering
 import torch.nn.functional as F
-from supcon.losses import l_out, supcon_loss
+from supcon.recipe.losses import l_out, supcon_loss
 rank, folder, how = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)

@@ -198,47 +198,6 @@ def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
     assert override(Config(), {key: value}).optim.lr_per_256 == 0.001
 
 
-def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
-    (tmp_path / "cifar10.yaml").write_text("")
-    with pytest.raises(UserError) as error:
-        load_config(tmp_path / "cifar.yaml")
-    assert (
-        str(error.value)
-        == f"{tmp_path}/cifar.yaml: there is no such file; did you mean 'cifar10.yaml'?"
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"run: {epochs: 3", "not valid YAML"),
-        (b"run:\n\tepochs: 3", "not valid YAML"),
-        (b"run: {seed: 2026-13-01}", "not valid YAML: month must be in 1..12"),
-        (b"run: {seed: 1, epochs: 3, seed: 2}", "not valid YAML: key 'seed' stands twice"),
-        (b"run: {}\nrun: {seed: 1}", "not valid YAML: key 'run' stands twice"),
-        (b"[" * 5000, "not valid YAML"),
-        (b"", "must hold sections such as 'data:', got None"),
-        (b"- run", "must hold sections such as 'data:', got ['run']"),
-        (b"epochs", "must hold sections such as 'data:', got 'epochs'"),
-        (b"run: \xff\xfe", "cannot be read"),
-    ],
-)
-def test_a_file_that_is_no_yaml_mapping_is_refused_in_one_line(
-    tmp_path: Path, content: bytes, message: str
-) -> None:
-    path = tmp_path / "x.yaml"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as error:
-        load_config(path)
-    (line,) = str(error.value).splitlines()
-    assert line.startswith(f"{path}: {message}")
-
-
-def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
-        load_config(tmp_path)
-
-
 def test_warm_up_and_decay_must_fit_into_the_run() -> None:
     changes = {"optim.schedule": "wsd", "optim.warmup": 0.5, "optim.decay": 0.6}
     with pytest.raises(UserError, match=r"optim\.warmup \+ optim\.decay must be at most 1, got"):
@@ -292,27 +251,3 @@ def test_the_table_of_unused_keys_speaks_of_keys_that_exist() -> None:
     assert set(UNUSED_KEYS) <= known
     for by_value in UNUSED_KEYS.values():
         assert {key for keys in by_value.values() for key in keys} <= known
-
-
-@pytest.mark.parametrize(
-    ("text", "pair"),
-    [
-        ("run.epochs=50", ("run.epochs", 50)),
-        ("loss.temperature=0.2", ("loss.temperature", 0.2)),
-        ("model.backbone=resnet34", ("model.backbone", "resnet34")),
-        ("augment.flip=null", ("augment.flip", None)),
-        ("model.pretrained=true", ("model.pretrained", True)),
-        ("probe.l2=[0.1, 0.01]", ("probe.l2", [0.1, 0.01])),
-        (" data.root = /a=b", ("data.root", "/a=b")),
-    ],
-)
-def test_an_assignment_is_a_key_and_a_yaml_value(text: str, pair: tuple[str, Any]) -> None:
-    assert parse_assignment(text) == pair
-
-
-@pytest.mark.parametrize("text", ["run.epochs", "=3", "run.epochs=[1, 2", ""])
-def test_a_malformed_assignment_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(UserError) as error:
-        parse_assignment(text)
-    (line,) = str(error.value).splitlines()
-    assert line.startswith(f"--set {text}: ")
