@@ -134,11 +134,19 @@ def test_every_package_says_in_a_sentence_what_it_holds(house: str) -> None:
             assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
 
 
-def test_every_module_of_supcon_has_a_test_file_of_its_own() -> None:
-    for file in files("supcon"):
+@pytest.mark.parametrize("house", ["search", "supcon"])
+def test_every_module_has_a_test_file_of_its_own(house: str) -> None:
+    for file in files(house):
         room = file.parent.name
-        if file.name == "__init__.py" and room != "supcon":
+        if file.name == "__init__.py" and (room != house or house == "search"):
             continue
-        beside = "commands" if file.name == "__main__.py" else "training"
-        folder = ROOT / "tests" / (beside if room == "supcon" else room)
+        is_command = house == "search" or file.name == "__main__.py"
+        beside = "commands" if is_command else "training"
+        folder = ROOT / "tests" / (beside if room == house else room)
         assert (folder / f"test_{file.stem.strip('_')}.py").exists(), file
+
+
+def test_what_ray_may_change_without_notice_is_used_in_three_files() -> None:
+    private = ("ray._private", "ray.core")
+    found = {f.name for f in files("search") for module in imports(f) if module.startswith(private)}
+    assert found == {"session.py", "auth_token.py", "actor_label.py"}
