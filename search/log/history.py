@@ -118,7 +118,7 @@ class History:
         Raises:
             KeyError: it is of a trial that was never asked for.
         """
-        self._known.clear()
+        self._known = {}
         if isinstance(event, Started) and self.events:
             self._earlier_seconds = self.active_seconds
         self.events.append(event)

@@ -27,9 +27,10 @@ def remembered(find: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, 
 
     def ask(holder: H, *args: P.args, **kwargs: P.kwargs) -> R:
         known, key = holder.known(), (find, args, *kwargs.items())
-        if key not in known:
-            known[key] = find(holder, *args, **kwargs)
-        found: R = known[key]
+        try:
+            found: R = known[key]
+        except KeyError:
+            found = known[key] = find(holder, *args, **kwargs)
         return found
 
     return functools.update_wrapper(ask, find)  # type: ignore[return-value]

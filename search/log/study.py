@@ -73,6 +73,6 @@ class Study:
     def known(self) -> dict[Any, Any]:
         """What was found since the last event."""
         if self._known_of != len(self.log.events):
-            self._known.clear()
-            self._known_of = len(self.log.events)
+            # Not cleared: the live view's thread may be about to write into it.
+            self._known, self._known_of = {}, len(self.log.events)
         return self._known

@@ -1,8 +1,4 @@
-"""A search space in YAML -> a validated Space; what a trial is, as a Config.
-
-Every dotted key is checked against the training config, every range at its ends: a typo costs a
-second. Nothing here imports ray, optuna or torch.
-"""
+"""What a search space holds, and what an arm and a trial of it are, as a Config."""
 
 from __future__ import annotations
 
