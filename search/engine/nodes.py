@@ -1,4 +1,4 @@
-"""What differs where trials run on other machines than this one: probes, and a shared folder."""
+"""The nodes of Ray: what fits on them, what they see, what trials cost there."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def check_room(shares: Shares) -> None:
 
 @remembered
 def slots_to_confirm(study: Study) -> int:
-    """Trials at once after the search, if winners take as much as the largest of the best."""
+    """Trials at once after the search, if winners take as much as the largest of the best, on the
+    nodes that there were when the log last grew.
+    """
     asks = [t.ask for arm in study.arms for t in study.log.top(arm, study.space.confirm.top)]
     configs = [study.config_of(ask) for ask in asks]
     nodes = alive_nodes()

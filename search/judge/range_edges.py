@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass as documented
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
-from search.space.checks import check_bound
+from search.space.checks import check_moved
 from search.space.distribution import Distribution
 from search.space.loading import read_space
 from search.space.space import Space
@@ -82,7 +82,9 @@ def wider(study: Study) -> Space | None:
             continue
         if (moved := _with_bound(new, arm, key, bound, value)) is not None:
             new, is_wider = moved, True
-    return new.model_copy(update={"name": f"{study.space.name}-wider"}) if is_wider else None
+    if not is_wider:
+        return None
+    return read_space(new.dump() | {"name": f"{study.space.name}-wider"}, new.name)
 
 
 def wider_yaml(space: Space, file: str) -> str:
@@ -168,7 +170,7 @@ def _with_bound(space: Space, arm: str, key: str, bound: Bound, value: float) ->
     place[key] = distribution.as_pair() | {distribution.kind: ends}
     try:
         moved = read_space(tree, space.name)
-        check_bound(moved, key, value)
+        check_moved(moved, key, value)
     except UserError:
         return None
     return moved

@@ -68,9 +68,11 @@ class Started(_Event):
     def _from_older_log(cls, value: Any) -> Any:
         """Earlier versions wrote what they had measured into the space."""
         if isinstance(value, dict) and isinstance(value.get("space"), dict):
-            resources = value["space"].get("resources") or {}
-            if isinstance(resources, dict) and resources.get("measured"):
-                return {"measured": resources["measured"]} | value
+            resources = value["space"].get("resources")
+            if isinstance(resources, dict) and "measured" in resources:
+                wanted = {key: each for key, each in resources.items() if key != "measured"}
+                space = value["space"] | {"resources": wanted}
+                return {"measured": resources["measured"]} | value | {"space": space}
         return value
 
 

@@ -38,8 +38,6 @@ class History:
         self.pictures: list[Pictured] = []
         self.first_step: float | None = None
         """When the first trial began to train, in seconds since 1970."""
-        self.measured: tuple[Footprint, ...] = ()
-        """What each kind of config takes, if that was measured."""
         self.is_searched = False
         """Whether the search is over, as said since its budget was last changed."""
         self._of: dict[tuple[str, Phase], list[Trial]] = {}
@@ -69,12 +67,17 @@ class History:
         return self.latest.time
 
     @property
+    def measured(self) -> tuple[Footprint, ...]:
+        """What each kind of config takes, if that was measured."""
+        return self.latest.measured
+
+    @property
     def active_seconds(self) -> float:
         """How long the processes that wrote it ran, from the start of each to its last event."""
         return self._earlier_seconds + self.events[-1].time - self.latest.time
 
     def of(self, arm: str, phase: Phase = "search") -> Sequence[Trial]:
-        """An arm's trials in the order of their numbers."""
+        """An arm's trials in the order of their numbers; it grows with the log."""
         return self._of.get((arm, phase), ())
 
     @remembered
@@ -128,7 +131,7 @@ class History:
                     self.latest.space.get("budget")
                 )
                 self.is_searched = self.is_searched and not is_new
-                self.latest, self.measured = event, event.measured
+                self.latest = event
             case Ask():
                 trial = self.trials[event.key] = Trial(event)
                 self._running[event.key] = trial
@@ -155,9 +158,9 @@ class History:
                 self.pictures.append(event)
 
     def _end(self, trial: Trial, end: End) -> None:
-        trial.end = end
         if self._running.pop(end.key, None) is None:
             return  # it had ended
+        trial.end = end
         own = end.arm, end.phase
         self._ended[own] = totals([trial], self._ended.get(own, NOTHING))
         if end.phase == "search" and trial.is_completed and trial.reports:

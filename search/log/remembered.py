@@ -26,7 +26,7 @@ def remembered(find: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, 
     """
 
     def ask(holder: H, *args: P.args, **kwargs: P.kwargs) -> R:
-        known, key = holder.known(), (find, args, *kwargs.items())
+        known, key = holder.known(), (holder, find, args, *kwargs.items())
         try:
             found: R = known[key]
         except KeyError:

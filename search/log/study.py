@@ -25,8 +25,6 @@ class Study:
     def __init__(self, space: Space, log: Journal) -> None:
         self.space, self.log = space, log
         self.folder = StudyFolder(log.path.parent)
-        self._known: dict[Any, Any] = {}
-        self._known_of = 0
 
     @classmethod
     def open(cls, folder: Path) -> Study:
@@ -72,7 +70,4 @@ class Study:
 
     def known(self) -> dict[Any, Any]:
         """What was found since the last event."""
-        if self._known_of != len(self.log.events):
-            # Not cleared: the live view's thread may be about to write into it.
-            self._known, self._known_of = {}, len(self.log.events)
-        return self._known
+        return self.log.known()

@@ -91,4 +91,7 @@ def live_view(study: Study) -> Iterator[None]:
 def _draw(board: Board, live: Live, is_over: threading.Event) -> None:
     while not is_over.wait(PERIOD):
         board.look()
-        live.refresh()
+        try:
+            live.refresh()
+        except Exception:  # the terminal is gone; the search goes on
+            return

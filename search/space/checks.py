@@ -104,19 +104,27 @@ def _check_conditions(drawn: Mapping[str, Distribution], keys: Mapping[str, Any]
         before[key] = distribution
 
 
-def check_bound(space: Space, key: str, value: float) -> None:
-    """Whether a bound of a parameter may lie at `value`, where it lies in a space that was checked
-    before it was moved there.
+def check_moved(space: Space, key: str, value: float) -> None:
+    """As `check`, for a space that differs from a checked one in a bound of `key` alone.
+
+    Args:
+        space: the space.
+        key: the parameter whose bound was moved.
+        value: where it lies now.
 
     Raises:
         UserError: what the training config or the budget has against it.
     """
     for arm in space.arms:
-        params = space.arm_params(arm)
-        if key in params:
-            given = conditions(key, params)
-            override(space.arm_config(arm), {**given, key: value}, "params")
-            override(space.arm_config(arm), {**_highest(params), **given, key: value}, "params")
+        params, config = space.arm_params(arm), space.arm_config(arm)
+        if key not in params:
+            continue
+        highest, given = _highest(params), conditions(key, params)
+        override(config, {**given, key: value}, "params")
+        override(config, {**highest, **given, key: value}, "params")
+        if highest.get(key) == value:  # the others' corners have it, too
+            for corner in (c for other in params for c in _corners(params, other)):
+                override(config, {**highest, **corner}, "params")
     _check_budget(space)
 
 

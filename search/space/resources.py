@@ -72,8 +72,8 @@ class Resources(Section):
     @model_validator(mode="before")
     @classmethod
     def _without_measurements(cls, value: Any) -> Any:
-        """Earlier versions wrote here what they had measured; it is in the log now."""
-        if isinstance(value, dict):
+        """Earlier versions wrote into a space that nothing was measured yet."""
+        if isinstance(value, dict) and value.get("measured") in ([], ()):
             return {key: each for key, each in value.items() if key != "measured"}
         return value
 
@@ -116,18 +116,22 @@ class Shares:
             alone: give it all of its GPU.
         """
         found = [each for each in self.measured if each.kind == ConfigKind.of(config)]
-        most = max((each.cpu for each in found or self.measured), default=1.0)
-        cpu = most if self.want.cpu == "auto" else self.want.cpu
-        gpu = (found[0].gpu if found else 1.0) if self.want.gpu == "auto" else self.want.gpu
-        return Share(cpu, max(gpu, 1.0) if alone and gpu > 0 else gpu)
+        share = self._of(found[0] if found else None)
+        gpu = max(share.gpu, 1.0) if alone and share.gpu > 0 else share.gpu
+        return Share(share.cpu, gpu)
 
     def all(self) -> list[Share]:
         """What trials may take, the least first."""
-        found = {
-            Share(
-                cpu=(each.cpu if each else 1.0) if self.want.cpu == "auto" else self.want.cpu,
-                gpu=(each.gpu if each else 1.0) if self.want.gpu == "auto" else self.want.gpu,
-            )
-            for each in self.measured or (None,)
-        }
+        found = {self._of(each) for each in self.measured or (None,)}
         return sorted(found, key=lambda share: (share.gpu, share.cpu))
+
+    def _of(self, each: Footprint | None) -> Share:
+        """What a kind of config takes; None: it was not measured, or nothing was by now."""
+        cpu, gpu = (each.cpu, each.gpu) if each else (self._most_cores(), 1.0)
+        return Share(
+            cpu=cpu if self.want.cpu == "auto" else self.want.cpu,
+            gpu=gpu if self.want.gpu == "auto" else self.want.gpu,
+        )
+
+    def _most_cores(self) -> float:
+        return max((each.cpu for each in self.measured), default=1.0)

@@ -148,8 +148,9 @@ def pick_runs(study: Study, arm: str) -> Sequence[SeedRuns]:
     """The candidates' runs; a single candidate needs none."""
     candidates = study.log.top(arm, study.space.confirm.top)
     seeds = study.space.confirm.pick_seeds
-    picks = [SeedRuns(arm, "pick", c.ask.params, seeds, c.ask.number) for c in candidates]
-    return picks if len(picks) > 1 else ()
+    if len(candidates) < 2:
+        return ()
+    return tuple(SeedRuns(arm, "pick", c.ask.params, seeds, c.ask.number) for c in candidates)
 
 
 def best_config(study: Study, arm: str) -> Config:

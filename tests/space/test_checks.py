@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.space.checks import check_bound, conditions
+from search.space.checks import check_moved, conditions
 from search.space.loading import parse_space, read_space
 from supcon.parsing import UserError
 from tests.written import TREE
@@ -107,7 +107,7 @@ def test_a_bound_may_be_moved_as_far_as_config_and_budget_allow(
     tree = MINIMAL | {"params": params | {key: {"uniform": [0, value]}}}
     moved = read_space(tree, "x")  # unchecked
     with pytest.raises(UserError, match=message) if message else nullcontext():
-        check_bound(moved, key, value)
+        check_moved(moved, key, value)
 
 
 def test_what_a_parameter_hangs_on_is_collected_over_all_its_parents() -> None:
