@@ -140,8 +140,7 @@ def run_stages(
     ) -> bool:
         """Whether it was not interrupted."""
         if not interrupt.requested:
-            must_stop = lambda: interrupt.requested or is_over()  # noqa: E731
-            run_trials(study, data, phases, next_trial, must_stop)
+            run_trials(study, data, phases, next_trial, lambda: interrupt.requested or is_over())
         return not interrupt.requested
 
     if with_noise and run(["published"], partial(next_of_noise_floor, study), clock.is_over):

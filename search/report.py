@@ -24,12 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     options = parser.parse_args(arguments)
     try:
-        summary = write_report(Study.open(options.study))
+        study = Study.open(options.study)
+        summary = write_report(study)
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2
     print(outcome(summary))
-    print(f"wrote {options.study}/report.html")
+    print(f"wrote {study.folder.page}")
     return 0
 
 

@@ -4,8 +4,8 @@ Ray asks an actor for its `__repr__` once, when it is made, and a reused actor w
 its first trial for ever. So the actor itself publishes its row again, as Ray's control service
 (GCS) does when a row changes. The message goes out under a key that is no actor's: the dashboard
 listens to all keys and believes the row in the message; the processes that talk to this actor
-listen to its own key only, and never see it. This is the only file that uses Ray's internal
-protocol; if it has changed, the row stays as it was, and the search does not notice.
+listen to its own key only, and never see it. Of Ray's internal protocol,
+which may change without notice: if it has, the row stays as it was, and the search does not notice.
 """
 
 from __future__ import annotations

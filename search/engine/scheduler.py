@@ -37,7 +37,8 @@ class LoggedAsha(Unpickled, FIFOScheduler):
         key = trial_id(trial)
         known = [r for r in self.study.log.trials[key].reports if r.epoch == result["epoch"]]
         # After a restart a trial yields its last record again; it is decided on only once.
-        decision = known[0].decision if known else self._decide(key, result)
+        score = dict(result["metrics"])[SELECTION_METRIC]
+        decision = known[0].decision if known else decide(self.study, key, result["epoch"], score)
         if not known:
             self._log_report(key, result, decision)
         if decision == "continue":
@@ -58,10 +59,6 @@ class LoggedAsha(Unpickled, FIFOScheduler):
             self.study.log.append(Retry(arm=arm, phase=phase, number=number, detail=detail))
         else:
             self.study.log.end(key, outcome, result.get("epoch", 0), detail)
-
-    def _decide(self, key: TrialId, result: dict[str, Any]) -> Decision:
-        value = dict(result["metrics"])[SELECTION_METRIC]
-        return decide(self.study, key, result["epoch"], value)
 
     def _log_report(self, key: TrialId, result: dict[str, Any], decision: Decision) -> None:
         arm, phase, number = key

@@ -70,7 +70,7 @@ class TrialSource(Unpickled, Searcher):
 
     def _share(self, ask: Ask, config: Config) -> Share:
         """What the trial takes; if one like it ran out of memory in a measured share, it is larger
-        than the probe said.
+        than was measured.
         """
         alone = ask.key == self.alone
         if self.study.space.resources.gpu == "auto":

@@ -148,7 +148,7 @@ def check_same_test(study: Study, data: Splits) -> Identity:
     for then in (identify(study.space, opening) for opening in study.log.openings):
         if now.is_unlike(then):
             raise UserError(
-                f"data.root: the test images are not those that {study.log.path.parent} was tested "
+                f"data.root: the test images are not those that {study.folder.path} was tested "
                 f"on before ({then}; now {now}); put them back and go on with --resume, or start "
                 f"another study"
             )

@@ -16,7 +16,7 @@ from supcon.network.device import pick_device
 def load_run(study: Study, run: Trial) -> tuple[Trained, Config]:
     """A run's model, on the device that its arm trains on, and its config."""
     device = pick_device(study.space.arm_config(run.ask.arm).run.device)
-    return load_trained(study.log.path.parent / "trials" / run.name / "model.pt", device)
+    return load_trained(study.folder.model(run.name), device)
 
 
 def predict_by_run(study: Study, run: Trial, data: Splits, images: Images) -> dict[str, Tensor]:

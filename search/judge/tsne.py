@@ -8,7 +8,7 @@ from search.judge.trained_models import load_run
 from search.log.events import Pictured
 from search.log.study import Study
 from search.log.trial import Trial
-from search.strategy.winners import final_runs
+from search.strategy.winners import winner_runs
 from supcon.evaluation.trained import embed_with
 from supcon.evaluation.tsne import flatten_to_plane
 from supcon.images.split import Splits
@@ -19,9 +19,9 @@ IMAGES = 1000
 def add_pictures(study: Study, data: Splits) -> None:
     """Log a picture of the first tested run of each winner that has none."""
     known = {picture.key for picture in study.log.pictures}
-    for each in final_runs(study):
+    for each in winner_runs(study):
         tested = [run for run in each.runs(study) if run.tested is not None]
-        if each.phase == "confirm" and tested and tested[0].ask.key not in known:
+        if tested and tested[0].ask.key not in known:
             study.log.append(_picture(study, tested[0], data))
 
 

@@ -22,7 +22,7 @@ from search.log.study import Study
 from search.log.trial import Trial
 from search.space.space import Space
 from search.strategy.stage import has_best
-from search.strategy.winners import final_runs, winner
+from search.strategy.winners import winner, winner_runs
 from supcon.parsing import DOCUMENTED
 
 
@@ -66,7 +66,7 @@ def ordered_arms(space: Space) -> list[str]:
 @remembered
 def confirmed(study: Study, arm: str) -> Sequence[Trial]:
     """The tested runs of the arm's winner."""
-    won = [r for r in final_runs(study) if (r.arm, r.phase) == (arm, "confirm")]
+    won = [each for each in winner_runs(study) if each.arm == arm]
     return tuple(run for each in won for run in each.runs(study) if run.tested is not None)
 
 
@@ -110,10 +110,10 @@ def _problems(study: Study, n_seeds: int) -> tuple[str | None, list[str]]:
 def _lost_runs(study: Study) -> list[str]:
     """Runs of the winners that a mean over the others says nothing of."""
     found = []
-    for each in final_runs(study):
+    for each in winner_runs(study):
         ends = Counter(run.outcome for run in each.runs(study) if run.outcome)
         lost = [f"{n} {outcome}" for outcome, n in ends.items() if outcome != "completed"]
-        if lost and each.phase == "confirm":
+        if lost:
             found.append(
                 f"{each.label(study.space)}: of {ends.total()} runs on fresh seeds "
                 f"{', '.join(lost)}; its scores are those of the others, and so too good"
@@ -134,7 +134,9 @@ def opened_before(study: Study) -> str:
 
 
 def by_class(study: Study) -> ByClass | None:
-    """Differences of the winners' probes class by class; None without a verdict."""
+    """Differences of the winners' probes class by class; None with too few seeds, with unlike
+    images, or with an image a class.
+    """
     arms = ordered_arms(study.space)
     runs = [confirmed(study, arm) for arm in arms]
     if len(arms) != 2 or min(map(len, runs)) < MIN_SEEDS:

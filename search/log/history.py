@@ -91,6 +91,11 @@ class History:
         """That all trials have trained, as far as known."""
         return sum(self.totals(arm, phase).epochs for arm, phase in self._of)
 
+    @remembered
+    def n_tested(self) -> int:
+        """Runs that were scored on the test images."""
+        return sum(trial.tested is not None for trial in self.trials.values())
+
     def top(self, arm: str, k: int) -> Sequence[Trial]:
         """The arm's best k configurations by score at full length, the earlier one first in a tie.
 

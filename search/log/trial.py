@@ -54,7 +54,7 @@ class Trial:
     @property
     def epochs(self) -> int:
         """Epochs trained, as far as known; a trial that has ended has cost at least one."""
-        reported = self.reports[-1].epoch if self.reports else 0
+        reported = self.last.epoch if self.last else 0
         return max(reported, self.end.epochs, 1) if self.end else reported
 
     @property
@@ -65,7 +65,7 @@ class Trial:
     @property
     def score(self) -> float:
         """The selection metric of the last report; nan before the first."""
-        return self.reports[-1].metrics[SELECTION_METRIC] if self.reports else float("nan")
+        return self.last.metrics[SELECTION_METRIC] if self.last else float("nan")
 
     @property
     def views_per_second(self) -> float | None:

@@ -12,7 +12,7 @@ from supcon.config import SELECTION_METRIC
 
 
 class EventLines:
-    """Prints events of a journal as they are appended."""
+    """Prints events as they are logged."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -45,7 +45,7 @@ class EventLines:
 
     def _ending(self, end: End) -> str:
         trial = self.study.log.trials[end.key]
-        parts = [self._score(trial.reports[-1])] if trial.reports else []
+        parts = [self._score(trial.last)] if trial.last else []
         if end.detail:
             parts.append(end.detail)
         if end.phase == "search":

@@ -15,6 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from search.log.folder import StudyFolder
+from search.log.surroundings import LOOPBACK
 
 PORTS = {"tensorboard": 6006, "optuna-dashboard": 8080}
 START_SECONDS = 60.0
@@ -120,7 +121,7 @@ def _wait_until_it_answers(server: Server, log: Path) -> None:
 
 def answers(server: Server) -> bool:
     """Whether a server does."""
-    host = "127.0.0.1" if server.host == "0.0.0.0" else server.host
+    host = LOOPBACK if server.host == "0.0.0.0" else server.host
     try:
         with DIRECT.open(f"http://{host}:{server.port}", timeout=5) as answer:
             return int(answer.status) == 200

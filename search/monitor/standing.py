@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from search.log.events import FINAL, Report
+from search.log.events import Report
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
@@ -130,17 +130,11 @@ def standing(study: Study, now: float, *, is_at_work: bool = True) -> Standing:
         running=tuple(_running(study, trial, now) for trial in study.log.unfinished()),
         steps=_steps(study),
         openings=tuple(f"{opening.arm} {opening.phase}" for opening in study.log.openings),
-        n_tested=_n_tested(study),
+        n_tested=study.log.n_tested(),
         elapsed=elapsed,
         limit=study.space.budget.time,
         left=_seconds_left(study, elapsed),
     )
-
-
-@remembered
-def _n_tested(study: Study) -> int:
-    runs = [run for arm in study.arms for phase in FINAL for run in study.log.of(arm, phase)]
-    return sum(run.tested is not None for run in runs)
 
 
 @remembered

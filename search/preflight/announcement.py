@@ -8,7 +8,6 @@ from search.preflight.trial_cost import describe_cost
 from search.space.resources import Footprint, Resources
 from search.space.space import Space
 from supcon.auto_settings import describe as describe_auto
-from supcon.config import Config
 from supcon.images.split import Splits
 
 
@@ -20,8 +19,7 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         measured: what each kind of config takes, where that is `auto`.
         data: the images.
     """
-    config: Config = space.config
-    budget = space.budget
+    config, budget = space.config, space.budget
     limits = [
         f"{budget.total_epochs} epochs an arm" if budget.total_epochs else "",
         f"{budget.trials} trials an arm" if budget.trials else "",

@@ -1,7 +1,7 @@
 """What a search will cost, before it runs: `--dry-run`.
 
-ASHA's shares tell how many trials there will be and how long they train; a probe of each kind of
-configs tells what an epoch takes.
+ASHA's shares tell how many trials there will be and how long they train; a measurement of each kind
+of config tells what an epoch takes.
 """
 
 from __future__ import annotations

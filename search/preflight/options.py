@@ -51,27 +51,14 @@ class Options(Section):
         return given | dict(parse_assignment(text) for text in self.assignments)
 
 
-class _Sets(argparse.Action):
-    """A flag that is a setting of the space."""
-
-    def __init__(self, *args: Any, key: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs | {"dest": "settings", "default": {}})
-        self.key = key
-
-    def __call__(
-        self, parser: Any, namespace: argparse.Namespace, value: Any, option: str | None = None
-    ) -> None:
-        """Called by argparse."""
-        namespace.settings = {**namespace.settings, self.key: value}
-
-
 def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
     """The options that a command line gives; None: that of this process."""
     parser = argparse.ArgumentParser(prog="search/run.py", description=description)
-    add = parser.add_argument
+    add, keys = parser.add_argument, list[str]()
 
     def sets(flag: str, key: str, kind: Any, metavar: str, text: str) -> None:
-        add(flag, action=_Sets, key=key, type=kind, metavar=metavar, help=text)
+        add(flag, dest=key, type=kind, metavar=metavar, help=text)
+        keys.append(key)
 
     add("--space", type=Path, required=True, metavar="FILE", help="search space in YAML")
     add("--name", metavar="STUDY", help="name of the study (default: that of the space)")
@@ -119,8 +106,12 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
     add("--debug", action="store_true", help="show the stack trace of an error")
     given = vars(parser.parse_args(arguments))
     given["resume"] = given["resume"] or given["extend"]
+    set_by_flags = {key: given.pop(key) for key in keys}
+    settings = {key: value for key, value in set_by_flags.items() if value is not None}
     typed = sys.argv[1:] if arguments is None else arguments
-    return Options(**given, command=shlex.join(["python", "search/run.py", *typed]))
+    return Options(
+        **given, settings=settings, command=shlex.join(["python", "search/run.py", *typed])
+    )
 
 
 def amount(text: str) -> float | str:

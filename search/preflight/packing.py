@@ -21,7 +21,7 @@ CONTEXT = 2**30
 
 
 MARGIN = 1.1
-"""On top of a measured peak: another optimiser or a wider augmentation than the probe's."""
+"""On top of a measured peak: another optimiser or a wider augmentation than the measured one's."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from search.judge.rung_audit import audit
 from search.judge.sealed import openings
 from search.judge.verdict import by_class, confirmed, verdict
 from search.log.study import Study
-from search.log.trial import Trial, totals
+from search.log.trial import Totals, Trial, totals
 from search.log.wording import show_time
 from search.reporting.provenance import commands, resumed_with
 from search.reporting.summary import (
@@ -54,7 +54,7 @@ def summarise(study: Study, wider: str | None = None) -> Summary:
         per_class=by_class(study),
         tsne=_pictures(study),
         test_openings=openings(study),
-        test_evaluations=sum(t.tested is not None for t in study.log.trials.values()),
+        test_evaluations=study.log.n_tested(),
         protocol=_protocol(study.space),
         reproduce=commands(study, [arm for arm in arms if arms[arm].best]),
         wider=wider,
@@ -74,8 +74,8 @@ def _arm(study: Study, arm: str) -> ArmSummary:
         is_decided=winner(study, arm) is not None,
         curse=winners_curse(best.score, vals) if best and vals else None,
         confirm=Confirmed(seeds=seeds, val=val, **{f"test_{n}": test[n] for n in test}),
-        ledger=_ledger(trials),
-        confirm_ledger=_ledger(after),
+        ledger=_ledger(found),
+        confirm_ledger=_ledger(totals(after)),
         reached=_reached(study.space, trials),
         audit=audit(study, arm),
         edges=edges(study, arm),
@@ -130,8 +130,7 @@ def _short(metrics: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _ledger(trials: Iterable[Trial]) -> Ledger:
-    found = totals(trials)
+def _ledger(found: Totals) -> Ledger:
     seconds = round(found.seconds, 1)
     return Ledger(epochs=found.reported_epochs, views=found.views, train_seconds=seconds)
 

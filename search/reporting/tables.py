@@ -98,7 +98,7 @@ def trials_csv(study: Study) -> str:
 
 
 def _trial_row(trial: Trial) -> dict[str, Any]:
-    last = trial.reports[-1] if trial.reports else None
+    last = trial.last
     facts = (
         *trial.ask.key,
         trial.outcome or "unfinished",

@@ -116,15 +116,15 @@ def check_moved(space: Space, key: str, value: float) -> None:
         UserError: what the training config or the budget has against it.
     """
     for arm in space.arms:
-        params, config = space.arm_params(arm), space.arm_config(arm)
+        params = space.arm_params(arm)
         if key not in params:
             continue
-        highest, given = _highest(params), conditions(key, params)
-        override(config, {**given, key: value}, "params")
-        override(config, {**highest, **given, key: value}, "params")
-        if highest.get(key) == value:  # the others' corners have it, too
-            for corner in (c for other in params for c in _corners(params, other)):
-                override(config, {**highest, **corner}, "params")
+        is_highest = _highest(params).get(key) == value  # and so part of the others' corners
+        corners = [{**conditions(key, params), key: value}]
+        for other in params if is_highest else [key]:
+            corners += _among_the_highest(params, other)
+        for corner in corners:
+            override(space.arm_config(arm), corner, "params")
     _check_budget(space)
 
 
@@ -138,12 +138,17 @@ def _corners(params: Mapping[str, Distribution], key: str) -> Iterator[dict[str,
     with the others at their upper ends.
     """
     distribution, given = params[key], conditions(key, params)
-    for value in distribution.values:
-        yield {**given, key: value}
-        yield {**_highest(params), **given, key: value}
+    yield from ({**given, key: value} for value in distribution.values)
+    yield from _among_the_highest(params, key)
     if distribution.kind in ("uniform", "loguniform"):  # whole numbers are drawn with int
         low, high = distribution.values
         yield {**given, key: low + (high - low) * 0.381966}  # no simple fraction: never whole
+
+
+def _among_the_highest(params: Mapping[str, Distribution], key: str) -> Iterator[dict[str, Any]]:
+    """A parameter at its ends, or at each value, the others at their upper ends."""
+    given = {**_highest(params), **conditions(key, params)}
+    yield from ({**given, key: value} for value in params[key].values)
 
 
 def conditions(key: str, params: Mapping[str, Distribution]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What is trained next: pure functions of the log."""
+"""What is trained next: functions of a study and its log, without Ray."""

@@ -1,4 +1,4 @@
-"""What a study is at, read off its log; what begins and ends a stage."""
+"""What a study is at, read off its log; what ends the search."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def leader(study: Study, arm: str) -> Trial | None:
 @remembered
 def final_runs(study: Study) -> Sequence[SeedRuns]:
     """What the report has a row for, as far as it is known by now: winners, then references."""
-    return (*_winner_runs(study), *_reference_runs(study))
+    return (*winner_runs(study), *_reference_runs(study))
 
 
 def published_runs(space: Space) -> Sequence[SeedRuns]:
@@ -124,18 +124,22 @@ def published_runs(space: Space) -> Sequence[SeedRuns]:
     return found
 
 
-def _winner_runs(study: Study) -> Iterator[SeedRuns]:
-    for arm in study.arms:
-        if (won := winner(study, arm)) is not None:
-            seeds = study.space.confirm.seeds
-            yield SeedRuns(arm, "confirm", won.ask.params, seeds, won.ask.number)
+@remembered
+def winner_runs(study: Study) -> Sequence[SeedRuns]:
+    """The runs that speak for each arm's winner, as far as it is known by now."""
+    seeds = study.space.confirm.seeds
+    return tuple(
+        SeedRuns(arm, "confirm", won.ask.params, seeds, won.ask.number)
+        for arm in study.arms
+        if (won := winner(study, arm)) is not None
+    )
 
 
 def _reference_runs(study: Study) -> Iterator[SeedRuns]:
     if not study.space.confirm.references:
         return
     yield from published_runs(study.space)
-    for won in _winner_runs(study):
+    for won in winner_runs(study):
         config = study.space.arm_config(won.arm)
         if not config.loss.is_contrastive and config.augment.views > 1:
             settings = one_view(study.space, won.arm)

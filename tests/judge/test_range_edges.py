@@ -87,6 +87,22 @@ def test_a_bound_is_flagged_in_the_scale_of_its_parameter_and_moved_as_far_as_al
 STRENGTH = {"augment.strength": {"uniform": [0.2, 0.8]}}
 
 
+def test_a_bound_moves_no_further_than_the_other_parameters_let_it(tmp_path: Path) -> None:
+    params = {
+        "optim.schedule": {"choice": ["cosine", "wsd"]},
+        "optim.warmup": {"uniform": [0, 0.2]},
+        "optim.decay": {"uniform": [0.1, 0.75], "when": {"optim.schedule": "wsd"}},
+    }
+    drawn = {"optim.schedule": "cosine", "optim.warmup": 0.2}
+    study = write(tmp_path, params, [(drawn, 0.9)])
+    (edge,) = edges(study, "ce")
+    assert edge.widened == 0.25  # and not 0.3: warm-up and decay have a run between them
+    space = wider(study)
+    assert space is not None
+    (tmp_path / "x.yaml").write_text(wider_yaml(space, "x.yaml"))
+    assert load_space(tmp_path / "x.yaml", {}).params["optim.warmup"].values == (0, 0.25)
+
+
 def test_half_of_the_best_tenth_is_enough(tmp_path: Path) -> None:
     values = [0.5, 0.21] + [0.5] * 18
     trials = [({"augment.strength": v}, 0.9 - 0.01 * i) for i, v in enumerate(values)]
