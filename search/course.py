@@ -26,7 +26,7 @@ from search.monitor.optuna_mirror import Mirror
 from search.monitor.pages import Watch, watching
 from search.preflight.options import Options
 from search.preflight.which_study import Chosen
-from search.reporting.files import outcome, write_report
+from search.reporting.files import outcome, write_answer, write_rest
 from search.strategy.confirmation import next_after_search
 from search.strategy.search_order import SearchOrder
 from search.strategy.stage import end_for_time, end_search, stage
@@ -92,7 +92,6 @@ def execute(study: Study, images: SharedImages, options: Options, watch: Watch |
     elif train(study, images, clock, options, watch):
         return True
     open_test(study, images.splits)
-    add_pictures(study, images.splits)
     return False
 
 
@@ -153,11 +152,14 @@ def run_stages(
         run(AFTER_SEARCH, partial(next_after_search, study), clock.is_over)
 
 
-def conclude(study: Study, is_interrupted: bool) -> int:
-    """Write the report, and say what is there."""
-    folder = study.folder
-    summary = write_report(study)
-    print(outcome(summary))
+def conclude(study: Study, images: SharedImages, is_interrupted: bool) -> int:
+    """Write the report, the answer first, and say what is there."""
+    folder, answer = study.folder, write_answer(study)
+    print(outcome(answer), flush=True)
+    not_drawn = {} if is_interrupted else add_pictures(study, images.splits)
+    summary = write_rest(study, answer, not_drawn)
+    for line in summary.missing.values():
+        print(f"missing   {line}")
     print(f"report    {folder.page} (also report.md, summary.json, trials.csv)")
     winners = [arm for arm, found in summary.arms.items() if found.best]
     for arm in winners:

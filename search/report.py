@@ -1,6 +1,7 @@
 """What a study found: `python search/report.py results/x` writes its report anew, without Ray.
 
-From the event log alone: report.html, report.md, summary.json, trials.csv, best/*.yaml.
+From the event log alone: report.html, report.md, summary.json, trials.csv, best/*.yaml. Only a
+picture that a winner still lacks takes its model and the images.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 if __name__ == "__main__":  # as in run.py: our packages are found from any folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from search.judge.tsne import pictures_later
 from search.log.study import Study
-from search.reporting.files import outcome, write_report
+from search.reporting.files import outcome, write_answer, write_rest
 from supcon.parsing import UserError, show_error
 
 
@@ -25,11 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         study = Study.open(options.study)
-        summary = write_report(study)
+        answer = write_answer(study)
+        print(outcome(answer), flush=True)
+        not_drawn = pictures_later(study)
+        summary = write_rest(Study.open(options.study), answer, not_drawn)
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2
-    print(outcome(summary))
+    for line in summary.missing.values():
+        print(f"missing   {line}")
     print(f"wrote {study.folder.page}")
     return 0
 

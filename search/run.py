@@ -79,7 +79,7 @@ def run(options: Options) -> int:
     print(f"study     {study.folder.path}", *lines, sep="\n", flush=True)
     try:
         is_interrupted = execute(study, images, options, watch)
-        return conclude(study, is_interrupted)
+        return conclude(study, images, is_interrupted)
     except UserError:
         if len(study.log.events) == 1:  # nothing has happened in this study: leave nothing behind
             shutil.rmtree(study.folder.path)

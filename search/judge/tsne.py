@@ -6,23 +6,47 @@ import numpy as np
 
 from search.judge.trained_models import load_run
 from search.log.events import Pictured
+from search.log.journal import Journal
 from search.log.study import Study
 from search.log.trial import Trial
 from search.strategy.winners import winner_runs
+from supcon.evaluation.plane import NotDrawn, NothingToDraw
 from supcon.evaluation.trained import embed_with
 from supcon.evaluation.tsne import flatten_to_plane
+from supcon.images.loading import load_splits
 from supcon.images.split import Splits
+from supcon.parsing import UserError, one_line
 
 IMAGES = 1000
+SECONDS = 300.0
+"""That a picture may take; it takes about 5, where most images are the same about 30."""
+
+Places = list[tuple[float, float]]
 
 
-def add_pictures(study: Study, data: Splits) -> None:
-    """Log a picture of the first tested run of each winner that has none."""
+def unpictured(study: Study) -> list[Trial]:
+    """The first tested run of each winner, where there is no picture of it."""
     known = {picture.key for picture in study.log.pictures}
-    for each in winner_runs(study):
-        tested = [run for run in each.runs(study) if run.tested is not None]
-        if tested and tested[0].ask.key not in known:
-            study.log.append(_picture(study, tested[0], data))
+    runs = [[r for r in each.runs(study) if r.tested is not None] for each in winner_runs(study)]
+    return [tested[0] for tested in runs if tested and tested[0].ask.key not in known]
+
+
+def add_pictures(study: Study, data: Splits) -> dict[str, str]:
+    """Log a picture of each winner that has none.
+
+    Returns:
+        Arm -> why there is no picture of its winner. It may be there the next time: what cannot be
+        drawn of features as they are is logged.
+    """
+    problems = {}
+    for run in unpictured(study):
+        try:
+            picture = _picture(study, run, data)
+        except (NotDrawn, UserError, OSError, RuntimeError) as error:  # no memory, no model
+            problems[run.ask.arm] = one_line(error)
+        else:
+            study.log.append(picture)
+    return problems
 
 
 def _picture(study: Study, run: Trial, data: Splits) -> Pictured:
@@ -31,16 +55,42 @@ def _picture(study: Study, run: Trial, data: Splits) -> Pictured:
     some = np.linspace(0, len(data.val) - 1, min(IMAGES, len(data.val))).astype(np.intp)
     val = data.val.take(some)
     embedded = embed_with(trained, config, val.images)
-    embeddings = [embedded.features]
+    embeddings = {"encoder": embedded.features}
     if config.loss.is_contrastive:
-        embeddings.append(embedded.outputs)
-    planes = [flatten_to_plane(x, run.ask.seed).round(1).tolist() for x in embeddings]
+        embeddings["projection"] = embedded.outputs
+    planes: dict[str, Places] = {}
+    problems: dict[str, str] = {}
+    for name, embedding in embeddings.items():
+        try:
+            places = flatten_to_plane(embedding, run.ask.seed, SECONDS).round(1)
+            planes[name] = [(x, y) for x, y in places.tolist()]
+        except NothingToDraw as error:
+            problems[name] = str(error)
     return Pictured(
         arm=run.ask.arm,
         phase=run.ask.phase,
         number=run.ask.number,
         classes=list(data.classes),
         labels=val.labels.tolist(),
-        encoder=planes[0],
-        projection=planes[1] if len(planes) > 1 else None,
+        encoder=planes.get("encoder"),
+        projection=planes.get("projection"),
+        problems=problems,
     )
+
+
+def pictures_later(study: Study) -> dict[str, str]:
+    """Likewise for a study that is over: with the images as they are found now."""
+    waiting = [run.ask.arm for run in unpictured(study)]
+    if not waiting:
+        return {}
+    try:
+        log = Journal.open(study.log.path, to_write=True)
+        try:
+            data = load_splits(study.space.config.data)
+            if data.fingerprint() != log.started.data_hash:
+                raise UserError("the images of train and val are no longer those of the study")
+            return add_pictures(Study(study.space, log), data)
+        finally:
+            log.close()
+    except UserError as error:
+        return dict.fromkeys(waiting, one_line(error))

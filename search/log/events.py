@@ -195,10 +195,12 @@ class Pictured(_TrialEvent):
     classes: list[str]
     labels: list[int]
     """(N,) of the images, at most 1,000."""
-    encoder: list[tuple[float, float]]
-    """(N, 2)."""
+    encoder: list[tuple[float, float]] | None
+    """(N, 2); None: it could not be drawn."""
     projection: list[tuple[float, float]] | None
     """(N, 2) after the projection head, where there is one."""
+    problems: dict[str, str] = Field({}, exclude_if=_is_empty)
+    """`encoder` or `projection` -> why it could not be drawn."""
 
 
 Event = Started | Ask | Report | Retry | End | Searched | Unsealed | Tested | Pictured

@@ -6,6 +6,8 @@ Each returns None where a study has nothing to show. Accuracies are in %.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
+from functools import partial
 from html import escape
 
 import plotly.graph_objects as go
@@ -14,7 +16,7 @@ from search.judge.comparison import mean_interval
 from search.log.study import Study
 from search.reporting.summary import Picture, Summary
 from search.reporting.tables import scored
-from search.reporting.trial_figures import GREY, PALETTE, curves, parallel, percent, slices
+from search.reporting.trial_figures import GREY, PALETTE, curves, parallel, percent, slice_plot
 
 OUTCOMES = {
     "completed": "#009E73",
@@ -29,24 +31,24 @@ CLASS_COLOURS = (*PALETTE, "#222222", "#F0E442")  # of Okabe and Ito too
 SHAPES = ("circle", "diamond", "triangle-up", "x")
 
 
-def all_figures(study: Study, summary: Summary) -> dict[str, go.Figure | None]:
-    """Every figure of the report by name; those of a panel begin with the panel's name."""
-    figures: dict[str, go.Figure | None] = {
-        "points": test_scores(summary),
-        "per_class": per_class(summary),
-        "rungs": rungs(summary),
-        "budget": budget(summary),
-        "outcomes": outcomes(summary),
-        "importance": importance(summary),
+def all_figures(study: Study, summary: Summary) -> dict[str, Callable[[], go.Figure | None]]:
+    """What draws every figure of the report, by name; those of a panel begin with its name."""
+    figures: dict[str, Callable[[], go.Figure | None]] = {
+        "points": partial(test_scores, summary),
+        "per_class": partial(per_class, summary),
+        "rungs": partial(rungs, summary),
+        "budget": partial(budget, summary),
+        "outcomes": partial(outcomes, summary),
+        "importance": partial(importance, summary),
     }
     for arm in study.arms:
         trials, shade = [t for t in study.log.of(arm) if t.reports and t.end], colour(summary, arm)
-        figures[f"curves/{arm}"] = curves(study, arm, shade)
-        figures[f"parallel/{arm}"] = parallel(study.space, arm, trials, shade)
-        for key, figure in slices(study.space, arm, trials, shade).items():
-            figures[f"slices/{arm}/{key}"] = figure
+        figures[f"curves/{arm}"] = partial(curves, study, arm, shade)
+        figures[f"parallel/{arm}"] = partial(parallel, study.space, arm, trials, shade)
+        for key, distribution in study.space.arm_params(arm).items():
+            figures[f"slices/{arm}/{key}"] = partial(slice_plot, key, distribution, trials, shade)
         for plane in ("encoder", "projection"):
-            figures[f"tsne/{arm}/{plane}"] = tsne(summary.tsne.get(arm), plane)
+            figures[f"tsne/{arm}/{plane}"] = partial(tsne, summary.tsne.get(arm), plane)
     return figures
 
 

@@ -1,16 +1,21 @@
-"""All files of a report, written into the study's folder."""
+"""All files of a report, written into the study's folder: the answer first."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from search.judge.range_edges import wider, wider_yaml
 from search.log.study import Study
 from search.reporting.curves import draw_curves
+from search.reporting.extras import with_extras
 from search.reporting.markdown import markdown
 from search.reporting.page import render
+from search.reporting.parts import Parts
 from search.reporting.provenance import as_typed
-from search.reporting.summarise import summarise
+from search.reporting.summarise import answer
 from search.reporting.summary import Summary
 from search.reporting.tables import aligned, results_table, trials_csv
 from search.strategy.winners import best_config
@@ -20,28 +25,76 @@ from supcon.parsing import UserError
 
 def write_report(study: Study) -> Summary:
     """Write all files of the report into the study's folder, and return the summary."""
-    folder, wide = study.folder, wider(study)
-    summary = summarise(study, f"{study.space.name}.wider.yaml" if wide else None)
-    if wide is not None and summary.wider is not None:
-        file = folder.path / summary.wider
-        _write(file, wider_yaml(wide, as_typed(file)))
-    _write(folder.summary, summary.to_json())
-    _write(folder.path / "report.md", markdown(summary))
-    _write(folder.page, render(study, summary))
-    _write(folder.path / "curves.svg", draw_curves(study))
-    _write(folder.path / "trials.csv", trials_csv(study))
-    for arm, found in summary.arms.items():
-        if found.best is not None:
-            _write(folder.best(arm), dump_config(best_config(study, arm)))
+    return write_rest(study, write_answer(study), {})
+
+
+def write_answer(study: Study) -> Summary:
+    """Write what the study was made for: verdict, scores, trials, configs of the winners.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    found = answer(study)
+    _write_texts(study, found)
+    _write(study.folder.path / "trials.csv", trials_csv(study))
+    for arm, facts in found.arms.items():
+        if facts.best is not None:
+            _write(study.folder.best(arm), dump_config(best_config(study, arm)))
+    return found
+
+
+def write_rest(study: Study, found: Summary, not_drawn: Mapping[str, str]) -> Summary:
+    """Write what is nice to have; what cannot be made is named in its place, and no more.
+
+    Args:
+        study: the study.
+        found: its answer, as written.
+        not_drawn: arm -> why there is no picture of its winner.
+
+    Returns:
+        The whole summary.
+    """
+    summary = with_extras(study, found, not_drawn)
+    parts = Parts(summary.missing)
+    name = parts.made("wider", "wider space not written", partial(_write_wider, study), None)
+    summary = summary.model_copy(update={"wider": name})
+
+    def write(file: Path, make: Callable[[], str]) -> None:
+        parts.made(file.name, f"{file.name} not written", lambda: _write(file, make()), None)
+
+    write(study.folder.path / "curves.svg", partial(draw_curves, study))
+    write(study.folder.page, partial(render, study, summary, parts))
+    summary = summary.model_copy(update={"missing": parts.missing})
+    _write_texts(study, summary)
     return summary
 
 
+def _write_texts(study: Study, summary: Summary) -> None:
+    _write(study.folder.summary, summary.to_json())
+    _write(study.folder.path / "report.md", markdown(summary))
+
+
+def _write_wider(study: Study) -> str | None:
+    """Its name; None: nothing lies at an end of its range."""
+    wide = wider(study)
+    if wide is None:
+        return None
+    file = study.folder.path / f"{study.space.name}.wider.yaml"
+    _write(file, wider_yaml(wide, as_typed(file)))
+    return file.name
+
+
 def _write(path: Path, text: str) -> None:
+    """All of it or nothing: who is killed here leaves no half of a file."""
+    new = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error})") from error
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def outcome(summary: Summary) -> str:

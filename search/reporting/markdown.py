@@ -21,7 +21,8 @@ def markdown(summary: Summary) -> str:
         "Accuracy in %, mean +- standard deviation over fresh seeds that did not pick the winner.",
         aligned(results_table(summary)),
         aligned(scores_table(summary)) if summary.test_evaluations else "",
-        "![validation score of every trial against epochs](curves.svg)",
+        summary.missing.get("curves.svg")
+        or "![validation score of every trial against epochs](curves.svg)",
         "## Winners",
         "\n".join(_winner(arm, facts) for arm, facts in summary.arms.items()),
         *_classes(summary.per_class),
@@ -30,6 +31,7 @@ def markdown(summary: Summary) -> str:
         "\n".join(_budget(arm, facts) for arm, facts in summary.arms.items()),
         *_early_stopping(summary),
         *_parameters(summary),
+        *_missing(summary),
         "## Test images",
         f"Opened {len(summary.test_openings)} times; {summary.test_evaluations} runs scored.",
         "\n".join(_opening(opening) for opening in summary.test_openings),
@@ -133,6 +135,12 @@ def _parameters(summary: Summary) -> list[str]:
     if summary.wider:
         lines.append(f"- A space with these ends moved outward: {summary.wider}")
     return ["## Parameters", "\n".join(lines)] if lines else []
+
+
+def _missing(summary: Summary) -> list[str]:
+    """What could not be made, and why."""
+    lines = [f"- {line}" for line in summary.missing.values()]
+    return ["## Missing", "\n".join(lines)] if lines else []
 
 
 def _opening(opening: Opening) -> str:

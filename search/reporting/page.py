@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from search.log.study import Study
 from search.log.wording import mean_percent
 from search.reporting.figures import all_figures, colour
+from search.reporting.parts import Parts
 from search.reporting.summary import Summary
 from search.reporting.tables import CLASSIFIERS, interval_text, scored
 
@@ -30,18 +33,19 @@ AXIS = {"gridcolor": "#ececec", "zeroline": False, "linecolor": "#999", "automar
         "title_font": {"size": 13}}  # fmt: skip
 
 
-def render(study: Study, summary: Summary) -> str:
+def render(study: Study, summary: Summary, parts: Parts) -> str:
     """The page.
 
     Args:
         study: the study, for the figures that show every trial.
         summary: what it found.
+        parts: is told which figures could not be drawn.
     """
-    figures = {
-        name: _plain(figure)
-        for name, figure in all_figures(study, summary).items()
-        if figure is not None
+    drawn = {
+        name: parts.made(name, f"figure {name} not drawn", partial(_plain, make), None)
+        for name, make in all_figures(study, summary).items()
     }
+    figures = {name: figure for name, figure in drawn.items() if figure is not None}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -57,6 +61,7 @@ def render(study: Study, summary: Summary) -> str:
     return environment.get_template("report.html.j2").render(
         summary=summary,
         figures=figures,
+        missing=parts.missing,
         arms=summary.arms,
         lines=_lines(summary),
         winners=_winners(summary),
@@ -68,8 +73,11 @@ def render(study: Study, summary: Summary) -> str:
     )
 
 
-def _plain(figure: Any) -> Any:
-    """A figure as plain values, in the style of the page."""
+def _plain(make: Callable[[], Any]) -> Any:
+    """A figure as plain values, in the style of the page; None: there is nothing to show."""
+    figure = make()
+    if figure is None:
+        return None
     own = figure.layout
     margin = LAYOUT["margin"] | own.margin.to_plotly_json()
     figure.update_layout(**{**LAYOUT, "height": own.height, "margin": margin})

@@ -1,26 +1,21 @@
-"""A study -> its Summary."""
+"""A study -> its Summary: the answer first, then the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from search.judge.best_by_budget import best_so_far, expected_best
-from search.judge.fairness import winners_curse
-from search.judge.importance import importances
-from search.judge.range_edges import edges
-from search.judge.rung_audit import audit
 from search.judge.sealed import openings
-from search.judge.verdict import by_class, confirmed, verdict
+from search.judge.verdict import confirmed, verdict
 from search.log.study import Study
 from search.log.trial import Totals, Trial, totals
 from search.log.wording import show_time
+from search.reporting.extras import NOT_YET, with_extras
 from search.reporting.provenance import commands, resumed_with
 from search.reporting.summary import (
     ArmSummary,
     Best,
     Confirmed,
     Ledger,
-    Picture,
     Row,
     Summary,
     VerdictSummary,
@@ -30,13 +25,13 @@ from search.strategy.winners import SeedRuns, final_runs, leader, winner
 from supcon.config import SELECTION_METRIC
 
 
-def summarise(study: Study, wider: str | None = None) -> Summary:
-    """What a study found.
+def summarise(study: Study, not_drawn: Mapping[str, str] | None = None) -> Summary:
+    """All that a study found; `not_drawn`: arm -> why there is no picture of its winner."""
+    return with_extras(study, answer(study), not_drawn or {})
 
-    Args:
-        study: the study.
-        wider: name of the file with a wider space, if one is written.
-    """
+
+def answer(study: Study) -> Summary:
+    """What a study was made for: the verdict, the winners, their scores and what they cost."""
     opened, arms = study.log.started, {arm: _arm(study, arm) for arm in study.arms}
     return Summary(
         study=opened.study,
@@ -51,20 +46,20 @@ def summarise(study: Study, wider: str | None = None) -> Summary:
         arms=arms,
         rows=[_row(study, runs) for runs in final_runs(study)],
         verdict=_verdict(study),
-        per_class=by_class(study),
-        tsne=_pictures(study),
+        per_class=None,
+        tsne={},
         test_openings=openings(study),
         test_evaluations=study.log.n_tested(),
         protocol=_protocol(study.space),
         reproduce=commands(study, [arm for arm in arms if arms[arm].best]),
-        wider=wider,
+        wider=None,
+        missing=NOT_YET,
     )
 
 
 def _arm(study: Study, arm: str) -> ArmSummary:
     trials, best = study.log.of(arm), leader(study, arm)
     runs, found = confirmed(study, arm), totals(trials)
-    vals = [run.score for run in runs]
     seeds, val, test = _scores(runs)
     after = [t for t in study.log.trials.values() if t.ask.arm == arm and t.ask.phase != "search"]
     return ArmSummary(
@@ -72,16 +67,10 @@ def _arm(study: Study, arm: str) -> ArmSummary:
         outcomes=found.endings,
         best=_best(best) if best else None,
         is_decided=winner(study, arm) is not None,
-        curse=winners_curse(best.score, vals) if best and vals else None,
         confirm=Confirmed(seeds=seeds, val=val, **{f"test_{n}": test[n] for n in test}),
         ledger=_ledger(found),
         confirm_ledger=_ledger(totals(after)),
         reached=_reached(study.space, trials),
-        audit=audit(study, arm),
-        edges=edges(study, arm),
-        importance=importances(study, arm),
-        best_so_far=best_so_far(study, arm),
-        expected_best=expected_best(study, arm),
     )
 
 
@@ -160,21 +149,6 @@ def _verdict(study: Study) -> VerdictSummary:
         warnings=found.warnings,
         text=found.text,
     )
-
-
-def _pictures(study: Study) -> dict[str, Picture]:
-    found = {}
-    for arm in study.arms:
-        keys = [run.ask.key for run in confirmed(study, arm)]
-        for picture in study.log.pictures:
-            if picture.key in keys:
-                found[arm] = Picture(
-                    classes=picture.classes,
-                    labels=picture.labels,
-                    encoder=picture.encoder,
-                    projection=picture.projection,
-                )
-    return found
 
 
 def _protocol(space: Space) -> list[str]:

@@ -83,7 +83,7 @@ class ArmSummary(Section):
     was trained to the end."""
     is_decided: bool
     """Whether fresh seeds have decided on it."""
-    curse: Curse | None
+    curse: Curse | None = None
     """The winner's curse: how much better its configuration looked in the search."""
     confirm: Confirmed
     """The runs that judge the winner; `test_probe_top1`, `test_knn_top1`, `test_head_top1` and so
@@ -94,15 +94,15 @@ class ArmSummary(Section):
     """Likewise for all runs after the search."""
     reached: dict[int, tuple[int, int]]
     """Rung -> trials that reached it, and how many of them went on."""
-    audit: Audit | None
+    audit: Audit | None = None
     """Early stopping: can the rungs be trusted? null without any."""
-    edges: list[Edge]
+    edges: list[Edge] = []
     """Parameters that are good at an end of their range."""
-    importance: Importance | None
+    importance: Importance | None = None
     """PED-ANOVA at one epoch; null with too few trials."""
-    best_so_far: list[tuple[int, float]]
+    best_so_far: list[tuple[int, float]] = []
     """Pairs of epochs spent and the best full-length score by then."""
-    expected_best: ExpectedBest | None
+    expected_best: ExpectedBest | None = None
     """The best of n random start-up trials, to be expected."""
 
 
@@ -147,8 +147,8 @@ class Picture(Section):
 
     classes: list[str]
     labels: list[int]
-    encoder: Points
-    """By encoder features."""
+    encoder: Points | None
+    """By encoder features; null: `missing` says why."""
     projection: Points | None
     """After the projection head, where there is one."""
 
@@ -192,6 +192,9 @@ class Summary(Section):
     """Commands."""
     wider: str | None
     """Name of the file with the wider space; null if nothing lies at an end of its range."""
+    missing: dict[str, str]
+    """Place in this file, or a part of the report -> a line that says what could not be made, and
+    why; `python search/report.py` tries again."""
 
     def to_json(self) -> str:
         """The text of summary.json."""

@@ -135,26 +135,25 @@ def _mixed(shade: str, share: float) -> str:
     return f"rgb({r},{g},{b})"
 
 
-def slices(space: Space, arm: str, trials: list[Trial], shade: str) -> dict[str, go.Figure]:
-    """The last score of every trial against each of its params: a figure for each."""
-    figures = {}
-    for key, distribution in space.arm_params(arm).items():
-        drawn = [t for t in trials if key in t.ask.params]
-        if not drawn:
-            continue
-        figure = go.Figure()
-        for kind, line in (("stopped", GREY), ("completed", shade)):
-            own = [t for t in drawn if kind_of(t) == kind]
-            figure.add_scatter(
-                x=[_shown(t.ask.params[key]) for t in own], y=percent([t.score for t in own]),
-                text=[f"{t.name}, epoch {t.reports[-1].epoch}" for t in own], mode="markers",
-                name=kind, marker={"color": line, "size": 7, "opacity": 0.8},
-                hovertemplate="%{text}<br>%{x}: %{y:.2f} %<extra></extra>",
-            )  # fmt: skip
-        figure.update_xaxes(title=_short(key), **_scale(distribution))
-        figure.update_yaxes(title="last val score, %", range=_range(percent(_scores(trials))))
-        figures[key] = figure.update_layout(height=270, showlegend=False)
-    return figures
+def slice_plot(
+    key: str, distribution: Distribution, trials: list[Trial], shade: str
+) -> go.Figure | None:
+    """The last score of every trial against one of its params."""
+    drawn = [t for t in trials if key in t.ask.params]
+    if not drawn:
+        return None
+    figure = go.Figure()
+    for kind, line in (("stopped", GREY), ("completed", shade)):
+        own = [t for t in drawn if kind_of(t) == kind]
+        figure.add_scatter(
+            x=[_shown(t.ask.params[key]) for t in own], y=percent([t.score for t in own]),
+            text=[f"{t.name}, epoch {t.reports[-1].epoch}" for t in own], mode="markers",
+            name=kind, marker={"color": line, "size": 7, "opacity": 0.8},
+            hovertemplate="%{text}<br>%{x}: %{y:.2f} %<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title=_short(key), **_scale(distribution))
+    figure.update_yaxes(title="last val score, %", range=_range(percent(_scores(trials))))
+    return figure.update_layout(height=270, showlegend=False)
 
 
 def _scores(trials: list[Trial]) -> list[float]:

@@ -14,14 +14,12 @@ import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
 from torch import Tensor
 
 from supcon.config import Config
+from supcon.evaluation.plane import NotDrawn, flatten
 from supcon.evaluation.trained import Trained, embed_with
 from supcon.images.split import Splits
-
-PERPLEXITY = 30.0  # neighbours that count, as in the paper; fewer where there are few images
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,15 @@ def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: 
     grid = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False)
     colours = _colours(len(classes))
     for axes, panel in zip(grid.flat, panels, strict=False):
-        points = flatten_to_plane(panel.embeddings, seed)
+        axes.set(title=panel.title, xticks=[], yticks=[])
+        try:
+            points = flatten_to_plane(panel.embeddings, seed)
+        except NotDrawn as error:
+            axes.text(0.5, 0.5, f"not drawn: {error}", ha="center", transform=axes.transAxes)
+            points = np.full((len(panel.labels), 2), np.nan, dtype=np.float32)
         for label, name in enumerate(classes):
             chosen = points[panel.labels.cpu().numpy() == label]
             axes.scatter(*chosen.T, s=6, color=colours[label], label=name)
-        axes.set(title=panel.title, xticks=[], yticks=[])
     if len(classes) <= 20:
         handles, names = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=10, markerscale=3)
@@ -82,23 +84,22 @@ def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: 
 
 
 def flatten_to_plane(
-    embeddings: Tensor, seed: int
+    embeddings: Tensor, seed: int, seconds: float | None = None
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """t-SNE of embeddings, by direction (normalised first, as kNN sees them).
 
     Args:
         embeddings: (N, D), N at least 5.
         seed: of t-SNE.
+        seconds: how long it may take; None: as long as it wants.
 
     Returns:
         (N, 2) places in the plane.
+
+    Raises:
+        NotDrawn: the images cannot be told apart, or t-SNE crashed or took too long.
     """
-    x = F.normalize(embeddings.float(), dim=1).cpu().numpy()
-    perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
-    points: np.ndarray[tuple[int, int], np.dtype[np.float32]] = TSNE(
-        perplexity=perplexity, init="pca", random_state=seed
-    ).fit_transform(x)
-    return points
+    return flatten(F.normalize(embeddings.float(), dim=1).cpu().numpy(), seed, seconds)
 
 
 def _colours(n: int) -> Sequence[object]:

@@ -149,9 +149,9 @@ def test_a_results_folder_that_cannot_be_written_is_named(
 
 
 def test_the_end_names_the_report_and_how_to_train_each_winner_again(
-    confirmed: WrittenStudy, capsys: pytest.CaptureFixture[str]
+    confirmed: WrittenStudy, digits: Splits, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert conclude(confirmed, is_interrupted=False) == 0
+    assert conclude(confirmed, SharedImages(digits), is_interrupted=False) == 0
     folder, said = confirmed.folder, capsys.readouterr()
     assert said.out.splitlines()[-3:] == [
         f"report    {folder.page} (also report.md, summary.json, trials.csv)",
@@ -164,10 +164,10 @@ def test_the_end_names_the_report_and_how_to_train_each_winner_again(
 
 
 def test_an_interrupted_study_has_a_report_too_and_says_how_it_goes_on(
-    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+    study: WrittenStudy, digits: Splits, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study.trial("ce", 0, 0.5)
-    assert conclude(study, is_interrupted=True) == 130
+    assert conclude(study, SharedImages(digits), is_interrupted=True) == 130
     said = capsys.readouterr()
     assert said.err == "interrupted; go on with the same --space and --name x --resume\n"
     assert "No verdict: the search is not over" in said.out
@@ -175,9 +175,9 @@ def test_an_interrupted_study_has_a_report_too_and_says_how_it_goes_on(
 
 
 def test_a_study_without_a_trained_trial_has_no_result(
-    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+    study: WrittenStudy, digits: Splits, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study.ask("ce", 0)
     study.end("ce", 0, "diverged")
-    assert conclude(study, is_interrupted=False) == 1
+    assert conclude(study, SharedImages(digits), is_interrupted=False) == 1
     assert capsys.readouterr().err == "no trial was trained to the end; trials.csv says why\n"

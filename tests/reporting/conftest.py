@@ -8,7 +8,7 @@ import pytest
 
 from search.reporting.files import write_report
 from search.reporting.summary import Summary
-from tests.reporting import studies
+from tests import reported as studies
 from tests.written import WrittenStudy
 
 

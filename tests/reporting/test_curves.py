@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 from search.reporting.curves import STYLES, draw_curves
-from tests.reporting.studies import confirm
+from tests.reported import confirm
 from tests.written import WrittenStudy
 
 

@@ -11,13 +11,13 @@ from search.reporting import figures
 from search.reporting.summarise import summarise
 from search.reporting.summary import Picture, Summary
 from search.reporting.tables import scored
-from tests.reporting.studies import unsearched
+from tests.reported import unsearched
 
 
 def test_a_study_without_a_trial_has_hardly_a_figure(tmp_path: Path) -> None:
     study = unsearched(tmp_path)
     found = figures.all_figures(study, summarise(study))
-    assert [name for name, figure in found.items() if figure is not None] == ["rungs"]
+    assert [name for name, figure in found.items() if figure() is not None] == ["rungs"]
 
 
 def test_every_test_score_is_a_point_and_its_mean_lies_within_its_interval(

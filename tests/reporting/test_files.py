@@ -13,7 +13,7 @@ from search.space.loading import load_space
 from search.strategy.winners import best_config
 from supcon.config import load_config
 from supcon.parsing import UserError
-from tests.reporting.studies import confirm, unsearched
+from tests.reported import confirm, unsearched
 from tests.written import WrittenStudy
 
 

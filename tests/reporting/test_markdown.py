@@ -7,7 +7,7 @@ from pathlib import Path
 from search.reporting.markdown import markdown
 from search.reporting.summarise import summarise
 from search.reporting.summary import Summary
-from tests.reporting.studies import unsearched
+from tests.reported import unsearched
 from tests.written import WrittenStudy
 
 

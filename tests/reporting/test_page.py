@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from search.reporting.page import render
+from search.reporting.parts import Parts
 from search.reporting.summarise import summarise
 from tests.browser import CHROMIUM, Browser
-from tests.reporting.studies import unsearched
+from tests.reported import unsearched
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"
@@ -42,7 +43,7 @@ def test_the_page_forbids_itself_to_fetch_anything(report: Path) -> None:
 
 def test_an_empty_study_has_a_page_too(tmp_path: Path) -> None:
     study = unsearched(tmp_path)
-    html = render(study, summarise(study))
+    html = render(study, summarise(study), Parts())
     assert "No verdict" in html
     assert "No configuration was trained on fresh seeds." in html
 

@@ -6,7 +6,7 @@ import pytest
 
 from search.reporting.summarise import summarise
 from search.reporting.summary import Ledger
-from tests.reporting.studies import CLASSES, confirm
+from tests.reported import CLASSES, confirm
 from tests.written import WrittenStudy
 
 

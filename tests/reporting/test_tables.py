@@ -16,7 +16,7 @@ from search.reporting.tables import (
     spent_table,
     trials_csv,
 )
-from tests.reporting.studies import confirm
+from tests.reported import confirm
 from tests.written import WrittenStudy
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.log.study import Study
-from search.reporting.trial_figures import curves, parallel, slices
+from search.reporting.trial_figures import curves, parallel, slice_plot
 from tests.written import WrittenStudy
 
 SHADE = "#D55E00"
@@ -56,11 +56,12 @@ def test_lines_lie_within_their_ranges_and_the_best_on_top(full: Study) -> None:
 
 def test_a_param_is_shown_against_the_scores_of_those_trials_that_drew_it(full: Study) -> None:
     trials = list(full.log.of("ce"))
-    found = slices(full.space, "ce", trials, SHADE)
-    assert found.keys() == full.space.arm_params("ce").keys()
+    key = "optim.momentum"
+    figure = slice_plot(key, full.space.arm_params("ce")[key], trials, SHADE)
+    assert figure is not None
     drew = [trial for trial in trials if "optim.momentum" in trial.ask.params]
     assert 0 < len(drew) < len(trials)
-    shown = [xy for part in found["optim.momentum"].data for xy in zip(part.x, part.y, strict=True)]
+    shown = [xy for part in figure.data for xy in zip(part.x, part.y, strict=True)]
     assert sorted(shown) == sorted(
         (trial.ask.params["optim.momentum"], round(100 * trial.score, 3)) for trial in drew
     )
@@ -82,7 +83,9 @@ def test_an_axis_has_the_scale_on_which_its_param_is_drawn(
     study.ask("ce", 0, params={key: value})
     study.report("ce", 0, 9, 0.5)
     study.end("ce", 0, "completed")
-    figure = slices(study.space, "ce", list(study.log.of("ce")), SHADE)[key]
+    drawn = study.space.arm_params("ce")[key]
+    figure = slice_plot(key, drawn, list(study.log.of("ce")), SHADE)
+    assert figure is not None
     assert figure.layout.xaxis.type == kind
     assert figure.layout.xaxis.tickvals == (ticks and pytest.approx(ticks))
 
@@ -94,7 +97,9 @@ def test_no_value_as_a_choice_is_shown_as_null(tmp_path: Path) -> None:
         study.ask("ce", number, params={key: value})
         study.report("ce", number, 9, 0.5)
         study.end("ce", number, "completed")
-    figure = slices(study.space, "ce", list(study.log.of("ce")), SHADE)[key]
+    drawn = study.space.arm_params("ce")[key]
+    figure = slice_plot(key, drawn, list(study.log.of("ce")), SHADE)
+    assert figure is not None
     assert figure.layout.xaxis.type == "category"
     assert {x for part in figure.data for x in part.x} == {"null", 0.5}
     assert tuple(figure.layout.xaxis.categoryarray) == ("null", 0.5)

@@ -1,0 +1,92 @@
+"""What is nice to have in a summary, beside the answer: each part can fail alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from search.judge.best_by_budget import best_so_far, expected_best
+from search.judge.fairness import winners_curse
+from search.judge.importance import importances
+from search.judge.range_edges import edges
+from search.judge.rung_audit import audit
+from search.judge.tsne import unpictured
+from search.judge.verdict import by_class, confirmed
+from search.log.study import Study
+from search.reporting.parts import Parts
+from search.reporting.summary import ArmSummary, Picture, Summary
+from search.strategy.winners import leader
+
+NOT_YET = {"extras": "figures, audit and importances are not made yet: python search/report.py"}
+PLANES = {"encoder": "encoder features", "projection": "after the projection head"}
+
+
+def with_extras(study: Study, answer: Summary, not_drawn: Mapping[str, str]) -> Summary:
+    """The whole summary; `missing` says what could not be made.
+
+    Args:
+        study: the study.
+        answer: its summary without.
+        not_drawn: arm -> why there is no picture of its winner.
+    """
+    parts = Parts()
+    arms = {arm: _arm(study, arm, facts, parts) for arm, facts in answer.arms.items()}
+    audits = [found.audit.warning for found in arms.values() if found.audit]
+    warnings = [*filter(None, audits), *answer.verdict.warnings]
+    found = {
+        "arms": arms,
+        "verdict": answer.verdict.model_copy(update={"warnings": warnings}),
+        "per_class": parts.made(
+            "per_class", "differences class by class not computed", partial(by_class, study), None
+        ),
+        "tsne": _pictures(study, not_drawn, parts),
+        "missing": parts.missing,
+    }
+    return answer.model_copy(update=found)
+
+
+def _arm(study: Study, arm: str, facts: ArmSummary, parts: Parts) -> ArmSummary:
+    def made(name: str, what: str, make: Any, otherwise: Any = None) -> Any:
+        line = f"{arm}: {what} not computed"
+        return parts.made(f"arms.{arm}.{name}", line, make, otherwise)
+
+    found = {
+        "curse": made("curse", "winner's curse", lambda: _curse(study, arm)),
+        "audit": made("audit", "audit of the rungs", lambda: audit(study, arm)),
+        "edges": made("edges", "ends of ranges", lambda: edges(study, arm), []),
+        "importance": made("importance", "importances", lambda: importances(study, arm)),
+        "best_so_far": made(
+            "best_so_far", "best score by budget", lambda: best_so_far(study, arm), []
+        ),
+        "expected_best": made(
+            "expected_best", "expected best of random trials", lambda: expected_best(study, arm)
+        ),
+    }
+    return facts.model_copy(update=found)
+
+
+def _curse(study: Study, arm: str) -> Any:
+    best, vals = leader(study, arm), [run.score for run in confirmed(study, arm)]
+    return winners_curse(best.score, vals) if best and vals else None
+
+
+def _pictures(study: Study, not_drawn: Mapping[str, str], parts: Parts) -> dict[str, Picture]:
+    """Those of the winners that are logged; a line for each that is not, or not drawn."""
+    for run in unpictured(study):
+        why = not_drawn.get(run.ask.arm, "not made yet: python search/report.py")
+        parts.missing[f"tsne.{run.ask.arm}"] = f"{run.ask.arm}: t-SNE not drawn: {why}"
+    found = {}
+    for arm in study.arms:
+        keys = [run.ask.key for run in confirmed(study, arm)]
+        for picture in (each for each in study.log.pictures if each.key in keys):
+            for plane, why in picture.problems.items():
+                line = f"{arm}, {PLANES[plane]}: t-SNE not drawn: {why}"
+                parts.missing[f"tsne.{arm}.{plane}"] = line
+            found[arm] = Picture(
+                classes=picture.classes,
+                labels=picture.labels,
+                encoder=picture.encoder,
+                projection=picture.projection,
+            )
+    return found
