@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from search.monitor.pages import Watch, watching
 from search.preflight.options import Options
 from search.preflight.which_study import Chosen
 from search.reporting.files import outcome, write_answer, write_rest
+from search.strategy.budget import search_is_over
 from search.strategy.confirmation import next_after_search
 from search.strategy.search_order import SearchOrder
 from search.strategy.stage import end_for_time, end_search, stage
@@ -81,28 +83,36 @@ def start_of(chosen: Chosen, images: SharedImages, command: str) -> Started:
     )
 
 
-def execute(study: Study, images: SharedImages, options: Options, watch: Watch | None) -> bool:
-    """Search, confirm and test; whether it was interrupted."""
+def execute(
+    study: Study, images: SharedImages, options: Options, watch: Watch | None, interrupt: Interrupt
+) -> None:
+    """Search, confirm and test, unless interrupted."""
     study.log.listeners += [EventLines(study), partial(remove_checkpoint, study)]
     clock = Clock(study)
     if stage(study, clock.elapsed()) not in ("noise floor", "search"):
         end_search(study)
     if stage(study, clock.elapsed()) in ("test", "done"):
         Mirror(study)  # makes it anew if it is missing
-    elif train(study, images, clock, options, watch):
-        return True
-    open_test(study, images.splits)
-    return False
+    else:
+        train(study, images, clock, options, watch, interrupt)
+    if not interrupt.requested:
+        with suppress(KeyboardInterrupt):  # what was scored is logged
+            open_test(study, images.splits)
 
 
 def train(
-    study: Study, images: SharedImages, clock: Clock, options: Options, watch: Watch | None
-) -> bool:
-    """Run all trials in a session of Ray; whether it was interrupted."""
+    study: Study,
+    images: SharedImages,
+    clock: Clock,
+    options: Options,
+    watch: Watch | None,
+    interrupt: Interrupt,
+) -> None:
+    """Run all trials in a session of Ray."""
     with (
-        Interrupt().installed() as interrupt,
+        interrupt.installed(patient=True),
         ray_session(options.address, watch.host if watch else LOOPBACK) as dashboard,
-        interrupt.installed(),  # again: Ray has taken SIGTERM for itself
+        interrupt.installed(patient=True),  # again: Ray has taken SIGTERM for itself
     ):
         check_room(study.shares)
         if options.address is not None:
@@ -111,7 +121,6 @@ def train(
         pages = watching(watch, study.folder, dashboard, endpoint())
         with pages, images.shared() as data, live_view(study):
             run_stages(study, images, data, clock, interrupt, with_noise=options.noise_floor)
-    return interrupt.requested
 
 
 def run_stages(
@@ -130,7 +139,7 @@ def run_stages(
         images: its images.
         data: a reference to them in Ray's object store.
         clock: of the study.
-        interrupt: Ctrl-C.
+        interrupt: says when to stop.
         with_noise: begin with the noise floor.
     """
 
@@ -148,15 +157,17 @@ def run_stages(
     if run(["search"], SearchOrder(study, is_over), is_over):
         if is_over():
             end_for_time(study)
+        elif not search_is_over(study):  # nothing is decided on the word of a Tuner that came back
+            return
         end_search(study)
         run(AFTER_SEARCH, partial(next_after_search, study), clock.is_over)
 
 
-def conclude(study: Study, images: SharedImages, is_interrupted: bool) -> int:
-    """Write the report, the answer first, and say what is there."""
+def conclude(study: Study, images: SharedImages, interrupt: Interrupt) -> int:
+    """Write the report, the answer first, and say what is there; the exit code."""
     folder, answer = study.folder, write_answer(study)
     print(outcome(answer), flush=True)
-    not_drawn = {} if is_interrupted else add_pictures(study, images.splits)
+    not_drawn = {} if interrupt.requested else add_pictures(study, images.splits)
     summary = write_rest(study, answer, not_drawn)
     for line in summary.missing.values():
         print(f"missing   {line}")
@@ -164,12 +175,12 @@ def conclude(study: Study, images: SharedImages, is_interrupted: bool) -> int:
     winners = [arm for arm, found in summary.arms.items() if found.best]
     for arm in winners:
         print(f"retrain   python -m supcon train {folder.best(arm)}")
-    if is_interrupted:
+    if interrupt.requested:
         print(
             f"interrupted; go on with the same --space and --name {folder.name} --resume",
             file=sys.stderr,
         )
-        return 130
+        return interrupt.code
     if not winners:
         print("no trial was trained to the end; trials.csv says why", file=sys.stderr)
         return 1

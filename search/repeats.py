@@ -16,8 +16,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from search.engine.interrupts import EARLY, Interrupt
 from search.judge.comparison import MIN_SEARCHES, methods
 from search.judge.sentence import methods_sentence
+from search.on_end import OnEnd
 from search.preflight.options import Options
 from search.preflight.which_study import check_name, check_unchanged
 from search.reporting.tables import aligned
@@ -70,11 +72,16 @@ def forget_repeats(folder: Path) -> None:
             folder.rmdir()
 
 
-def repeat(options: Options, run: Callable[[Options], int]) -> int:
+Run = Callable[[Options, Interrupt, OnEnd], int]
+
+
+def repeat(options: Options, interrupt: Interrupt, on_end: OnEnd, run: Run) -> int:
     """Independent searches, each a study of its own in the folder of their common name.
 
     Args:
         options: the command line.
+        interrupt: asks to stop.
+        on_end: is told the folder.
         run: runs a search, and says how it ended.
     """
     if options.repeat is None or options.repeat < 2:
@@ -83,21 +90,23 @@ def repeat(options: Options, run: Callable[[Options], int]) -> int:
         raise UserError("--repeat: does not go with --dry-run or --extend; run them without it")
     check_name(options.name)
     given = options.changes()
-    space = load_space(options.space, {} if options.resume else given)
-    folder = options.results / (options.name or space.name)
-    if options.resume:
-        check_unchanged(given)
-    file = begin_repeats(folder, space, options.repeat, to_resume=options.resume)
+    folder = options.results / (options.name or load_space(options.space, {}).name)
+    to_resume = options.resume or (options.go_on and (folder / SPACE).exists())
+    if to_resume and (folder / SPACE).exists():
+        check_unchanged(load_space(folder / SPACE, {}), given)
+    space = load_space(options.space, {} if to_resume else given)
+    file = begin_repeats(folder, space, options.repeat, to_resume=to_resume)
+    on_end.study = folder
     codes = []
     for number in range(options.repeat):
         print(f"search    {number + 1} of {options.repeat}", flush=True)
         try:
-            codes.append(run(options_of(options, file, number)))
+            codes.append(run(options_of(options, file, number), interrupt, on_end))
         except UserError:
             forget_repeats(folder)
             raise
-        if codes[-1] == 130:
-            return 130
+        if codes[-1] in EARLY:
+            return codes[-1]
     print(conclude_repeats(folder))
     return max(codes)
 

@@ -1,13 +1,13 @@
 """Search SupCon and cross entropy under one protocol: `python search/run.py --space spaces/x.yaml`.
 
 Plan, search both arms, confirm the winners on fresh seeds, open the test images once, report.
-Exit codes: 0 done, 1 no arm has a result, 2 the input is wrong, 130 interrupted.
+Exit codes: 0 done, 1 no arm has a result, 2 the input is wrong, 75 asked to stop by SIGTERM or
+SIGUSR1 (put it into the queue again), 130 interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +17,10 @@ if __name__ == "__main__":
     # Python put search/ here; our packages are one level up, whatever the current folder.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from search.engine.interrupts import EARLY, Interrupt
+from search.on_end import OnEnd
 from search.preflight.options import Options, parse_options
-from search.preflight.which_study import Chosen, new_study, study_to_resume
+from search.preflight.which_study import Chosen, chosen_study
 from search.space.resources import Shares
 from search.space.space import Space
 from supcon.parsing import UserError, show_error
@@ -33,24 +35,33 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and run the study."""
     options = parse_options(__doc__.splitlines()[0], arguments)
-    try:
-        if options.repeat is None:
-            return run(options)
-        from search.repeats import repeat
+    on_end, code, problem = OnEnd(options.on_end), 1, "unexpected error"
+    with Interrupt().installed() as interrupt:
+        try:
+            if options.repeat is None:
+                code = run(options, interrupt, on_end)
+            else:
+                from search.repeats import repeat
 
-        return repeat(options, run)
-    except UserError as error:
-        show_error(error, with_trace=options.debug)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; a study that was started goes on with --resume", file=sys.stderr)
-        return 130
+                code = repeat(options, interrupt, on_end, run)
+            problem = ""
+        except UserError as error:
+            show_error(error, with_trace=options.debug)
+            code, problem = 2, str(error)
+        except KeyboardInterrupt:
+            print("interrupted; a study that was started goes on with --resume", file=sys.stderr)
+            code = interrupt.code
+        finally:
+            if code not in EARLY and not options.dry_run:
+                on_end.tell(code, problem)
+    return code
 
 
-def run(options: Options) -> int:
+def run(options: Options, interrupt: Interrupt, on_end: OnEnd) -> int:
     """Everything between a command line and an exit code."""
     watch = wanted_watch(options)
-    chosen = study_to_resume(options) if options.resume else new_study(options)
+    chosen = chosen_study(options)
+    on_end.study = on_end.study or chosen.folder.path
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
     from search.engine.shared_images import SharedImages
@@ -62,7 +73,7 @@ def run(options: Options) -> int:
     if options.noise_floor:
         check_noise_floor(chosen.space)
     images = SharedImages(check_all(chosen.space, chosen.measured, options.address))
-    if not options.resume:
+    if not chosen.goes_on:
         chosen = replace(chosen, space=settle_space(chosen.space, images.splits))
     if options.dry_run or chosen.must_measure:
         nodes, costs = measure(chosen.space, images, options.address)
@@ -74,12 +85,12 @@ def run(options: Options) -> int:
 
     from search.course import conclude, create, execute, reopen  # with ray
 
-    study = (reopen if options.resume else create)(chosen, images, options.command)
+    study = (reopen if chosen.goes_on else create)(chosen, images, options.command)
     lines = describe(chosen.space, chosen.measured, images.splits)
     print(f"study     {study.folder.path}", *lines, sep="\n", flush=True)
     try:
-        is_interrupted = execute(study, images, options, watch)
-        return conclude(study, images, is_interrupted)
+        execute(study, images, options, watch, interrupt)
+        return conclude(study, images, interrupt)
     except UserError:
         if len(study.log.events) == 1:  # nothing has happened in this study: leave nothing behind
             shutil.rmtree(study.folder.path)
@@ -136,5 +147,4 @@ def forecast(
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
     sys.exit(main())

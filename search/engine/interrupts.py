@@ -1,4 +1,4 @@
-"""Ctrl-C."""
+"""Ctrl-C, and the signals by which a job queue takes a job back."""
 
 from __future__ import annotations
 
@@ -7,26 +7,71 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as a shell has it."""
+TAKEN_BACK = 75
+"""Exit code after SIGTERM and SIGUSR1 (EX_TEMPFAIL of sysexits.h): put it into the queue again."""
+EARLY = (INTERRUPTED, TAKEN_BACK)
+
 
 class Interrupt:
-    """Ctrl-C once asks for a stop at the next record; twice ends at once."""
+    """What was asked by a signal: at first to stop at the next record, then to end at once."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.by: int | None = None
+        """The first signal."""
+        self.is_patient = False
+        """Whether somebody looks at `requested`; else the first signal raises."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop."""
+        return self.by is not None
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return INTERRUPTED if self.by in (None, signal.SIGINT) else TAKEN_BACK
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler."""
-        if self.requested:
+        again, self.by = self.requested, self.by or signum
+        if not self.is_patient or (
+            again and signum != signal.SIGUSR1
+        ):  # sent to all, it comes twice
             raise KeyboardInterrupt
-        self.requested = True
-        print("\nstopping at the next record; press Ctrl-C again to stop at once", flush=True)
+        if not again:
+            how = "press Ctrl-C again to stop at once"
+            if signum != signal.SIGINT:
+                how = f"asked by {signal.Signals(signum).name}"
+            print(f"\nstopping at the next record; {how}", flush=True)
 
     @contextmanager
-    def installed(self) -> Iterator[Interrupt]:
-        """Handle SIGINT and SIGTERM this way inside the block."""
-        before = {s: signal.signal(s, self) for s in (signal.SIGINT, signal.SIGTERM)}
+    def installed(self, *, patient: bool = False) -> Iterator[Interrupt]:
+        """Handle the signals this way inside the block.
+
+        Args:
+            patient: somebody looks at `requested` there.
+        """
+        before = {number: signal.signal(number, self) for number in SIGNALS}
+        was, self.is_patient = self.is_patient, patient
         try:
             yield self
         finally:
+            self.is_patient = was
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """What is started inside ignores SIGUSR1: a queue may send it to all processes of a job.
+
+    The mask is inherited; a signal that comes meanwhile reaches us at the end of the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

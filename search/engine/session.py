@@ -16,6 +16,7 @@ from ray._private import ray_constants
 from ray.exceptions import RayError
 
 from search.engine.auth_token import guard_token, offer_token
+from search.engine.interrupts import deaf_children
 from search.log.surroundings import ROOT
 from supcon.parsing import UserError, one_line
 
@@ -37,7 +38,8 @@ def ray_session(address: str | None, host: str) -> Iterator[str]:
         if address is not None:
             offer_token(address)
         options = _of_a_local_ray(host) if code is None else _of_a_cluster(address, code)
-        context = ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        with deaf_children():
+            context = ray.init(log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
         raise UserError(
             f"--address {address or 'local'}: Ray cannot be reached ({one_line(error)})"

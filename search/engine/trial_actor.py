@@ -26,7 +26,7 @@ from supcon.runlog import RunLog
 from supcon.train import Diverged, Record, fit
 
 # How torch and its libraries say it, on the CPU and on GPUs; torch.OutOfMemoryError says it too.
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 def peak_memory() -> int | None:
@@ -95,6 +95,8 @@ class SupConTrial(tune.Trainable):
         except Exception as error:
             if isinstance(error, MemoryError) or any(hint in str(error) for hint in OUT_OF_MEMORY):
                 return self._over("infeasible", one_line(error))
+            if isinstance(error, OSError):  # a disk, a network: it goes on in another process
+                raise
             trace = "".join(traceback.format_exception(error))
             (self.folder / "error.txt").write_text(trace, encoding="utf-8")
             return self._over("failed", f"{type(error).__name__}: {one_line(error)}")

@@ -8,9 +8,12 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import ray.tune.tune
 from ray import tune
 
 from search.engine.nodes import Room
@@ -21,6 +24,10 @@ from search.engine.unpickled import Unpickled
 from search.log.events import Ask, End, Phase
 from search.log.folder import StudyFolder
 from search.log.study import Study
+
+# Else Ray takes SIGUSR1 for itself, and a search that a job queue stops would look finished.
+assert hasattr(ray.tune.tune, "_setup_signal_catching")
+ray.tune.tune._setup_signal_catching = threading.Event
 
 
 class StopAll(Unpickled, tune.Stopper):
@@ -111,4 +118,5 @@ def _tuner(
 def remove_checkpoint(study: Study, event: Any) -> None:
     """A trial that has ended is never resumed; its checkpoint would only fill the disk."""
     if isinstance(event, End):
-        study.folder.checkpoint(study.log.trials[event.key].name).unlink(missing_ok=True)
+        with suppress(OSError):  # the search goes on with a fuller disk
+            study.folder.checkpoint(study.log.trials[event.key].name).unlink(missing_ok=True)

@@ -67,6 +67,7 @@ class StudyFolder:
 
 def newest(logs: Iterable[Path]) -> StudyFolder | None:
     """The study whose log was written last."""
+    logs = (log for log in logs if not log.parent.name.startswith("."))  # half made
     last = max(logs, key=lambda log: log.stat().st_mtime, default=None)
     return None if last is None else StudyFolder(last.parent)
 

@@ -6,8 +6,10 @@ the report are all read off the same list, live or after a restart: there is no 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -35,12 +37,25 @@ class Journal(History):
 
     @classmethod
     def create(cls, path: Path, opened: Started) -> Journal:
-        """Start a new log, to be written by this process, in a folder that does not exist yet."""
-        path.parent.mkdir(parents=True)
-        path.touch()
-        journal = cls(path)
-        journal.claim()
-        journal.append(opened)
+        """Start a new log, to be written by this process, in a folder that does not exist yet.
+
+        The folder appears with its first event in it: who is killed here leaves no half of a study.
+        """
+        if path.parent.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path.parent))
+        new = path.parent.with_name(f".{path.parent.name}.{os.getpid()}")
+        journal = cls(new / path.name)
+        try:
+            new.mkdir(parents=True)
+            journal.path.touch()
+            journal.claim()
+            journal.append(opened)
+            new.rename(path.parent)
+        except BaseException:
+            journal.close()
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        journal.path = path
         return journal
 
     @classmethod

@@ -25,6 +25,8 @@ class Options(Section):
     """Likewise as KEY=VALUE, which come last."""
     points: Path | None
     resume: bool
+    go_on: bool
+    """Resume the study if there is one, else start it."""
     extend: bool
     dry_run: bool
     noise_floor: bool
@@ -34,6 +36,8 @@ class Options(Section):
     watch: bool
     keep: bool
     watch_host: str | None
+    on_end: str | None
+    """A shell command."""
     debug: bool
     command: str
     """As it was typed."""
@@ -86,6 +90,12 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
         help="run exactly the trials of another study's trials.csv, or those of a YAML file",
     )
     add("--resume", action="store_true", help="continue a study that was interrupted or killed")
+    add(
+        "--continue",
+        action="store_true",
+        dest="go_on",
+        help="start the study, or go on with it if it exists: one line for every start of a job",
+    )
     add("--extend", action="store_true", help="continue a study with a larger budget")
     add("--dry-run", action="store_true", help="say what it will cost, and start nothing")
     add(
@@ -103,6 +113,12 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
     add("--watch", action="store_true", help="TensorBoard and optuna-dashboard beside the search")
     add("--keep", action="store_true", help="with --watch: let them run when the search has ended")
     add("--watch-host", metavar="HOST", help="with --watch: listen there (default: 127.0.0.1)")
+    add(
+        "--on-end",
+        metavar="COMMAND",
+        help="run it when the study has ended or failed, with SUPCON_VERDICT, SUPCON_REPORT, "
+        "SUPCON_STUDY, SUPCON_EXIT_CODE and SUPCON_ERROR in its environment",
+    )
     add("--debug", action="store_true", help="show the stack trace of an error")
     given = vars(parser.parse_args(arguments))
     given["resume"] = given["resume"] or given["extend"]

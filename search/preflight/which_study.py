@@ -8,7 +8,7 @@ from typing import Any
 from search.log.folder import StudyFolder, newest_of
 from search.log.journal import Journal
 from search.preflight.options import Options
-from search.space.loading import load_space, parse_space, with_resources
+from search.space.loading import load_space, parse_space, with_resources, with_settings
 from search.space.resources import Footprint
 from search.space.space import Space, is_plain_name
 from supcon.parsing import UserError
@@ -25,11 +25,32 @@ class Chosen:
     space: Space
     measured: tuple[Footprint, ...] = ()
     """What each kind of config takes, as far as the study has measured it."""
+    goes_on: bool = False
+    """Whether it exists."""
 
     @property
     def must_measure(self) -> bool:
         """Whether shares are `auto`, and nothing is known about them yet."""
         return self.space.resources.is_auto and not self.measured
+
+
+def chosen_study(options: Options) -> Chosen:
+    """The study that a command line is about.
+
+    Raises:
+        UserError: it cannot be found, made or continued as asked.
+    """
+    if options.resume or (options.go_on and existing(options) is not None):
+        return study_to_resume(options)
+    return new_study(options)
+
+
+def existing(options: Options) -> StudyFolder | None:
+    """The study that --resume or --continue would go on with, if there is one."""
+    if options.name is None:
+        return newest_of(options.results, load_space(options.space, {}).name)
+    folder = StudyFolder(options.results / options.name)
+    return folder if folder.events.exists() else None
 
 
 def new_study(options: Options) -> Chosen:
@@ -52,12 +73,9 @@ def new_study(options: Options) -> Chosen:
 def study_to_resume(options: Options) -> Chosen:
     """A study that exists, with the space that its log recorded."""
     given = options.changes()
-    budget = {k: v for k, v in given.items() if k.startswith("budget.") and options.extend}
-    check_unchanged({k: v for k, v in given.items() if k not in budget})
     check_name(options.name)
     wanted = load_space(options.space, {}).name
-    folder = StudyFolder(options.results / options.name) if options.name else None
-    folder = folder or newest_of(options.results, wanted)
+    folder = StudyFolder(options.results / options.name) if options.name else existing(options)
     if folder is None:
         raise UserError(
             f"--resume: {options.results} holds no study of '{wanted}'; start one without --resume"
@@ -66,9 +84,11 @@ def study_to_resume(options: Options) -> Chosen:
     space = parse_space(log.latest.space, str(folder.path))
     if space.name != wanted:
         raise UserError(f"--resume: {folder.path} is a study of '{space.name}', not of '{wanted}'")
+    budget = {k: v for k, v in given.items() if k.startswith("budget.") and options.extend}
+    check_unchanged(space, {k: v for k, v in given.items() if k not in budget})
     if options.extend:
         space = extended(space, budget)
-    return on_other_machine(Chosen(folder, space, log.measured), given)
+    return on_other_machine(Chosen(folder, space, log.measured, goes_on=True), given)
 
 
 def on_other_machine(study: Chosen, given: dict[str, Any]) -> Chosen:
@@ -82,15 +102,32 @@ def on_other_machine(study: Chosen, given: dict[str, Any]) -> Chosen:
     )
 
 
-def check_unchanged(given: dict[str, Any]) -> None:
-    """Raise a UserError if something is to change in a study that goes on."""
-    keys = given.keys() - RESOURCES
-    if keys:
+def check_unchanged(space: Space, given: dict[str, Any]) -> None:
+    """Raise a UserError if something is to change in a study that goes on.
+
+    Args:
+        space: that the study was started with.
+        given: dotted key -> value; one that says what the space says anyway changes nothing.
+    """
+    wanted = {key: value for key, value in given.items() if key not in RESOURCES}
+    if not wanted or with_settings(space, wanted).dump() == space.dump():
+        return
+    differing = sorted(key for key, value in wanted.items() if _differs(space, key, value))
+    if differing:
         raise UserError(
             f"--resume: a study goes on with the space it was started with, but "
-            f"{', '.join(sorted(keys))} was given; leave it out, or start another study (a larger "
-            f"budget: --extend)"
+            f"{', '.join(differing)} was given with another value; leave it out, or start another "
+            f"study (a larger budget: --extend)"
         )
+
+
+def _differs(space: Space, key: str, value: Any) -> bool:
+    if value == "auto":  # what that is was found out when the study was started
+        return False
+    try:
+        return with_settings(space, {key: value}).dump() != space.dump()
+    except UserError:  # it goes with another one
+        return True
 
 
 def extended(space: Space, changes: dict[str, Any]) -> Space:

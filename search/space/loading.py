@@ -6,6 +6,7 @@ second. Nothing here imports ray, optuna or torch.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ def load_space(path: Path, changes: Mapping[str, Any]) -> Space:
         _apply(tree, key, value)
     tree.setdefault("name", path.stem)
     return parse_space(tree, str(path))
+
+
+def with_settings(space: Space, changes: Mapping[str, Any]) -> Space:
+    """The same space with --set style changes, as `load_space` makes them."""
+    tree = copy.deepcopy(space.dump())
+    for key, value in changes.items():
+        _apply(tree, key, value)
+    return parse_space(tree, space.name)
 
 
 def with_base(space: Space, changes: Mapping[str, Any]) -> Space:

@@ -1,13 +1,16 @@
-"""What a search survives: it is killed at random, resumed each time, and loses nothing.
+"""What a search survives: it is killed at random, started again each time, and loses nothing.
 
-    python -m tests.benchmarks.reliability              # a quarter of an hour on 2 CPU cores
-    python -m tests.benchmarks.reliability --kills 2    # two minutes: only that it runs
+    python -m tests.benchmarks.reliability              # an hour on 2 CPU cores
+    python -m tests.benchmarks.reliability --kills 4 --rounds 1 1    # that it runs
 
-A real search on bundled digits, with one trial at once and with four, is killed after log lines
-that are drawn uniformly over its length: the driver, a worker, or all of its processes, drawn too.
-After all kills it runs to its end. At one trial at once its log must then be that of a search that
-nobody disturbed, line for line apart from times; at four, every trial must have one outcome, and no
-epoch may be recorded twice. The last line is JSON.
+A real search on bundled digits, with one trial at once and with four, is killed over its whole
+length, in rounds: before its log has begun; after log lines that are drawn uniformly over all of
+them, the opening of the test images and the pictures included; and at any time of its end, while
+the report is written. What is killed is drawn, too: the driver, a worker, or all of its processes.
+Then the same line starts it again. After all kills it runs to its end. At one trial at once its log
+must then be that of a search that nobody disturbed, line for line apart from times, and so must its
+verdict; at four, every trial must have one outcome, no epoch may be recorded twice, and the test
+images are opened once for each row. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -20,17 +23,19 @@ import platform
 import signal
 import time
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from search.log.events import Ask, End, Event, Report, Started
+from search.log.events import Ask, End, Event, Pictured, Report, Started, Tested, Unsealed
 from search.log.journal import Journal
 from tests.benchmarks.search import RunningSearch, own_home, start_search, trial_pids
 
 TARGETS = ("driver", "worker", "group")
+PHASES = ("start", "line", "end")
 TIMES = {"time", "seconds", "evaluation_seconds", "first_step"}
 SPACE: dict[str, Any] = {
     "base": {
@@ -52,74 +57,127 @@ SPACE: dict[str, Any] = {
 def main() -> None:
     """Run, print a table and a line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.reliability")
-    parser.add_argument("--kills", type=int, default=20, help="at each number of trials at once")
+    parser.add_argument("--kills", type=int, default=20, help="of a search")
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 4], help="trials at once")
+    parser.add_argument("--rounds", type=int, nargs="+", default=[7, 3], help="searches of each")
     parser.add_argument("--seed", type=int, default=0, help="of when and what is killed")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: clean up, then end
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
-    rows = [chaos(at_once, options.kills, options.seed) for at_once in options.at_once]
+    rows = []
+    for at_once, rounds in zip(options.at_once, options.rounds, strict=True):
+        for number in range(rounds):
+            rows.append(chaos(at_once, options.kills, options.seed + number))
+            print(json.dumps(rows[-1]), flush=True)
     print(f"\n{'':20s}" + "".join(f"{name:>10s}" for name in rows[0]))
     for row in rows:
         print(f"{'':20s}" + "".join(f"{row[name]!s:>10s}" for name in row))
     print(f"\n{json.dumps(rows)}")
 
 
+@dataclass(frozen=True)
+class Kill:
+    """When a search is killed, and what of it."""
+
+    at: Literal["start", "line", "end"]
+    value: float
+    """Lines of the log; else seconds after the process has started."""
+    target: str
+
+
 def chaos(at_once: int, kills: int, seed: int) -> dict[str, Any]:
     """Kill a search so many times, and count what was lost or repeated."""
     flags = ("--concurrency", str(at_once), "--cpus-per-trial", "0.5")
-    undisturbed = run_to_the_end(flags)
+    undisturbed, verdict, seconds = run_to_the_end(flags)
     rng = np.random.default_rng([seed, at_once])
-    # After the last training there are no workers, and soon no search, to be killed.
-    last = max(i for i, event in enumerate(undisturbed) if isinstance(event, End))
-    points = np.sort(rng.integers(2, last, size=kills))
-    targets = [TARGETS[i] for i in rng.integers(0, 3, size=kills)]
-    events, killed = run_and_kill(flags, [int(point) for point in points], targets, rng)
+    plan = plan_kills(kills, len(undisturbed), seconds, rng)
+    events, found, killed = run_and_kill(flags, plan, rng)
     if at_once == 1:
         show_difference(story(undisturbed), story(events))
     return {
         "at_once": at_once,
         **{target: killed[target] for target in TARGETS},
+        **{f"at_{phase}": killed[f"at_{phase}"] for phase in PHASES},
         **tally(events),
         "same_log": story(events) == story(undisturbed) if at_once == 1 else "-",
+        "same_verdict": found == verdict if at_once == 1 else "-",
     }
 
 
-def run_to_the_end(flags: tuple[str, ...]) -> list[Event]:
-    """The log of a search that nobody disturbs."""
+def plan_kills(kills: int, n_lines: int, seconds: float, rng: np.random.Generator) -> list[Kill]:
+    """A tenth at the start, a sixth at the end, the others after lines drawn uniformly.
+
+    Args:
+        kills: how many.
+        n_lines: of the whole log.
+        seconds: that a search takes which has only its report to write.
+        rng: draws.
+    """
+    n_start, n_end = kills // 10, (kills + 5) // 6
+    middle = np.sort(rng.integers(1, n_lines, size=kills - n_start - n_end))
+    times: dict[Literal["start", "line", "end"], Any] = {
+        "start": rng.uniform(0, seconds, size=n_start),
+        "line": middle,
+        "end": rng.uniform(0, seconds, size=n_end),
+    }
+    return [
+        # Trials have workers only while they train.
+        Kill(at, float(value), str(rng.choice(TARGETS if at == "line" else ("driver", "group"))))
+        for at, values in times.items()
+        for value in values
+    ]
+
+
+def run_to_the_end(flags: tuple[str, ...]) -> tuple[list[Event], Any, float]:
+    """The log and the verdict of a search that nobody disturbs, and what it takes to end anew."""
     with own_home() as home:
-        running = start_search(home, SPACE, *flags)
-        try:
-            running.process.wait()
-        finally:
-            running.kill()
-        return finished(running)
+        for _ in range(2):
+            running = start_search(home, SPACE, "--continue", *flags)
+            try:
+                running.process.wait()
+            finally:
+                running.kill()
+            seconds = time.time() - running.started
+        return finished(running), verdict_of(running), seconds
 
 
 def run_and_kill(
-    flags: tuple[str, ...], points: list[int], targets: list[str], rng: np.random.Generator
-) -> tuple[list[Event], Counter[str]]:
-    """The log of a search that is killed when it has so many lines, and what was killed.
+    flags: tuple[str, ...], plan: list[Kill], rng: np.random.Generator
+) -> tuple[list[Event], Any, Counter[str]]:
+    """The log and the verdict of a search that is killed as planned, and what was killed.
 
-    A kill waits for a line that was not there at the one before it.
+    A kill waits for a line that was not there at the one before it, or for the last one.
     """
     killed: Counter[str] = Counter()
     with own_home() as home:
-        running = start_search(home, SPACE, *flags)
+        running = start_search(home, SPACE, "--continue", *flags)
         try:
             seen = 0
-            for point, target in zip(points, targets, strict=True):
-                running.wait_for(partial(has_lines, running.log, max(point, seen + 1)))
-                if running.process.poll() is not None:
-                    break
+            for each in plan:
+                if each.at == "end":
+                    running.process.wait()  # what it lacked
+                    running = start_search(home, SPACE, "--continue", *flags)
+                if each.at == "line":
+                    running.wait_for(partial(has_lines, running.log, max(each.value, seen + 1)))
+                else:
+                    running.wait_for(partial(is_past, running.started + each.value))
                 seen = lines(running.log)
-                killed[target] += kill(running, target, rng)
-                if target != "worker":
-                    running = start_search(home, SPACE, "--resume", *flags[:2])
+                if running.process.poll() is not None:
+                    continue
+                is_dead = kill(running, each.target, rng)
+                killed[each.target] += is_dead
+                killed[f"at_{each.at}"] += is_dead
+                if running.process.poll() is not None:
+                    running = start_search(home, SPACE, "--continue", *flags)
             running.process.wait()
         finally:
             running.kill()
-        return finished(running), killed
+        return finished(running), verdict_of(running), killed
+
+
+def verdict_of(running: RunningSearch) -> Any:
+    """What the summary says."""
+    return json.loads((running.log.parent / "summary.json").read_text())["verdict"]
 
 
 def finished(running: RunningSearch) -> list[Event]:
@@ -132,7 +190,9 @@ def finished(running: RunningSearch) -> list[Event]:
 def kill(running: RunningSearch, target: str, rng: np.random.Generator) -> bool:
     """Kill a process, or all; whether there was one."""
     if target == "worker":
-        for _ in range(100):  # between two trials' processes there may be none for a moment
+        for _ in range(
+            100 if trial_pids(running.process.pid) else 20
+        ):  # between two there are none
             workers = trial_pids(running.process.pid)
             if workers or running.process.poll() is not None:
                 break
@@ -156,9 +216,14 @@ def lines(log: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def has_lines(log: Path, n: int) -> bool:
+def has_lines(log: Path, n: float) -> bool:
     """Whether a log has come so far."""
     return lines(log) >= n
+
+
+def is_past(moment: float) -> bool:
+    """Whether that time has come."""
+    return time.time() > moment
 
 
 def tally(events: list[Event]) -> dict[str, int]:
@@ -178,12 +243,15 @@ def lost(events: list[Event]) -> set[Any]:
 
 
 def repeated(events: list[Event]) -> list[Any]:
-    """Trials asked for or ended twice, and epochs that were recorded twice."""
-    seen = Counter(
+    """Trials asked for, ended, tested or drawn twice, epochs that were recorded twice, and rows for
+    which the test images were opened twice.
+    """
+    seen: Counter[Any] = Counter(
         (event.event, *event.key, event.epoch if isinstance(event, Report) else None)
         for event in events
-        if isinstance(event, Ask | End | Report)
+        if isinstance(event, Ask | End | Report | Tested | Pictured)
     )
+    seen.update((e.event, e.arm, e.phase, 0, None) for e in events if isinstance(e, Unsealed))
     return [what for what, times in seen.items() if times > 1]
 
 

@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 from search.course import conclude, create, execute, reopen
+from search.engine.interrupts import Interrupt
 from search.engine.shared_images import SharedImages
 from search.log.events import Searched, Started
 from search.log.folder import StudyFolder
@@ -51,7 +52,9 @@ def start(
         monkeypatch.setattr("search.course.Metrics", lambda *_: print)
         monkeypatch.setattr("search.course.run_trials", train)
         options = parse_options("", ["--space", "x.yaml", "--noise-floor"])
-        return execute(study, SharedImages(digits), options, None)
+        with Interrupt().installed() as interrupt:
+            execute(study, SharedImages(digits), options, None, interrupt)
+        return interrupt.requested
 
     return run
 
@@ -107,10 +110,21 @@ def test_a_study_that_only_lacks_its_test_scores_starts_no_ray(
     opened = list[str]()
     monkeypatch.setattr("search.course.open_test", lambda study, data: opened.append(study.name))
     options = parse_options("", ["--space", "x.yaml", "--resume"])
-    assert not execute(confirmed, SharedImages(digits), options, None)
+    execute(confirmed, SharedImages(digits), options, None, Interrupt())
     assert opened == ["x"]
     shown = optuna.load_study(study_name="ce", storage=f"sqlite:///{confirmed.folder.database}")
     assert len(shown.trials) == 1  # the mirror was missing
+
+
+def test_a_signal_while_test_images_are_scored_keeps_what_was_scored_for_the_report(
+    confirmed: WrittenStudy, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.course.open_test", lambda *_: signal.raise_signal(signal.SIGUSR1))
+    options = parse_options("", ["--space", "x.yaml", "--resume"])
+    with Interrupt().installed() as interrupt:
+        execute(confirmed, SharedImages(digits), options, None, interrupt)
+    assert conclude(confirmed, SharedImages(digits), interrupt) == 75
+    assert confirmed.folder.page.exists()
 
 
 # Its log
@@ -151,7 +165,7 @@ def test_a_results_folder_that_cannot_be_written_is_named(
 def test_the_end_names_the_report_and_how_to_train_each_winner_again(
     confirmed: WrittenStudy, digits: Splits, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert conclude(confirmed, SharedImages(digits), is_interrupted=False) == 0
+    assert conclude(confirmed, SharedImages(digits), Interrupt()) == 0
     folder, said = confirmed.folder, capsys.readouterr()
     assert said.out.splitlines()[-3:] == [
         f"report    {folder.page} (also report.md, summary.json, trials.csv)",
@@ -163,11 +177,17 @@ def test_the_end_names_the_report_and_how_to_train_each_winner_again(
         assert path.exists()
 
 
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
 def test_an_interrupted_study_has_a_report_too_and_says_how_it_goes_on(
-    study: WrittenStudy, digits: Splits, capsys: pytest.CaptureFixture[str]
-) -> None:
+    study: WrittenStudy, digits: Splits, capsys: pytest.CaptureFixture[str],
+    number: signal.Signals, code: int,
+) -> None:  # fmt: skip
     study.trial("ce", 0, 0.5)
-    assert conclude(study, SharedImages(digits), is_interrupted=True) == 130
+    interrupt = Interrupt()
+    interrupt.by = number
+    assert conclude(study, SharedImages(digits), interrupt) == code
     said = capsys.readouterr()
     assert said.err == "interrupted; go on with the same --space and --name x --resume\n"
     assert "No verdict: the search is not over" in said.out
@@ -179,5 +199,5 @@ def test_a_study_without_a_trained_trial_has_no_result(
 ) -> None:
     study.ask("ce", 0)
     study.end("ce", 0, "diverged")
-    assert conclude(study, SharedImages(digits), is_interrupted=False) == 1
+    assert conclude(study, SharedImages(digits), Interrupt()) == 1
     assert capsys.readouterr().err == "no trial was trained to the end; trials.csv says why\n"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from search.engine.interrupts import Interrupt
+from search.on_end import OnEnd
 from search.preflight.options import Options, parse_options
 from search.repeats import (
+    Run,
     _are_same,
     _Opening,
     begin_repeats,
@@ -172,7 +174,6 @@ def test_a_search_without_a_verdict_does_not_count(tmp_path: Path) -> None:
         (["--repeat", "3", "--dry-run"], "does not go with --dry-run"),
         (["--repeat", "3", "--name", "../x"], "letters, digits"),
         (["--repeat", "3", "--resume"], "holds no repeats"),
-        (["--repeat", "3", "--resume", "--epochs", "3"], "run.epochs was given"),
     ],
 )
 def test_a_bad_repeat_is_refused(
@@ -182,10 +183,10 @@ def test_a_bad_repeat_is_refused(
     assert message in capsys.readouterr().err
 
 
-def search_as(folder: Path, ends: list[int], searched: list[str]) -> Callable[[Options], int]:
+def search_as(folder: Path, ends: list[int], searched: list[str]) -> Run:
     """A search that leaves a summary, and ends as the next of `ends` says."""
 
-    def run(options: Options) -> int:
+    def run(options: Options, interrupt: Interrupt, on_end: OnEnd) -> int:
         assert options.name is not None
         searched.append(f"{options.name}{' again' if options.resume else ''}")
         if not options.resume:
@@ -195,6 +196,10 @@ def search_as(folder: Path, ends: list[int], searched: list[str]) -> Callable[[O
     return run
 
 
+def repeat_as(options: Options, run: Run) -> int:
+    return repeat(options, Interrupt(), OnEnd(None), run)
+
+
 def test_repeats_run_one_after_the_other_and_are_judged_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,21 +207,26 @@ def test_repeats_run_one_after_the_other_and_are_judged_together(
         "", ["--space", "spaces/aa.yaml", "--results", str(tmp_path), "--repeat", "3"]
     )
     searched: list[str] = []
-    assert repeat(options, search_as(tmp_path / "aa", [0, 1, 0], searched)) == 1  # the worst
+    assert repeat_as(options, search_as(tmp_path / "aa", [0, 1, 0], searched)) == 1  # the worst
     assert searched == ["repeat-1", "repeat-2", "repeat-3"]
     said = capsys.readouterr().out
     assert said.startswith("search    1 of 3\nsearch    2 of 3\nsearch    3 of 3\n# aa: independ")
     assert json.loads((tmp_path / "aa" / "summary.json").read_text())["n_searches"] == 3
 
 
+@pytest.mark.parametrize(("code", "flag"), [(130, "--resume"), (75, "--continue")])
 def test_an_interrupted_repeat_ends_them_all_and_they_go_on_where_they_were(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, flag: str
 ) -> None:
     flags = ["--space", "spaces/aa.yaml", "--results", str(tmp_path), "--repeat", "3"]
+    flags += ["--epochs", "4"]
     searched: list[str] = []
-    assert repeat(parse_options("", flags), search_as(tmp_path / "aa", [0, 130], searched)) == 130
+    first = parse_options("", [*flags, *(["--continue"] if flag == "--continue" else [])])
+    assert repeat_as(first, search_as(tmp_path / "aa", [0, code], searched)) == code
     assert not (tmp_path / "aa" / "summary.json").exists()
     assert "independent searches" not in capsys.readouterr().out
-    again = parse_options("", [*flags, "--resume"])
-    assert repeat(again, search_as(tmp_path / "aa", [0, 0, 0], searched)) == 0
+    again = parse_options("", [*flags, flag])
+    assert repeat_as(again, search_as(tmp_path / "aa", [0, 0, 0], searched)) == 0
     assert searched[2:] == ["repeat-1 again", "repeat-2 again", "repeat-3"]
+    with pytest.raises(UserError, match=r"run\.epochs was given with another value"):
+        repeat_as(parse_options("", [*flags, "--epochs", "3", flag]), search_as(tmp_path, [], []))

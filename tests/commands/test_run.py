@@ -65,7 +65,6 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--set", "run.device=cuda"], "run.device: cuda was asked for"),
         (["--set", "run.seed=7"], "the seed of the study is 'seed' (--seed)"),
         (["--set", "optim.warmup=2024-13-45"], "the value is not YAML"),
-        (["--resume", "--trials", "3"], "budget.trials was given"),
     ],
 )
 def test_a_bad_command_is_refused(

@@ -35,6 +35,27 @@ def test_a_reopened_log_tells_the_same_story(journal: Journal) -> None:
     assert again.trials == journal.trials
 
 
+@pytest.mark.parametrize("call", ["mkdir", "fsync", "rename"])
+def test_a_study_that_cannot_be_begun_leaves_nothing_and_can_be_begun_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    place = "os.fsync" if call == "fsync" else f"pathlib.Path.{call}"
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail)
+        with pytest.raises((OSError, UserError), match="No space left"):
+            WrittenStudy(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    study = WrittenStudy(tmp_path)
+    with pytest.raises(FileExistsError):
+        WrittenStudy(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    study.trial("ce", 0, 0.5)
+    study.log.close()
+
+
 def test_an_event_is_on_disk_before_anybody_hears_of_it(journal: Journal) -> None:
     heard: list[str] = []
     journal.listeners.append(lambda event: heard.append(journal.path.read_text().splitlines()[-1]))

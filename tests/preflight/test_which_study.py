@@ -11,7 +11,13 @@ import yaml
 from search.log.events import Started
 from search.log.folder import StudyFolder
 from search.preflight.options import Options, parse_options
-from search.preflight.which_study import Chosen, new_study, on_other_machine, study_to_resume
+from search.preflight.which_study import (
+    Chosen,
+    chosen_study,
+    new_study,
+    on_other_machine,
+    study_to_resume,
+)
 from search.space.loading import parse_space
 from search.space.resources import Footprint
 from supcon.parsing import UserError
@@ -52,7 +58,7 @@ def test_a_new_study_is_numbered_where_there_are_others_of_its_space(study: Writ
 
 def test_the_newest_study_of_the_space_goes_on_with_what_it_measured(study: WrittenStudy) -> None:
     chosen = study_to_resume(options(study, "--resume"))
-    assert chosen == Chosen(study.folder, study.space, (MEASURED,))
+    assert chosen == Chosen(study.folder, study.space, (MEASURED,), goes_on=True)
     assert not chosen.must_measure
 
 
@@ -72,6 +78,48 @@ def test_an_extended_study_goes_on_with_the_larger_budget(study: WrittenStudy) -
         "budget": {"total_epochs": 72, "trials": 99, "time": None}
     }
     assert chosen.measured == (MEASURED,)
+
+
+def test_one_line_starts_a_study_and_goes_on_with_it(study: WrittenStudy) -> None:
+    new = chosen_study(options(study, "--continue", "--name", "other"))
+    assert not new.goes_on
+    assert new.folder.name == "other"
+    for flags in ([], ["--name", "x"], ["--trials", "8", "--set", "run.epochs=9", "--seed", "0"]):
+        assert chosen_study(options(study, "--continue", *flags)).folder == study.folder
+        assert chosen_study(options(study, "--continue", *flags)).goes_on
+    assert not chosen_study(options(study)).goes_on
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--trials", "8", "--epochs", "9"],
+        ["--set", "budget={trials: 8, total_epochs: 36}"],
+        ["--set", "params.optim.lr_per_256={loguniform: [0.1, 1]}"],
+        ["--set", "run.precision=auto", "--set", "confirm.top=2"],
+        ["--set", "points={}"],
+    ],
+)
+def test_the_values_that_a_study_was_started_with_change_nothing(
+    study: WrittenStudy, flags: list[str]
+) -> None:
+    assert study_to_resume(options(study, "--resume", *flags)).space == study.space
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--trials", "9", "--epochs", "9"], "budget.trials"),
+        (["--epochs", "3", "--set", "scheduler.asha.grace=2"], "run.epochs, scheduler.asha.grace"),
+        (["--set", "params.optim.lr_per_256={loguniform: [0.1, 2]}"], "params.optim.lr_per_256"),
+        (["--set", "optim.momentum=0.5"], "optim.momentum"),
+    ],
+)
+def test_values_that_differ_are_named_and_no_others(
+    study: WrittenStudy, flags: list[str], named: str
+) -> None:
+    with pytest.raises(UserError, match=rf"started with, but {named} was given with another"):
+        study_to_resume(options(study, "--resume", *flags))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,6 +50,18 @@ def wait_for(process: subprocess.Popen[str], log: Path, is_reached: Callable[[st
             return
         time.sleep(0.05)
     raise AssertionError(f"{log} never got there")
+
+
+def processes(pid: int) -> set[int]:
+    """A process, all that it has started, and what that has."""
+    parents: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # ended in the meantime
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
 
 
 def story(study: Path) -> list[tuple[Any, ...]]:

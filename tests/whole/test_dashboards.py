@@ -10,7 +10,6 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pytest
 from search.log.journal import Journal
 from tests.benchmarks.search import own_home
 from tests.browser import CHROMIUM, Browser
-from tests.whole.searching import start
+from tests.whole.searching import processes, start
 
 pytestmark = pytest.mark.slow
 needs_browser = pytest.mark.skipif(
@@ -132,7 +131,7 @@ def test_prometheus_is_told_of_the_trial_that_runs(running: Running) -> None:
 
 def test_nothing_of_a_search_can_be_reached_from_another_machine(running: Running) -> None:
     """Every socket that the search, its Ray and its pages listen on is on the loopback address."""
-    pids = processes(running)
+    pids = processes(running.process.pid)
     shown = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
     ours = [
         line.split()[3] for line in shown.splitlines()
@@ -142,18 +141,6 @@ def test_nothing_of_a_search_can_be_reached_from_another_machine(running: Runnin
     assert {address.rpartition(":")[0] for address in ours} <= {
         "127.0.0.1", "[::ffff:127.0.0.1]", "[::1]",
     }  # fmt: skip
-
-
-def processes(running: Running) -> set[int]:
-    """The search, all that it has started, and what that has."""
-    parents: dict[int, int] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # ended in the meantime
-            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
-    found = {running.process.pid}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
 
 
 def test_rays_token_is_for_its_owner_only(running: Running) -> None:
@@ -230,8 +217,8 @@ def test_all_pages_end_with_the_search(running: Running) -> None:
     said = running.output.read_text()
     pages = {int(pid) for pid in re.findall(r"^(?:curves|trials) .*, pid (\d+)\)$", said, re.M)}
     assert len(pages) == 2
-    assert pages < processes(running)
+    assert pages < processes(running.process.pid)
     running.process.terminate()
-    assert running.process.wait(timeout=120) == 130
+    assert running.process.wait(timeout=120) == 75
     assert "stopping at the next record" in running.output.read_text()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pages)

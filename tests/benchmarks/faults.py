@@ -1,0 +1,300 @@
+"""What a search survives: each write, fsync, rename and mkdir of it fails once.
+
+    python -m tests.benchmarks.faults                 # half an hour on a CPU core; needs gcc
+    python -m tests.benchmarks.faults --every 40      # a minute: only that it runs
+
+A small library (`fault.c`) that is loaded before all others makes a call fail with ENOSPC, EIO or
+EACCES, in turn. A whole search on bundled digits, from its command line to its report, is run once
+for each point: everything that the search does but Ray, in whose place trials run one after the
+other in the same process. A search that does not end well is started again with the same line. Its
+log must then be that of a search that nobody disturbed, line for line apart from times, and so must
+its verdict. Points are named by call and file; of those that are called for many trials, the first
+and the last time count, of the log every time. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import yaml
+
+from tests.benchmarks.reliability import SPACE, lost, repeated, story
+
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
+RECORD = 256
+ROOT = Path(__file__).resolve().parents[2]
+SMALL: dict[str, Any] = {
+    **SPACE,
+    "base": {**SPACE["base"], "run": {"epochs": 2, "precision": "fp32"}},
+    "budget": {"trials": 2},
+    "resources": {"cpu": 1, "gpu": 0, "concurrency": 1},
+}
+STARTS = 3  # of one search, after which it should have ended
+
+
+def main() -> None:
+    """Run, print a table and a line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.faults")
+    parser.add_argument("--every", type=int, default=1, help="only every so many points")
+    parser.add_argument("--first", type=int, default=0, help="begin with that one")
+    options = parser.parse_args()
+    if "LD_PRELOAD" not in os.environ:
+        with tempfile.TemporaryDirectory() as folder:
+            sys.exit(preloaded(Path(folder), sys.argv[1:]))
+    with tempfile.TemporaryDirectory() as folder:
+        rows = list(try_all(Path(folder).resolve(), options.first, options.every))
+    print(json.dumps(summary(rows)))
+
+
+def preloaded(folder: Path, arguments: Sequence[str]) -> int:
+    """This command again, with the library that makes calls fail; its exit code."""
+    library = folder / "fault.so"
+    source = str(Path(__file__).with_name("fault.c"))
+    compile_ = ["gcc", "-shared", "-fPIC", "-O1", "-o", str(library), source, "-ldl"]
+    subprocess.run(compile_, check=True)
+    command = [sys.executable, "-m", "tests.benchmarks.faults", *arguments]
+    where = os.environ | {"LD_PRELOAD": str(library)}
+    return subprocess.run(command, cwd=ROOT, env=where).returncode
+
+
+@dataclass(frozen=True)
+class Point:
+    """A call that is to fail."""
+
+    call: str
+    """Call and file, with names of trials left out: `write trials/*/log.txt`."""
+    index: int
+    """Of the call among all of a search."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of it."""
+
+    point: Point
+    error: str
+    codes: list[int]
+    """Exit codes; the last is 0."""
+    lines: list[str]
+    """What was said of it."""
+    problems: list[str]
+
+
+def try_all(folder: Path, first: int, every: int) -> Iterator[Found]:
+    """A search for each point, and one before that nobody disturbs."""
+    undisturbed, calls = Search(folder / "none"), folder / "calls"
+    assert undisturbed.run(calls, -1, 0) == (0, []), undisturbed.said
+    points = points_of(calls)
+    print(f"{len(points)} points of {len(records(calls))} calls", flush=True)
+    for n, point in enumerate(points):
+        if n < first or (n - first) % every:
+            continue
+        began = time.monotonic()
+        found = try_one(folder, undisturbed, point, ERRORS[n % len(ERRORS)])
+        print(
+            f"{n:4d} {found.point.call:44s} {found.error:7s} exit {found.codes} "
+            f"{time.monotonic() - began:4.1f} s  {'; '.join(found.problems) or 'ok'}"
+            f"{''.join(chr(10) + '       ' + line[:180] for line in found.lines)}",
+            flush=True,
+        )
+        yield found
+
+
+def try_one(folder: Path, undisturbed: Search, point: Point, how: int) -> Found:
+    """Run a search in which one call fails until it has ended, and compare it."""
+    search, calls = Search(folder / "one"), folder / "these"
+    calls.unlink(missing_ok=True)
+    code, lines = search.run(calls, point.index, how)
+    codes, problems = [code], list[str]()
+    made = records(calls)
+    if point.index >= len(made):
+        problems.append("never reached")
+    elif plain(made[point.index]) != point.call:
+        problems.append(f"was {plain(made[point.index])}")
+    if "Traceback" in search.said:
+        problems.append("a trace")
+    if code and not lines:
+        problems.append("nothing was said")
+    while codes[-1] and len(codes) < STARTS:
+        codes.append(search.run(folder / "later", -1, 0)[0])
+    problems += search.unlike(undisturbed)
+    shutil.rmtree(search.results, ignore_errors=True)
+    return Found(point, errno.errorcode[how], codes, lines, problems)
+
+
+class Search:
+    """A search on digits, without Ray, whose calls are counted."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.results, self.space = folder / "results", folder / "x.yaml"
+        self.space.write_text(yaml.safe_dump(SMALL | {"name": "x"}))
+        self.said = ""
+
+    def run(self, calls: Path, at: int, how: int) -> tuple[int, list[str]]:
+        """Start it or go on; the exit code, and what it said of errors."""
+        from search.run import main
+
+        armed = {
+            "FAULT_ROOT": str(self.results), "FAULT_LOG": str(calls), "FAULT_AT": str(at),
+            "FAULT_ERRNO": str(how),
+        }  # fmt: skip
+        line = ["--space", str(self.space), "--results", str(self.results), "--continue"]
+        self.results.mkdir(exist_ok=True)
+        out = io.StringIO()
+        with (
+            contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), without_ray(),
+            mock.patch.dict(os.environ, armed),
+        ):  # fmt: skip
+            try:
+                code = main(line)
+            except Exception as error:
+                code = 70
+                print(f"Traceback: {type(error).__name__}: {error}")
+        self.said = out.getvalue()
+        told = ("error: ", "missing ", "Traceback", "study.db")
+        return code, [line for line in self.said.splitlines() if line.startswith(told)]
+
+    def unlike(self, other: Search) -> list[str]:
+        """In what its log and verdict differ from those of another search."""
+        from search.log.journal import Journal
+
+        problems = list[str]()
+        folders = [search.results / "x" for search in (self, other)]
+        ours, theirs = (Journal.open(folder / "events.jsonl").events for folder in folders)
+        if lost(ours) or repeated(ours):
+            problems.append(f"lost {lost(ours)}, repeated {repeated(ours)}")
+        if story(ours) != story(theirs):
+            problems.append("another log")
+        a, b = (json.loads((folder / "summary.json").read_text()) for folder in folders)
+        if a["verdict"] != b["verdict"]:
+            problems.append("another verdict")
+        if a["test_evaluations"] != b["test_evaluations"]:
+            problems.append("test images opened again")
+        return problems
+
+
+@contextmanager
+def without_ray() -> Iterator[None]:
+    """Trials run one after the other in this process; all else is as it is."""
+    from search.engine.shared_images import SharedImages
+
+    @contextmanager
+    def session(*_: Any) -> Iterator[str]:
+        yield ""
+
+    @contextmanager
+    def shared(images: SharedImages) -> Iterator[Any]:
+        yield images.splits
+
+    with (
+        mock.patch("search.course.ray_session", session),
+        mock.patch.object(SharedImages, "shared", shared),
+        mock.patch("search.course.check_room"),
+        mock.patch("search.course.slots_to_confirm", return_value=1),
+        mock.patch("search.course.endpoint", str),
+        mock.patch("search.course.Metrics"),
+        mock.patch("search.course.run_trials", run_trials),
+        mock.patch("search.judge.tsne.IMAGES", 30),
+    ):
+        yield
+
+
+def run_trials(
+    study: Any, data: Any, phases: Any, next_trial: Callable[[], Any], must_stop: Callable[[], bool]
+) -> None:
+    """As Ray would, with one worker; a worker that raises is a dead one."""
+    from search.engine.scheduler import LoggedAsha
+    from search.engine.trial_actor import SupConTrial
+    from search.engine.trial_source import TrialSource
+
+    class Actor(SupConTrial):
+        def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+            super().setup(config, data, study.folder)
+
+    asha = LoggedAsha(study)
+    source, actor = TrialSource(study, phases, next_trial, errors=asha.errors), None
+    for n in count():
+        if must_stop():
+            break
+        trial = source.suggest(str(n))
+        if not isinstance(trial, dict):
+            break
+        said = SimpleNamespace(config=trial, error_file=str(study.folder.path.parent / "error"))
+        try:
+            if actor is None:
+                actor = Actor(trial)
+            else:
+                actor.reset_config(trial)
+            result = actor.step()
+            while not result["done"] and asha.on_trial_result(None, said, result) == "CONTINUE":
+                result = actor.step()
+            if result["done"]:
+                asha.on_trial_complete(None, said, result)
+        except OSError as error:
+            actor = None
+            Path(said.error_file).write_text(str(error))
+            asha.on_trial_error(None, said)
+            source.on_trial_complete(str(n), error=True)
+
+
+def records(calls: Path) -> list[str]:
+    """Every watched call in order."""
+    text = calls.read_bytes().decode()
+    return [text[i : i + RECORD].strip() for i in range(0, len(text), RECORD)]
+
+
+def plain(record: str) -> str:
+    """A call and its file, whichever trial and process it is of."""
+    record = re.sub(r"(supcon|ce)-((pick|confirm)-)?\d+", r"*", record)
+    record = re.sub(r"tfevents\.[^ ]*", "tfevents", record)
+    return re.sub(r"^(\w+) \.x\.\d+", r"\1 .x", record)
+
+
+def points_of(calls: Path) -> list[Point]:
+    """The points: of the log every call, of other files the first and the last."""
+    names = [plain(record) for record in records(calls)]
+    last = {name: i for i, name in enumerate(names)}
+    seen: Counter[str] = Counter()
+    found = []
+    for i, name in enumerate(names):
+        seen[name] += 1
+        if name.endswith("events.jsonl") or seen[name] == 1 or last[name] == i:
+            found.append(Point(name, i))
+    return found
+
+
+def summary(rows: list[Found]) -> dict[str, Any]:
+    """Counts for the record."""
+    return {
+        "points": len(rows),
+        "went_on": sum(row.codes == [0] for row in rows),
+        "stopped_and_resumed": sum(len(row.codes) > 1 and not row.problems for row in rows),
+        "problems": [
+            f"{row.point.call}: {'; '.join(row.problems)}" for row in rows if row.problems
+        ],
+    }
+
+
+if __name__ == "__main__":
+    main()
