@@ -95,6 +95,7 @@ def run_training(options: argparse.Namespace) -> int:
     out = options.out or Path("runs") / options.config.stem
     _check_folder(out, resume=options.resume)
     from supcon.auto_settings import describe, settle
+    from supcon.collapse import describe_collapse
     from supcon.evaluation.trained import save_if_best, save_trained
     from supcon.images.loading import load_splits
     from supcon.network.models import network_for
@@ -128,6 +129,11 @@ def run_training(options: argparse.Namespace) -> int:
     save_trained(record.trained, config, data, out / "model.pt")
     print(f"\nvalidation, with the {record.trained.weights} weights:")
     _print_metrics(record.trained.metrics)
+    if collapse := describe_collapse(record.trained.metrics):
+        print(
+            f"warning: on val, {collapse}: the encoder does not tell these images apart; look at "
+            f"them, or try a smaller optim.lr_per_256 or another loss.temperature"
+        )
     print(
         f"wrote {out}/model.pt (last epoch), best.pt (best epoch by {SELECTION_METRIC}: chosen on "
         f"val, so its score there is too good), config.yaml, log.txt, tensorboard/"

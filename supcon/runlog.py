@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from supcon.collapse import SPREAD, describe_collapse
 from supcon.config import SELECTION_METRIC, Config, dump_config, flatten
 from supcon.train import Record
 
@@ -104,8 +105,12 @@ def describe(record: Record, epochs: int) -> str:
     scores = [
         f"{name.removeprefix('val/')} {value:.2%}"
         for name, value in record.metrics.items()
-        if name.startswith("val/")
+        if name.startswith("val/") and name not in SPREAD
     ]
+    if (rank := record.metrics.get("val/effective_rank")) is not None:
+        scores.append(f"effective_rank {rank:.1f}")
+    if collapse := describe_collapse(record.metrics):
+        scores.append(collapse)
     return "  ".join(
         [
             f"epoch {record.epoch:3d}/{epochs}",

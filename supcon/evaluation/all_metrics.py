@@ -8,6 +8,7 @@ from __future__ import annotations
 from supcon.config import Config
 from supcon.evaluation.retrieval import clustering_metrics, retrieval_metrics
 from supcon.evaluation.scores import accuracies, labels_of, score_embedded
+from supcon.evaluation.spread import spread_metrics
 from supcon.evaluation.trained import Trained, classify, embed_with
 from supcon.images.split import Split, Splits
 
@@ -25,8 +26,9 @@ def measure(
 
     Returns:
         On val the scores of training once more (the probe trained again and cross-fitted), on test
-        those of the saved probe; and precision_at_1, r_precision, map_at_r, ami and nmi of the
-        features, and with a projection head also of the projections.
+        those of the saved probe; and precision_at_1, r_precision, map_at_r, ami, nmi,
+        effective_rank, collapsed and collapsed_classes of the features, and with a projection head
+        also of the projections.
     """
     part, split = ("val", data.val) if test is None else ("test", test)
     known = embed_with(trained, config, data.train.images)
@@ -42,6 +44,6 @@ def measure(
         spaces["projection_"] = (known.outputs, new.outputs)
     for prefix, (bank_x, x) in spaces.items():
         found = retrieval_metrics(bank_x, bank_y, x, y)
-        found |= clustering_metrics(x, y, seed=config.run.seed)
+        found |= clustering_metrics(x, y, seed=config.run.seed) | spread_metrics(x, y)
         metrics |= {f"{part}/{prefix}{name}": value for name, value in found.items()}
     return metrics

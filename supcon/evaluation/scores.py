@@ -18,6 +18,7 @@ from supcon.evaluation.accuracy import accuracy, balanced_accuracy, is_balanced
 from supcon.evaluation.embedding import Embedded, embed
 from supcon.evaluation.knn import knn_predict
 from supcon.evaluation.probe import Fitted, LinearProbe, fit_probe, fit_probe_by_sgd
+from supcon.evaluation.spread import spread_metrics
 from supcon.images.policy import resolve
 from supcon.images.split import Split, Splits
 from supcon.images.views_by_image import one_view
@@ -40,7 +41,9 @@ class Scores:
     metrics: dict[str, float]
     """val/probe_top1 (the selection metric), val/knn_top1 (weighted vote), val/knn1_top1 (nearest
     neighbour); after a projection head also val/projection_knn_top1, for cross entropy
-    val/head_top1; val/probe_balanced where classes are unequal. All in [0, 1]."""
+    val/head_top1; val/probe_balanced where classes are unequal; all in [0, 1]. And of the encoder
+    features val/effective_rank, val/collapsed and val/collapsed_classes, as
+    `supcon.evaluation.spread` has them."""
     probe: LinearProbe
     """The candidate that is best on all of val."""
 
@@ -69,7 +72,7 @@ def score(network: Network, config: Config, data: Splits, device: torch.device) 
 def score_embedded(
     network: Network, train: Embedded, val: Embedded, config: Config, data: Splits
 ) -> Scores:
-    """Train the probe and score it, kNN and cross entropy's own head on val.
+    """Train the probe and score it, kNN and cross entropy's own head on val; how features spread.
 
     Args:
         network: what the embeddings are of; used if the probe is trained on views.
@@ -84,7 +87,10 @@ def score_embedded(
     fitted = _fit(config, x, y, val.features, val_y, classes)
     predictions = {"probe": fitted.predictions}
     predictions |= other_predictions(config, train, labels_of(data.train, device), val, classes)
-    return Scores(accuracies(predictions, val_y, "val"), fitted.probe)
+    spread = spread_metrics(val.features, val_y)
+    metrics = accuracies(predictions, val_y, "val")
+    metrics |= {f"val/{name}": value for name, value in spread.items()}
+    return Scores(metrics, fitted.probe)
 
 
 def other_predictions(

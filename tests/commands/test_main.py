@@ -125,6 +125,22 @@ def test_resuming_with_another_config_is_refused_and_changes_nothing(
         assert (out / name).read_bytes() == (finished / name).read_bytes(), name
 
 
+def test_features_that_collapsed_are_warned_of_once(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, n in (("train", 60), ("val", 6), ("test", 1)):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(n):
+                Image.new("RGB", (16, 16)).save(tmp_path / part / name / f"{i}.png")
+    black = ("data.name=folder", f"data.root={tmp_path}", "data.train_size=100")
+    sets = [word for text in (*black, "data.batch_size=16") for word in ("--set", text)]
+    assert run_command(config_file, "--out", tmp_path / "out", *sets) == 0
+    out = capsys.readouterr().out
+    assert out.count("warning: on val, all features equal: the encoder does not tell these") == 1
+    assert "effective_rank 1.0  all features equal" in (tmp_path / "out/log.txt").read_text()
+
+
 def test_a_run_that_could_not_start_leaves_the_folder_free(
     config_file: Path, tmp_path: Path
 ) -> None:

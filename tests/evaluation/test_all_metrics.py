@@ -10,11 +10,13 @@ from supcon.evaluation.accuracy import accuracy
 from supcon.evaluation.all_metrics import measure
 from supcon.evaluation.retrieval import clustering_metrics, retrieval_metrics
 from supcon.evaluation.scores import score
+from supcon.evaluation.spread import spread_metrics
 from supcon.evaluation.trained import Trained, embed_with, predict
 from supcon.images.split import Splits
 from supcon.network.models import network_for
 
-SEARCHED = {"precision_at_1", "r_precision", "map_at_r", "ami", "nmi"}
+SPREAD = {"effective_rank", "collapsed", "collapsed_classes"}
+SEARCHED = {"precision_at_1", "r_precision", "map_at_r", "ami", "nmi"} | SPREAD
 
 
 def test_on_val_they_hold_the_scores_of_training_once_more(
@@ -38,7 +40,7 @@ def test_on_test_they_are_those_of_the_saved_probe_and_its_neighbours(
 
 
 @pytest.mark.parametrize("prefix", ["", "projection_"])
-def test_retrieval_and_clusters_are_of_features_and_of_projections(
+def test_retrieval_clusters_and_spread_are_of_features_and_of_projections(
     tiny: Config, digits: Splits, trained: Trained, prefix: str
 ) -> None:
     config = override(tiny, {"run.seed": 3})  # of the clusters' start
@@ -46,6 +48,7 @@ def test_retrieval_and_clusters_are_of_features_and_of_projections(
     bank, x = (known.outputs, new.outputs) if prefix else (known.features, new.features)
     bank_y, y = torch.tensor(digits.train.labels), torch.tensor(digits.val.labels)
     expected = retrieval_metrics(bank, bank_y, x, y) | clustering_metrics(x, y, seed=3)
+    expected |= spread_metrics(x, y)
     found = measure(trained, config, digits)
     assert {name: found[f"val/{prefix}{name}"] for name in SEARCHED} == expected
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supcon.collapse import SPREAD
 from supcon.config import Config, override
 from supcon.evaluation import scores as scoring
 from supcon.evaluation.accuracy import accuracy, balanced_accuracy
@@ -20,6 +21,7 @@ from supcon.evaluation.embedding import Embedded, embed
 from supcon.evaluation.knn import knn_predict
 from supcon.evaluation.probe import Fitted
 from supcon.evaluation.scores import NonFinite, Scores, score
+from supcon.evaluation.spread import spread_metrics
 from supcon.images.policy import resolve
 from supcon.images.split import Split, Splits
 from supcon.images.views_by_image import one_view
@@ -83,8 +85,9 @@ def test_the_classifiers_that_a_loss_has_are_scored(
     tiny: Config, digits: Splits, loss: str, of_the_head: str
 ) -> None:
     found = scores(override(tiny, {"loss.name": loss}), digits).metrics
-    assert set(found) == {f"val/{name}_top1" for name in ("probe", "knn", "knn1", of_the_head)}
-    assert all(0 < value < 1 for value in found.values())
+    classified = {f"val/{name}_top1" for name in ("probe", "knn", "knn1", of_the_head)}
+    assert set(found) == classified | set(SPREAD)
+    assert all(0 < found[name] < 1 for name in classified)
 
 
 @pytest.mark.parametrize("loss", ["supcon", "ce"])
@@ -107,7 +110,11 @@ def test_each_score_is_of_what_its_name_says(tiny: Config, digits: Splits, loss:
         expected["val/head_top1"] = val.outputs.argmax(1)
     else:
         expected["val/projection_knn_top1"] = knn(train.outputs, val.outputs, 7)
-    assert found.metrics == {name: accuracy(ids, val_y) for name, ids in expected.items()}
+    spread = spread_metrics(val.features, val_y)
+    assert found.metrics == (
+        {name: accuracy(ids, val_y) for name, ids in expected.items()}
+        | {f"val/{name}": value for name, value in spread.items()}
+    )
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "sgd"])
@@ -259,7 +266,19 @@ def test_scores_do_not_depend_on_the_order_of_val_images(tiny: Config, digits: S
     config = override(tiny, {"probe.l2": [0.01]})
     val = digits.val
     turned = replace(digits, val=Split(val.images[::-1].copy(), val.labels[::-1].copy()))
-    assert scores(config, turned).metrics == scores(config, digits).metrics
+    assert scores(config, turned).metrics == pytest.approx(scores(config, digits).metrics)
+
+
+def test_equal_images_are_told_as_a_collapse(tiny: Config, digits: Splits) -> None:
+    black = replace(digits, val=Split(np.zeros_like(digits.val.images), digits.val.labels))
+    found = scores(tiny, black).metrics
+    assert (found["val/collapsed"], found["val/collapsed_classes"]) == (1, 10)
+    assert found["val/effective_rank"] == pytest.approx(1, abs=0.01)
+    seven = digits.val.images * (digits.val.labels != 7)[:, None, None, None]
+    one_class = replace(digits, val=Split(seven, digits.val.labels))
+    found = scores(tiny, one_class).metrics
+    assert (found["val/collapsed"], found["val/collapsed_classes"]) == (0, 1)
+    assert found["val/effective_rank"] > 1.1
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])

@@ -42,6 +42,13 @@ def test_a_record_is_a_line() -> None:
     )
 
 
+def test_a_line_tells_the_effective_rank_and_a_collapse() -> None:
+    seen = record(1, probe_balanced=0.5, effective_rank=3.25, collapsed=0, collapsed_classes=0)
+    assert describe(seen, 9).endswith("probe_balanced 50.00%  effective_rank 3.2  62 s")
+    seen = record(1, effective_rank=1.003, collapsed=1, collapsed_classes=10)
+    assert describe(seen, 9).endswith("2.50e-01  effective_rank 1.0  all features equal  62 s")
+
+
 def test_every_record_is_logged_as_it_comes(log: RunLog, tiny: Config) -> None:
     for i, each in enumerate(RECORDS):
         line = log.write(each)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supcon.collapse import SPREAD
 from supcon.config import SELECTION_METRIC, Config, override
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits
@@ -57,7 +58,7 @@ def test_a_run_yields_a_record_an_epoch_and_the_result_with_the_last(
     scores = {"val/probe_top1", "val/knn_top1", "val/knn1_top1"}
     scores.add("val/head_top1" if loss == "ce" else "val/projection_knn_top1")
     each = {f"val/probe_top1_{weights}" for weights in ("raw", "ema", "swa")}
-    assert set(last.metrics) == {"train/loss", "train/lr"} | scores | each
+    assert set(last.metrics) == {"train/loss", "train/lr"} | scores | each | set(SPREAD)
     assert all(0 <= last.metrics[name] <= 1 for name in scores | each)
     assert first.seconds < second.seconds < last.seconds
 
