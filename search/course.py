@@ -79,6 +79,7 @@ def start_of(chosen: Chosen, images: SharedImages, command: str) -> Started:
         command=command,
         machine=machine(),
         data_hash=images.splits.fingerprint(),
+        val_counts=images.splits.val_counts,
         measured=chosen.measured,
     )
 

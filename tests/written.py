@@ -24,10 +24,16 @@ TREE: dict[str, Any] = {
 class WrittenStudy(Study):
     """It was started at 1000 s, and each event comes 10 s after the one before."""
 
-    def __init__(self, path: Path, **changes: Any) -> None:
-        """In the folder `path`/x; `changes` of `TREE`."""
+    def __init__(self, path: Path, *, val_counts: Any = (), **changes: Any) -> None:
+        """In the folder `path`/x; `changes` of `TREE`; `val_counts`: images of val by class."""
         self.tree, self.now = TREE | changes, 1000.0
-        started = Started(study="x", space=self.tree, commit="", versions={}, time=self.now)
+        self.here: dict[str, Any] = {
+            "study": "x",
+            "commit": "",
+            "versions": {},
+            "val_counts": val_counts,
+        }
+        started = Started(**self.here, space=self.tree, time=self.now)
         log = Journal.create(path / "x" / "events.jsonl", started)
         super().__init__(parse_space(self.tree, "x"), log)
 
@@ -96,8 +102,9 @@ class WrittenStudy(Study):
             key = {"arm": arm, "phase": "confirm", "number": number}
             self.add(Tested, **key, metrics={}, n_images=1, correct={})
 
-    def restart(self, **changes: Any) -> None:
-        """Another process goes on with it, `changes` of its space included."""
-        self.tree |= changes
+    def restart(self, here: dict[str, Any] | None = None, **changes: Any) -> None:
+        """Another process goes on with it: `changes` of its space, `here` of what is around it."""
+        self.tree = self.tree | changes
+        self.here |= here or {}
         self.space = parse_space(self.tree, "x")
-        self.add(Started, study="x", space=self.tree, commit="", versions={})
+        self.add(Started, **self.here, space=self.tree)

@@ -22,6 +22,7 @@ from search.preflight.packing import Node, at_once, misfit, room
 from search.preflight.trial_cost import CannotRun, TrialCost, cost_of, measure_costs
 from search.space.resources import Share, Shares
 from search.space.space import Space
+from search.strategy.winners import candidates
 from supcon.config import Config
 from supcon.images.files import ImageFiles
 from supcon.images.split import Splits
@@ -144,7 +145,7 @@ def slots_to_confirm(study: Study) -> int:
     """Trials at once after the search, if winners take as much as the largest of the best, on the
     nodes that there were when the log last grew.
     """
-    asks = [t.ask for arm in study.arms for t in study.log.top(arm, study.space.confirm.top)]
+    asks = [t.ask for arm in study.arms for t in candidates(study, arm)]
     configs = [study.config_of(ask) for ask in asks]
     nodes = alive_nodes()
     return max(1, min((at_once(study.shares, c, nodes) for c in configs), default=1))

@@ -27,7 +27,7 @@ from supcon.parsing import UserError
 
 def next_of_noise_floor(study: Study) -> Ask | None:
     """The next run of the published settings, or None."""
-    return next_run(study, published_runs(study.space))
+    return next_run(study, published_runs(study.space, study.arms))
 
 
 def check_noise_floor(space: Space) -> None:
@@ -42,7 +42,7 @@ def check_noise_floor(space: Space) -> None:
 
 def describe_noise(study: Study, data: Splits) -> list[str]:
     """The spread over seeds of each published configuration, and what can be shown with it."""
-    runs = {each.arm: each.completed(study) for each in published_runs(study.space)}
+    runs = {each.arm: each.completed(study) for each in published_runs(study.space, study.arms)}
     lines = ["", "noise floor: the published settings, val"]
     for arm, done in runs.items():
         scores = [run.score for run in done]

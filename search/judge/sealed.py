@@ -26,6 +26,7 @@ from search.log.study import Study
 from search.log.trial import Trial
 from search.log.wording import show_time
 from search.space.space import Space
+from search.strategy.giving_up import is_hopeless
 from search.strategy.winners import SeedRuns, final_runs, winner
 from supcon.evaluation.scores import accuracies
 from supcon.images.files import ImageFiles
@@ -37,9 +38,12 @@ from supcon.parsing import DOCUMENTED, UserError
 def open_test(study: Study, data: Splits) -> None:
     """Score the runs that wait for it on the test images.
 
-    Nothing is opened while an arm's winner is open, or if the searches were so unequal that there
-    will be no verdict: who has seen a test score decides otherwise.
+    Nothing is opened while an arm's winner is open, or if an arm gave up over trials that came to
+    nothing or the searches were so unequal that there will be no verdict: who has seen a test score
+    decides otherwise.
     """
+    if any(is_hopeless(study, arm) for arm in study.arms):
+        return
     if any(study.log.best(arm) and winner(study, arm) is None for arm in study.arms):
         return
     if len(study.arms) > 1 and budget_problems(study)[0] is not None:

@@ -20,7 +20,7 @@ from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
 from search.space.space import Space
-from search.strategy.stage import has_best
+from search.strategy.confirmation import has_best
 from search.strategy.winners import winner, winner_runs
 from supcon.parsing import DOCUMENTED
 

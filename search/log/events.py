@@ -60,6 +60,8 @@ class Started(_Event):
     machine: str = ""
     data_hash: str = ""
     """Of train and val."""
+    val_counts: tuple[int, ...] = Field((), exclude_if=_is_empty)
+    """Images of val by class, which tell what a guess may score; older logs lack them."""
     measured: tuple[Footprint, ...] = Field((), exclude_if=_is_empty)
     """What each kind of config takes, where the space leaves that to be measured."""
 

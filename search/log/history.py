@@ -24,6 +24,7 @@ from search.log.events import (
 from search.log.remembered import remembered
 from search.log.trial import NOTHING, Totals, Trial, totals
 from search.space.resources import Footprint
+from search.space.space import Budget
 
 
 class History:
@@ -32,7 +33,8 @@ class History:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.events: list[Event] = []
         self.trials: dict[TrialId, Trial] = {}
-        self.latest: Started
+        self.starts: list[Started] = []
+        """One for each process that has worked on it."""
         self.openings: list[Unsealed] = []
         """Of the test images: the ledger."""
         self.pictures: list[Pictured] = []
@@ -57,9 +59,12 @@ class History:
     @property
     def started(self) -> Started:
         """The first event."""
-        first = self.events[0]
-        assert isinstance(first, Started)
-        return first
+        return self.starts[0]
+
+    @property
+    def latest(self) -> Started:
+        """What the process that works on the study has opened it with."""
+        return self.starts[-1]
 
     @property
     def resumed(self) -> float:
@@ -127,16 +132,14 @@ class History:
             KeyError: it is of a trial that was never asked for.
         """
         self._known = {}
-        if isinstance(event, Started) and self.events:
+        if isinstance(event, Started) and self.starts:
             self._earlier_seconds = self.active_seconds
         self.events.append(event)
         match event:
             case Started():
-                is_new = len(self.events) == 1 or event.space.get("budget") != (
-                    self.latest.space.get("budget")
-                )
+                is_new = not self.starts or _budget(event) != _budget(self.latest)
                 self.is_searched = self.is_searched and not is_new
-                self.latest = event
+                self.starts.append(event)
             case Ask():
                 trial = self.trials[event.key] = Trial(event)
                 self._running[event.key] = trial
@@ -171,6 +174,11 @@ class History:
         if end.phase == "search" and trial.is_completed and trial.reports:
             found = self._completed.setdefault(end.arm, [])
             bisect.insort(found, trial, key=lambda trial: trial.ask.number)
+
+
+def _budget(started: Started) -> Budget:
+    """What a study may spend; a log that is older than one of the limits has its default."""
+    return Budget.model_validate(started.space.get("budget", {}))
 
 
 def _mean(scores: list[float]) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from search.log.events import TIME_UP, Ask, End, Outcome, Report, Retry, Tested
+from supcon.collapse import describe_collapse
 from supcon.config import SELECTION_METRIC
 
 
@@ -66,6 +67,11 @@ class Trial:
     def score(self) -> float:
         """The selection metric of the last report; nan before the first."""
         return self.last.metrics[SELECTION_METRIC] if self.last else float("nan")
+
+    @property
+    def collapse(self) -> str:
+        """What has collapsed, by the last report, in a few words; empty: nothing, or not known."""
+        return describe_collapse(self.last.metrics) if self.last else ""
 
     @property
     def views_per_second(self) -> float | None:

@@ -8,6 +8,9 @@ from typing import Any
 from search.log.events import Ask, End, Report, Retry, Tested, Unsealed
 from search.log.study import Study
 from search.log.wording import show_clock, show_params
+from search.strategy.in_vain import describe_giving_up
+from search.strategy.winners import leader
+from supcon.collapse import describe_collapse
 from supcon.config import SELECTION_METRIC
 
 
@@ -17,6 +20,7 @@ class EventLines:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.started = time.monotonic()
+        self.gave_up: set[str] = set()
 
     def __call__(self, event: Any) -> None:
         """A listener for `Journal.listeners`."""
@@ -29,6 +33,7 @@ class EventLines:
                 self._say(event.key, "retry", f"alone, after: {event.detail}")
             case End():
                 self._say(event.key, event.outcome, self._ending(event))
+                self._say_if_given_up(event.arm)
             case Unsealed():
                 print(f"          test images opened for {event.arm} {event.phase}", flush=True)
             case Tested():
@@ -36,12 +41,22 @@ class EventLines:
                 self._say(event.key, "tested", scores)
 
     def _say(self, key: Any, what: str, text: str) -> None:
+        self._line(self.study.log.trials[key].name, what, text)
+
+    def _line(self, name: str, what: str, text: str) -> None:
         clock = show_clock(time.monotonic() - self.started)
-        print(f"{clock}  {self.study.log.trials[key].name:18s} {what:10s} {text}", flush=True)
+        print(f"{clock}  {name:18s} {what:10s} {text}", flush=True)
+
+    def _say_if_given_up(self, arm: str) -> None:
+        """Once, when an arm starts no more trials since nothing would come of them."""
+        if arm not in self.gave_up and (why := describe_giving_up(self.study, arm)):
+            self.gave_up.add(arm)
+            self._line(arm, "gave up", why)
 
     def _score(self, report: Report) -> str:
         epochs = self.study.length_of(self.study.log.trials[report.key].ask)
-        return f"epoch {report.epoch:>3d}/{epochs}  probe {report.metrics[SELECTION_METRIC]:.2%}"
+        score = f"epoch {report.epoch:>3d}/{epochs}  probe {report.metrics[SELECTION_METRIC]:.2%}"
+        return "  ".join(filter(None, [score, describe_collapse(report.metrics)]))
 
     def _ending(self, end: End) -> str:
         trial = self.study.log.trials[end.key]
@@ -53,7 +68,7 @@ class EventLines:
         return "   ".join(parts)
 
     def _standing(self, arm: str) -> str:
-        best = self.study.log.best(arm)
+        best = leader(self.study, arm)
         lead = f"best {best.score:.2%} ({best.name})" if best else "no full-length trial yet"
         total = self.study.space.budget.total_epochs
         spent = self.study.log.totals(arm).epochs

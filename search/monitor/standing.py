@@ -17,8 +17,10 @@ from search.log.study import Study
 from search.log.trial import Trial
 from search.strategy.budget import most_trials, open_arms
 from search.strategy.confirmation import planned_runs, seed_runs
+from search.strategy.giving_up import gave_up_over, hopeful_arms
+from search.strategy.in_vain import summary_of
 from search.strategy.stage import Stage, stage
-from search.strategy.winners import published_runs, winner
+from search.strategy.winners import candidates, leader, published_runs, winner
 
 LATE = 5.0  # times the usual time between two reports, after which a trial is marked
 MIN_PATIENCE = 30.0  # seconds; a worker's cold start takes ten
@@ -50,6 +52,8 @@ class ArmStanding:
     most_trials: int | None
     is_open: bool
     """Whether it may start another trial."""
+    gave_up: str
+    """Over trials that ended how, if it gave up; else empty."""
     best: Best | None
 
 
@@ -63,6 +67,9 @@ class Running:
     """Of its last report; 0 before the first."""
     epochs: int
     scores: tuple[float, ...]
+    has_collapsed: bool
+    """Whether the features of all images, or those of whole classes, were equal at its last report;
+    which, its line says."""
     rungs: tuple[int, int] | None
     """How many it has passed, and how many there are; None where nothing stops it."""
     views_per_second: float | None
@@ -141,7 +148,7 @@ def standing(study: Study, now: float, *, is_at_work: bool = True) -> Standing:
 def _arm(study: Study, arm: str) -> ArmStanding:
     found = study.log.totals(arm)
     won = winner(study, arm) if study.log.is_searched else None
-    top = won or study.log.best(arm)
+    top = won or leader(study, arm)
     ended = {name: n for name, n in sorted(found.endings.items()) if name != "unfinished"}
     return ArmStanding(
         name=arm,
@@ -152,6 +159,7 @@ def _arm(study: Study, arm: str) -> ArmStanding:
         most_epochs=study.space.budget.total_epochs,
         most_trials=most_trials(study.space, arm),
         is_open=arm in open_arms(study),
+        gave_up=summary_of(gave_up_over(study, arm)),
         best=None if top is None else Best(top.name, top.score, top.ask.params, won is not None),
     )
 
@@ -159,11 +167,12 @@ def _arm(study: Study, arm: str) -> ArmStanding:
 @remembered
 def _steps(study: Study) -> tuple[Step, ...]:
     """The runs after the search; during it, as many as there will be if all goes well."""
-    candidates, known = study.space.confirm.top, published_runs(study.space)
+    arms, n_candidates = hopeful_arms(study), study.space.confirm.top
+    known = published_runs(study.space, arms)
     if study.log.is_searched:  # else no more is known, and a thousand trials are not ranked
-        candidates = max(len(study.log.top(arm, candidates)) for arm in study.arms)
+        n_candidates = max(len(candidates(study, arm)) for arm in study.arms)
         known = seed_runs(study)
-    planned, ended = planned_runs(study.space, candidates), Counter[str]()
+    planned, ended = planned_runs(study.space, arms, n_candidates), Counter[str]()
     for each in known:
         ended[each.phase] += sum(run.end is not None for run in each.runs(study))
     steps = (
@@ -186,6 +195,7 @@ def _running(study: Study, trial: Trial, now: float) -> Running:
         epoch=trial.epochs,
         epochs=study.length_of(trial.ask),
         scores=tuple(trial.scores.values()),
+        has_collapsed=bool(trial.collapse),
         rungs=(sum(rung <= trial.epochs for rung in rungs), len(rungs)) if rungs else None,
         views_per_second=trial.views_per_second,
         memory=last.memory if last else None,

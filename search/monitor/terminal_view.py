@@ -113,7 +113,8 @@ def _arm(arm: ArmStanding) -> RenderableType:
             f"  {arm.best.name}\n",
             (show_params(arm.best.params), "dim"),
         )
-    return Group(best, _budget(arm), _outcomes(arm))
+    lost = [Text(f"gave up: {arm.gave_up}", "bold red")] if arm.gave_up else []
+    return Group(*lost, best, _budget(arm), _outcomes(arm))
 
 
 def _budget(arm: ArmStanding) -> RenderableType:
@@ -184,7 +185,7 @@ def running_table(standing: Standing, rows: int, options: ConsoleOptions) -> Tab
             Text(f"{trial.epoch}/{trial.epochs}"),
             Text("" if trial.rungs is None else "{}/{}".format(*trial.rungs)),
             Text(spark(trial.scores[-N_SPARKS:], low, high, sparks), "cyan"),
-            Text(f"{trial.scores[-1]:.2%}" if trial.scores else ""),
+            _score(trial),
             Text("" if trial.views_per_second is None else f"{trial.views_per_second:,.0f}"),
             *([Text(_gigabytes(trial.memory))] if has_memory else []),
             _heard(trial, is_at_work=standing.is_at_work),
@@ -211,6 +212,12 @@ def _heard(trial: Running, *, is_at_work: bool) -> Text:
     if is_at_work and trial.is_late:
         return Text(f"silent {span}", "bold red")
     return Text(f"{span} ago")
+
+
+def _score(trial: Running) -> Text:
+    """Its last, and whether its features have collapsed."""
+    score = f"{trial.scores[-1]:.2%}" if trial.scores else ""
+    return Text.assemble(score, (" collapsed", "red") if trial.has_collapsed else "")
 
 
 def _gigabytes(memory: int | None) -> str:

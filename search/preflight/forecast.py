@@ -78,7 +78,7 @@ def describe_forecast(
     """
     plan, epochs = expected(space), space.config.run.epochs
     costs = [each for each in all_costs if isinstance(each, TrialCost)]
-    runs, arms = planned_runs(space, plan.reach[-1]), len(space.arms)
+    runs, arms = planned_runs(space, list(space.arms), plan.reach[-1]), len(space.arms)
     views = len(data.train) * space.config.augment.views
     lines = ["", f"{'rung, epochs':>14s}{'trials an arm':>15s}"]
     lines += [f"{r:14d}{n:15d}" for r, n in zip(space.rungs, plan.reach, strict=True)]

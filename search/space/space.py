@@ -33,7 +33,7 @@ Duration = Annotated[float, Field(gt=0), BeforeValidator(seconds)]
 
 class Budget(Section):
     """What each arm may spend, and the study as a whole; whichever is reached first counts. At
-    least one of them must be given.
+    least one of the first three must be given.
     """
 
     total_epochs: int | None = Field(None, ge=1)
@@ -43,6 +43,9 @@ class Budget(Section):
     time: Duration | None = None
     """Of the whole study, confirmation included: seconds, or a text such as 90m, 12h or 1h30m. The
     time in which it was down does not count."""
+    give_up: int | None = Field(8, ge=2)
+    """An arm starts no more trials when its first so many all ended infeasible, diverged or failed
+    or never scored above chance, or when so many in a row failed. null: it never gives up."""
 
 
 class Asha(Section):

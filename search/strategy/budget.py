@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.space.space import Space
-
-GIVE_UP = 3  # failed trials in a row after which an arm starts no more
+from search.strategy.giving_up import gave_up_over
 
 
 @remembered
 def may_start(study: Study, arm: str) -> bool:
-    """Whether an arm has budget for another trial, and nothing is broken that would end it too."""
-    trials = study.log.of(arm)
-    opened = study.log.resumed  # what failed before may have been put right
-    ended = (trial for trial in reversed(trials) if trial.end and trial.end.time >= opened)
-    last = [trial.outcome for trial in itertools.islice(ended, GIVE_UP)]
-    if last == ["failed"] * GIVE_UP:
-        return False  # something is broken; more trials would only fail as well
+    """Whether an arm has budget for another trial, and did not give up."""
     most, epochs = most_trials(study.space, arm), study.space.budget.total_epochs
-    return (most is None or len(trials) < most) and (
-        epochs is None or study.log.totals(arm).epochs < epochs
+    return (
+        (most is None or len(study.log.of(arm)) < most)
+        and (epochs is None or study.log.totals(arm).epochs < epochs)
+        and not gave_up_over(study, arm)
     )
 
 

@@ -9,7 +9,8 @@ from search.log.events import AFTER_SEARCH, Ask
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.space.space import Space
-from search.strategy.winners import SeedRuns, final_runs, pick_runs, published_runs
+from search.strategy.giving_up import hopeful_arms
+from search.strategy.winners import SeedRuns, candidates, final_runs, pick_runs, published_runs
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,28 @@ class Planned:
         return self.pick + self.confirm + self.reference
 
 
-def planned_runs(space: Space, candidates: int) -> Planned:
-    """What the space asks for, if so many configurations of each arm train to the end."""
-    confirm, arms = space.confirm, len(space.arms)
-    top = min(confirm.top, candidates)
+def planned_runs(space: Space, arms: Sequence[str], n_candidates: int) -> Planned:
+    """What the space asks for, if so many configurations of each of these arms train to the end."""
+    confirm = space.confirm
+    top = min(confirm.top, n_candidates)
     references = 0
     if confirm.references:
-        ce = [arm for arm in space.arms if not space.arm_config(arm).loss.is_contrastive]
+        ce = [arm for arm in arms if not space.arm_config(arm).loss.is_contrastive]
         has_one_view = bool(ce) and space.config.augment.views > 1
-        references = confirm.seeds * (len(published_runs(space)) + has_one_view)
-    picks = arms * top * confirm.pick_seeds if top > 1 else 0
-    return Planned(picks, arms * confirm.seeds, references)
+        references = confirm.seeds * (len(published_runs(space, arms)) + has_one_view)
+    picks = len(arms) * top * confirm.pick_seeds if top > 1 else 0
+    return Planned(picks, len(arms) * confirm.seeds, references)
+
+
+def has_best(study: Study) -> bool:
+    """Whether a search trial was trained to the end, of any arm that has not given up over all."""
+    return any(candidates(study, arm) for arm in study.arms)
 
 
 @remembered
 def seed_runs(study: Study) -> Sequence[SeedRuns]:
     """All runs after the search that are known by now: picking, winners, references."""
-    if not any(study.log.best(arm) for arm in study.arms):
+    if not has_best(study):
         return ()
     picks = [runs for arm in study.arms for runs in pick_runs(study, arm)]
     return (*picks, *final_runs(study))
@@ -60,8 +66,8 @@ def confirmation_is_over(study: Study) -> bool:
 
 def runs_left(study: Study) -> tuple[int, int]:
     """Runs still to be trained: those that pick, and those that follow."""
-    found = [study.log.top(arm, study.space.confirm.top) for arm in study.arms]
-    planned = planned_runs(study.space, max(map(len, found)))
+    n_candidates = max(len(candidates(study, arm)) for arm in study.arms)
+    planned = planned_runs(study.space, hopeful_arms(study), n_candidates)
     done = [(each.phase, len(each.runs(study))) for each in seed_runs(study)]
     picked = sum(n for phase, n in done if phase == "pick")
     later = sum(n for phase, n in done if phase != "pick")

@@ -7,7 +7,8 @@ from typing import Literal
 from search.log.events import FINAL, TIME_UP, Searched
 from search.log.study import Study
 from search.strategy.budget import open_arms, search_is_over
-from search.strategy.confirmation import confirmation_is_over, seed_runs
+from search.strategy.confirmation import confirmation_is_over, has_best, seed_runs
+from search.strategy.giving_up import is_hopeless
 
 Stage = Literal["noise floor", "search", "confirmation", "test", "done"]
 
@@ -27,13 +28,10 @@ def stage(study: Study, seconds: float) -> Stage:
             return "search"
         if (has_best(study) and not log.is_searched) or not confirmation_is_over(study):
             return "confirmation"
+    if any(is_hopeless(study, arm) for arm in study.arms):
+        return "done"  # there will be no verdict, and the test images stay sealed
     final = [run for r in seed_runs(study) if r.phase in FINAL for run in r.completed(study)]
     return "test" if any(run.tested is None for run in final) else "done"
-
-
-def has_best(study: Study) -> bool:
-    """Whether a search trial of any arm was trained to the end."""
-    return any(study.log.best(arm) for arm in study.arms)
 
 
 def end_search(study: Study) -> None:

@@ -11,6 +11,7 @@ from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
 from search.strategy.confirmation import runs_left
+from search.strategy.winners import candidates
 
 MARGIN = 1.25  # trials do not all take equally long
 
@@ -18,7 +19,7 @@ MARGIN = 1.25  # trials do not all take equally long
 @remembered
 def confirm_seconds(study: Study, slots: int) -> float:
     """What all runs after the search will take, so many at once, by what the best took."""
-    best = [trial for arm in study.arms for trial in study.log.top(arm, study.space.confirm.top)]
+    best = [trial for arm in study.arms for trial in candidates(study, arm)]
     if not best:
         return 0.0
     picks, later = runs_left(study)

@@ -9,7 +9,7 @@ the published settings of each loss and cross entropy of one view, are trained o
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
 from search.space.space import Space
+from search.strategy.giving_up import hopeful_arms, is_hopeless
 from search.strategy.references import one_view, published
 from supcon.config import Config
 from supcon.parsing import UserError
@@ -81,6 +82,13 @@ def _failed_before(end: End, time: float) -> bool:
     return end.outcome == "failed" and end.time < time
 
 
+def candidates(study: Study, arm: str) -> Sequence[Trial]:
+    """The arm's best configurations, of which one becomes its winner; none of an arm that gave up
+    over trials that came to nothing.
+    """
+    return () if is_hopeless(study, arm) else study.log.top(arm, study.space.confirm.top)
+
+
 @remembered
 def winner(study: Study, arm: str) -> Trial | None:
     """The arm's winner, a search trial; None while that is open, as it is during the search.
@@ -88,23 +96,22 @@ def winner(study: Study, arm: str) -> Trial | None:
     The best mean score over the fresh seeds of those candidates whose runs were all trained to the
     end; if there is none such, the best of the search. Ties go to the better one of the search.
     """
-    candidates = study.log.top(arm, study.space.confirm.top)
-    picks = pick_runs(study, arm)
+    found, picks = candidates(study, arm), pick_runs(study, arm)
     if not study.log.is_searched or not all(pick.is_over(study) for pick in picks):
         return None
     whole = [
         (candidate, runs)
-        for candidate, pick in zip(candidates, picks, strict=False)  # a single one has no pick
+        for candidate, pick in zip(found, picks, strict=False)  # a single one has no pick
         if len(runs := pick.completed(study)) == pick.seeds
     ]
     if whole:
-        return max(whole, key=lambda found: statistics.mean(run.score for run in found[1]))[0]
-    return candidates[0] if candidates else None
+        return max(whole, key=lambda each: statistics.mean(run.score for run in each[1]))[0]
+    return found[0] if found else None
 
 
 def leader(study: Study, arm: str) -> Trial | None:
     """The winner or, while that is open, the best of the search."""
-    return winner(study, arm) or study.log.best(arm)
+    return winner(study, arm) or next(iter(candidates(study, arm)), None)
 
 
 @remembered
@@ -113,10 +120,10 @@ def final_runs(study: Study) -> Sequence[SeedRuns]:
     return (*winner_runs(study), *_reference_runs(study))
 
 
-def published_runs(space: Space) -> Sequence[SeedRuns]:
-    """The published settings of each loss."""
+def published_runs(space: Space, arms: Iterable[str]) -> Sequence[SeedRuns]:
+    """The published settings of each loss that these arms have."""
     found, losses = [], set()
-    for arm in space.arms:
+    for arm in arms:
         loss = space.arm_config(arm).loss.name
         if loss not in losses:  # the same configuration in two arms needs one reference
             found.append(SeedRuns(arm, "published", published(space, arm), space.confirm.seeds))
@@ -138,7 +145,7 @@ def winner_runs(study: Study) -> Sequence[SeedRuns]:
 def _reference_runs(study: Study) -> Iterator[SeedRuns]:
     if not study.space.confirm.references:
         return
-    yield from published_runs(study.space)
+    yield from published_runs(study.space, hopeful_arms(study))
     for won in winner_runs(study):
         config = study.space.arm_config(won.arm)
         if not config.loss.is_contrastive and config.augment.views > 1:
@@ -150,11 +157,10 @@ def _reference_runs(study: Study) -> Iterator[SeedRuns]:
 @remembered
 def pick_runs(study: Study, arm: str) -> Sequence[SeedRuns]:
     """The candidates' runs; a single candidate needs none."""
-    candidates = study.log.top(arm, study.space.confirm.top)
-    seeds = study.space.confirm.pick_seeds
-    if len(candidates) < 2:
+    found, seeds = candidates(study, arm), study.space.confirm.pick_seeds
+    if len(found) < 2:
         return ()
-    return tuple(SeedRuns(arm, "pick", c.ask.params, seeds, c.ask.number) for c in candidates)
+    return tuple(SeedRuns(arm, "pick", c.ask.params, seeds, c.ask.number) for c in found)
 
 
 def best_config(study: Study, arm: str) -> Config:
@@ -162,11 +168,15 @@ def best_config(study: Study, arm: str) -> Config:
     that it had in the search.
 
     Raises:
-        UserError: the study has no such arm, or no trial of it was trained to the end.
+        UserError: the study has no such arm, it gave up, or no trial was trained to the end.
     """
     if arm not in study.space.arms:
         raise UserError(f"--arm {arm}: the study has {', '.join(study.arms)}")
     best = leader(study, arm)
+    if best is None and is_hopeless(study, arm):
+        raise UserError(
+            f"{study.log.path}: {arm} gave up over trials that came to nothing; the report says why"
+        )
     if best is None:
         raise UserError(
             f"{study.log.path}: no trial of {arm} was trained to the end; resume the study"

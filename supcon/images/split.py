@@ -62,6 +62,11 @@ class Splits:
         self.train.check()
         self.val.check()
 
+    @property
+    def val_counts(self) -> tuple[int, ...]:
+        """Images of val by class."""
+        return tuple(np.bincount(self.val.labels, minlength=len(self.classes)).tolist())
+
     def fingerprint(self) -> str:
         """Equal for equal images, labels and class names, in the same order."""
         return fingerprint([self.train, self.val], self.classes)

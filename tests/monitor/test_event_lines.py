@@ -51,6 +51,30 @@ def test_a_trial_that_goes_wrong_says_of_what(
     )
 
 
+def test_features_that_collapsed_are_told_with_the_score(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.ask("ce", 0, params={})
+    metrics = {"val/probe_top1": 0.1, "val/collapsed": 1.0, "val/collapsed_classes": 3.0}
+    study.report("ce", 0, 1, 0.1, metrics=metrics)
+    assert lines(capsys)[-1] == (
+        "ce-0               rung       epoch   1/9  probe 10.00%  all features equal"
+    )
+
+
+def test_an_arm_that_gives_up_says_so_once(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(9):
+        study.ask("ce", number)
+    for number in range(9):
+        study.end("ce", number, "diverged", detail="non-finite loss in epoch 1, step 1")
+    said = [line for line in lines(capsys) if "gave up" in line]
+    assert len(said) == 1
+    start = "ce                 gave up    after 8 trials: 8 of 8 ended diverged (non-finite loss"
+    assert said[0].startswith(start)
+
+
 def test_after_the_search_a_line_tells_the_run_and_not_the_search(
     study: WrittenStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,14 +73,37 @@ def test_the_best_is_one_of_full_length(study: WrittenStudy) -> None:
 def test_a_running_trial_tells_its_scores_rungs_speed_and_memory(study: WrittenStudy) -> None:
     study.ask("ce", 0)
     assert only(study, later=3) == Running(
-        name="ce-0", params={"optim.lr_per_256": 0.1}, epoch=0, epochs=9, scores=(), rungs=(0, 2),
-        views_per_second=None, memory=None, silent=3, patience=None, is_retry=False,
+        name="ce-0", params={"optim.lr_per_256": 0.1}, epoch=0, epochs=9, scores=(),
+        has_collapsed=False, rungs=(0, 2), views_per_second=None, memory=None, silent=3,
+        patience=None,
+        is_retry=False,
     )  # fmt: skip
     study.report("ce", 0, 1, 0.5)
     study.report("ce", 0, 3, 0.6, memory=2_000_000_000)
     running = only(study, later=4)
     assert (running.epoch, running.scores, running.rungs) == (3, (0.5, 0.6), (2, 2))
     assert (running.views_per_second, running.memory, running.silent) == (200, 2e9, 4)
+
+
+def test_a_trial_whose_features_are_equal_has_collapsed(study: WrittenStudy) -> None:
+    study.ask("ce", 0)
+    for epoch, collapsed in ((1, 1.0), (3, 0.0)):
+        metrics = {"val/probe_top1": 0.1, "val/collapsed": collapsed}
+        study.report("ce", 0, epoch, 0.1, metrics=metrics)
+        assert only(study).has_collapsed == bool(collapsed)
+
+
+def test_an_arm_that_gave_up_says_over_what_and_plans_nothing_more(tmp_path: Path) -> None:
+    study = WrittenStudy(tmp_path, budget={"trials": 99, "give_up": 2})
+    study.trial("supcon", 0, 0.8)
+    planned = [step.planned for step in seen(study).steps]
+    for number in range(2):
+        study.ask("ce", number)
+        study.end("ce", number, "diverged")
+    supcon, ce = seen(study).arms
+    assert (supcon.gave_up, supcon.is_open) == ("", True)
+    assert (ce.gave_up, ce.is_open) == ("2 diverged", False)
+    assert [2 * step.planned for step in seen(study).steps] == planned
 
 
 def test_runs_that_nothing_stops_have_no_rungs(tmp_path: Path) -> None:
@@ -237,7 +260,7 @@ def test_a_search_whose_time_is_up_has_only_its_test_left(tmp_path: Path) -> Non
 def test_a_search_in_which_everything_fails_is_done_without_a_best(tmp_path: Path) -> None:
     study = WrittenStudy(tmp_path)
     for arm in ("supcon", "ce"):
-        for number in range(3):
+        for number in range(8):
             study.ask(arm, number)
             study.end(arm, number, "failed")
     now = seen(study)

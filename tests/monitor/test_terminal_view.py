@@ -17,16 +17,18 @@ from search.monitor.terminal_view import ASCII_SPARKS, SPARKS, View, spark
 PARAMS = {"loss.temperature": 0.1234, "data.batch_size": 256, "model.backbone": "resnet18"}
 SUPCON = ArmStanding(
     name="supcon", started=9, running=2, outcomes={"completed": 3, "diverged": 1, "stopped": 3},
-    epochs=61, most_epochs=122, most_trials=None, is_open=True,
+    epochs=61, most_epochs=122, most_trials=None, is_open=True, gave_up="",
     best=Best("supcon-4", 0.98765, PARAMS, is_winner=False),
 )  # fmt: skip
 CE = ArmStanding(
     name="ce", started=0, running=0, outcomes={}, epochs=0, most_epochs=122, most_trials=20,
-    is_open=True, best=None,
+    is_open=True, gave_up="", best=None,
 )  # fmt: skip
 TRIAL = Running(
-    name="supcon-7", params=PARAMS, epoch=6, epochs=12, scores=(0.5, 0.75, 0.9), rungs=(1, 2),
-    views_per_second=8123.4, memory=None, silent=12.2, patience=60, is_retry=False,
+    name="supcon-7", params=PARAMS, epoch=6, epochs=12, scores=(0.5, 0.75, 0.9),
+    has_collapsed=False, rungs=(1, 2), views_per_second=8123.4, memory=None, silent=12.2,
+    patience=60,
+    is_retry=False,
 )  # fmt: skip
 SEARCHING = Standing(
     study="digits", is_at_work=True, stage="search", arms=(SUPCON, CE), running=(TRIAL,),
@@ -121,6 +123,18 @@ def test_a_trial_that_is_silent_or_waits_for_its_retry_is_marked() -> None:
     lines = draw(replace(SEARCHING, running=(late, retry), is_at_work=False))
     assert lines[-2].endswith("5 min ago")  # nothing works on it: that it is silent means nothing
     assert lines[-1].endswith("12 s ago")
+
+
+def test_a_trial_whose_features_collapsed_is_marked() -> None:
+    lines = draw(replace(SEARCHING, running=(running(1), running(2, has_collapsed=True))))
+    assert [("collapsed" in line) for line in lines[-2:]] == [False, True]
+    assert lines[-1].split()[4:6] == ["90.00%", "collapsed"]
+
+
+def test_an_arm_that_gave_up_says_so_first() -> None:
+    gave_up = replace(CE, gave_up="7 diverged, 1 infeasible", is_open=False)
+    lines = draw(replace(SEARCHING, arms=(SUPCON, gave_up)))
+    assert "│ gave up: 7 diverged, 1 infeasible    │" in lines[2]
 
 
 def test_a_trial_without_a_report_has_nothing_to_show() -> None:

@@ -75,7 +75,7 @@ def test_an_extended_study_goes_on_with_the_larger_budget(study: WrittenStudy) -
         options(study, "--extend", "--trials", "99", "--set", "budget.total_epochs=72")
     )
     assert chosen.space.dump() == study.space.dump() | {
-        "budget": {"total_epochs": 72, "trials": 99, "time": None}
+        "budget": {"total_epochs": 72, "trials": 99, "time": None, "give_up": 8}
     }
     assert chosen.measured == (MEASURED,)
 
@@ -120,6 +120,16 @@ def test_values_that_differ_are_named_and_no_others(
 ) -> None:
     with pytest.raises(UserError, match=rf"started with, but {named} was given with another"):
         study_to_resume(options(study, "--resume", *flags))
+
+
+@pytest.mark.parametrize(("given", "meant"), [("16", 16), ("null", None)])
+def test_an_arm_that_gave_up_may_be_given_more_patience(
+    study: WrittenStudy, given: str, meant: int | None
+) -> None:
+    chosen = study_to_resume(options(study, "--extend", "--set", f"budget.give_up={given}"))
+    assert chosen.space.budget.give_up == meant
+    with pytest.raises(UserError, match="give_up must not be smaller than before, 8; got 7"):
+        study_to_resume(options(study, "--extend", "--set", "budget.give_up=7"))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_every_row_gets_its_seeds_and_no_seed_is_used_twice(study: WrittenStudy)
     }  # fmt: skip
     seeds = [t.ask.seed for t in study.log.trials.values() if t.ask.phase != "search"]
     assert len(set(seeds)) == len(seeds)
-    planned = planned_runs(study.space, 4)
+    planned = planned_runs(study.space, study.arms, 4)
     assert (planned.pick, planned.confirm, planned.reference) == (8, 6, 9)
 
 
@@ -84,7 +84,7 @@ def test_winners_wait_for_their_pick_and_references_need_not(study: WrittenStudy
 @pytest.mark.parametrize("phase", AFTER_SEARCH)
 def test_a_run_that_fails_is_not_asked_for_again(study: WrittenStudy, phase: Phase) -> None:
     asked = confirm(study, outcome=lambda ask: "failed" if ask.phase == phase else "completed")
-    assert len(asked) == planned_runs(study.space, 4).total
+    assert len(asked) == planned_runs(study.space, study.arms, 4).total
     assert all(winner(study, arm) for arm in study.arms)
 
 
@@ -160,5 +160,6 @@ def test_a_study_that_goes_on_confirms_its_new_winner_alone(study: WrittenStudy)
 def test_so_many_runs_are_planned(
     tmp_path: Path, changes: dict[str, Any], candidates: int, expected: tuple[int, int, int]
 ) -> None:
-    planned = planned_runs(WrittenStudy(tmp_path, **RULES | changes).space, candidates)
+    study = WrittenStudy(tmp_path, **RULES | changes)
+    planned = planned_runs(study.space, study.arms, candidates)
     assert (planned.pick, planned.confirm, planned.reference) == expected

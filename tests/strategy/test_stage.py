@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from search.strategy.confirmation import next_after_search
+from search.strategy.confirmation import has_best, next_after_search
 from search.strategy.search_order import SearchOrder
-from search.strategy.stage import end_for_time, end_search, has_best, stage
+from search.strategy.stage import end_for_time, end_search, stage
 from tests.written import WrittenStudy
 
 

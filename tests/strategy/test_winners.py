@@ -110,7 +110,9 @@ def test_the_report_has_rows_of_the_winners_and_then_of_references(study: Writte
 
 def test_the_same_loss_in_both_arms_has_one_reference() -> None:
     arms = {"a": {"loss.name": "ce"}, "b": {"loss.name": "ce"}}
-    assert [row.arm for row in published_runs(parse_space(TREE | {"arms": arms}, "x"))] == ["a"]
+    assert [row.arm for row in published_runs(parse_space(TREE | {"arms": arms}, "x"), arms)] == [
+        "a"
+    ]
 
 
 def test_the_config_of_a_winner_is_that_of_its_search_trial(study: WrittenStudy) -> None:
