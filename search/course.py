@@ -183,6 +183,6 @@ def conclude(study: Study, images: SharedImages, interrupt: Interrupt) -> int:
         )
         return interrupt.code
     if not winners:
-        print("no trial was trained to the end; trials.csv says why", file=sys.stderr)
+        print("no arm has a result; the report and trials.csv say why", file=sys.stderr)
         return 1
     return 0

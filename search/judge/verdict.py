@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as documented
 
 from search.judge.comparison import MIN_SEEDS, Difference, compare
 from search.judge.fairness import budget_problems
+from search.judge.nothing_learned import collapse_warnings, nothing_learned
 from search.judge.sealed import correctness, is_for, openings, unlike_images, unpack_labels
 from search.judge.sentence import sentence
 from search.log.events import Ask, Tested, Unsealed
@@ -88,10 +89,13 @@ def verdict(study: Study) -> Verdict:
 
 def _problems(study: Study, n_seeds: int) -> tuple[str | None, list[str]]:
     """Why there can be no verdict, and what to keep in mind with it."""
+    collapsed = collapse_warnings(study)
+    if (nothing := nothing_learned(study)) is not None:
+        return nothing, collapsed
     if len(study.arms) != 2:
-        return f"a verdict compares 2 arms, this study has {len(study.arms)}", []
+        return f"a verdict compares 2 arms, this study has {len(study.arms)}", collapsed
     refusal, warning = budget_problems(study)
-    warnings = [*([warning] if warning else []), *_lost_runs(study)]
+    warnings = [*collapsed, *([warning] if warning else []), *_lost_runs(study)]
     is_decided = all(winner(study, arm) is not None for arm in study.arms)
     if not study.log.is_searched and has_best(study):
         return "the search is not over; go on with --resume", warnings

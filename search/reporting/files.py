@@ -98,7 +98,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def outcome(summary: Summary) -> str:
-    """The table and the verdict, for a terminal."""
+    """The table and the verdict, for a terminal; if there is none, why comes first."""
     found = summary.verdict
     warnings = [f"warning: {text}" for text in found.warnings]
-    return "\n".join(["", aligned(results_table(summary)), "", found.text, *warnings, ""])
+    said, table = ["", found.text, *warnings], ["", aligned(results_table(summary))]
+    return "\n".join([*(said + table if found.difference is None else table + said), ""])

@@ -49,6 +49,8 @@ def markdown(summary: Summary) -> str:
 
 def _winner(arm: str, facts: ArmSummary) -> str:
     best, curse = facts.best, facts.curse
+    if best is None and facts.gave_up:
+        return f"- {arm}: none, it gave up {facts.gave_up}"
     if best is None:
         return f"- {arm}: none, no trial was trained to the end"
     what = "" if facts.is_decided else " (leads the search, not confirmed yet)"

@@ -17,7 +17,7 @@ from search.log.wording import mean_percent
 from search.reporting.figures import all_figures, colour
 from search.reporting.parts import Parts
 from search.reporting.summary import Summary
-from search.reporting.tables import CLASSIFIERS, interval_text, scored
+from search.reporting.tables import CLASSIFIERS, collapsed_text, interval_text, scored
 
 LAYOUT: dict[str, Any] = {  # what all figures share
     "template": "none",
@@ -116,10 +116,10 @@ def _winners(summary: Summary) -> dict[str, list[Any]]:
 def _spent(summary: Summary) -> list[dict[str, Any]]:
     """What each arm cost, the search and all that follows."""
     return [
-        {"arm": arm, "part": part, "trials": n, **ledger.model_dump()}
+        {"arm": arm, "part": part, "trials": n, "collapsed": collapsed, **ledger.model_dump()}
         for arm, found in summary.arms.items()
-        for part, ledger, n in (
-            ("search", found.ledger, found.trials),
-            ("after it", found.confirm_ledger, ""),
+        for part, ledger, n, collapsed in (
+            ("search", found.ledger, found.trials, collapsed_text(found)),
+            ("after it", found.confirm_ledger, "", ""),
         )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from search.judge.nothing_learned import count_collapsed
 from search.judge.sealed import openings
 from search.judge.verdict import confirmed, verdict
 from search.log.study import Study
@@ -21,6 +22,7 @@ from search.reporting.summary import (
     VerdictSummary,
 )
 from search.space.space import Space
+from search.strategy.in_vain import describe_giving_up
 from search.strategy.winners import SeedRuns, final_runs, leader, winner
 from supcon.config import SELECTION_METRIC
 
@@ -59,6 +61,7 @@ def answer(study: Study) -> Summary:
 
 def _arm(study: Study, arm: str) -> ArmSummary:
     trials, best = study.log.of(arm), leader(study, arm)
+    whole, part = count_collapsed(trials)
     runs, found = confirmed(study, arm), totals(trials)
     seeds, val, test = _scores(runs)
     after = [t for t in study.log.trials.values() if t.ask.arm == arm and t.ask.phase != "search"]
@@ -66,6 +69,9 @@ def _arm(study: Study, arm: str) -> ArmSummary:
         trials=found.trials,
         outcomes=found.endings,
         best=_best(best) if best else None,
+        gave_up=describe_giving_up(study, arm) or None,
+        collapsed=whole,
+        collapsed_classes=part,
         is_decided=winner(study, arm) is not None,
         confirm=Confirmed(seeds=seeds, val=val, **{f"test_{n}": test[n] for n in test}),
         ledger=_ledger(found),

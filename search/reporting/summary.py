@@ -46,7 +46,8 @@ class Best(Section):
     """Its scores in the search: `probe_top1`, `knn_top1` (weighted vote), `knn1_top1` (nearest
     neighbour), after a projection head `projection_knn_top1`, for cross entropy `head_top1`, where
     classes are unequal `probe_balanced`, and the probe by weights (`probe_top1_raw`, `_ema`,
-    `_swa`)."""
+    `_swa`); of the encoder features the `effective_rank`, `collapsed` (1: all are equal) and
+    `collapsed_classes`, how many have features that are all equal."""
 
 
 class Confirmed(Section):
@@ -80,7 +81,14 @@ class ArmSummary(Section):
     diverged, failed, unfinished."""
     best: Best | None
     """The arm's winner, a search trial (until there is one: the search's best); null if no trial
-    was trained to the end."""
+    was trained to the end, or it gave up over trials that came to nothing."""
+    gave_up: str | None
+    """Why it started no more trials, what these shared, and the way out; null if it did not give
+    up."""
+    collapsed: int
+    """Search trials in which the features of all val images are equal."""
+    collapsed_classes: int
+    """Others in which those of whole classes are."""
     is_decided: bool
     """Whether fresh seeds have decided on it."""
     curse: Curse | None = None

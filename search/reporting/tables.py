@@ -11,7 +11,7 @@ from search.judge.comparison import mean_interval
 from search.log.study import Study
 from search.log.trial import Trial
 from search.log.wording import mean_percent
-from search.reporting.summary import Row, Summary
+from search.reporting.summary import ArmSummary, Row, Summary
 
 CLASSIFIERS = {
     "probe": "linear probe",
@@ -70,13 +70,21 @@ def scores_table(summary: Summary) -> list[list[str]]:
 
 def spent_table(summary: Summary) -> list[list[str]]:
     """What the search of each arm cost, and how its trials ended."""
-    rows = [["arm", "trials", "outcomes", "epochs", "views", "training seconds"]]
+    rows = [["arm", "trials", "outcomes", "collapsed", "epochs", "views", "training seconds"]]
     for arm, facts in summary.arms.items():
         ledger = facts.ledger
         outcomes = ", ".join(f"{n} {outcome}" for outcome, n in sorted(facts.outcomes.items()))
-        cells = [str(ledger.epochs), f"{ledger.views:,}", f"{ledger.train_seconds:.0f}"]
+        cells = [collapsed_text(facts), str(ledger.epochs), f"{ledger.views:,}"]
+        cells.append(f"{ledger.train_seconds:.0f}")
         rows.append([arm, str(facts.trials), outcomes, *cells])
     return rows
+
+
+def collapsed_text(facts: ArmSummary) -> str:
+    """In how many trials features are equal: `3`, or `3, 2 in classes`."""
+    return f"{facts.collapsed}" + (
+        f", {facts.collapsed_classes} in classes" if facts.collapsed_classes else ""
+    )
 
 
 def trials_csv(study: Study) -> str:

@@ -18,8 +18,8 @@ def chance_limit(study: Study) -> float | None:
 
     To guess best is to name the largest class. On so many images a guess that is right with that
     probability exceeds the limit with a probability of 1 % (binomial), counted over all scores of
-    the study. It cannot be told from an older log, nor on so few images that the limit comes closer
-    to 1 than to the share of the largest class.
+    the study. It cannot be told from an older log, nor on so few images that the limit lies beyond
+    three quarters of the way from the share of the largest class to 1.
     """
     counts = study.log.latest.val_counts
     looks = len(study.log.trials) * len(study.space.rungs)
@@ -27,7 +27,7 @@ def chance_limit(study: Study) -> float | None:
         return None
     # To a power of two, so that it moves seldom.
     limit = _limit(sum(counts), max(counts), 2 ** math.ceil(math.log2(max(1, looks))))
-    return limit if 2 * limit <= 1 + largest_share(study) else None
+    return limit if 4 * limit <= 3 + largest_share(study) else None
 
 
 def largest_share(study: Study) -> float:

@@ -200,4 +200,4 @@ def test_a_study_without_a_trained_trial_has_no_result(
     study.ask("ce", 0)
     study.end("ce", 0, "diverged")
     assert conclude(study, SharedImages(digits), Interrupt()) == 1
-    assert capsys.readouterr().err == "no trial was trained to the end; trials.csv says why\n"
+    assert capsys.readouterr().err == "no arm has a result; the report and trials.csv say why\n"

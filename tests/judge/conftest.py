@@ -10,7 +10,7 @@ from supcon.config import Config, override
 from supcon.evaluation.trained import Trained
 from supcon.images.split import Splits
 from supcon.train import fit
-from tests.judge.trained_study import TrainedStudy
+from tests.trained_study import TrainedStudy
 
 
 @pytest.fixture(scope="session")

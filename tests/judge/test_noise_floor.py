@@ -11,7 +11,7 @@ from search.judge.noise_floor import check_noise_floor, describe_noise, next_of_
 from search.space.loading import parse_space
 from search.strategy.confirmation import next_run
 from supcon.parsing import UserError
-from tests.judge.trained_study import TrainedStudy
+from tests.trained_study import TrainedStudy
 from tests.written import TREE
 
 

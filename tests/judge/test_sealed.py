@@ -30,7 +30,7 @@ from supcon.config import DataConfig
 from supcon.images.loading import load_test
 from supcon.images.split import Split, Splits
 from supcon.parsing import UserError
-from tests.judge.trained_study import TrainedStudy
+from tests.trained_study import TrainedStudy
 
 
 def test_each_row_is_opened_once_and_the_opening_comes_before_any_score(

@@ -8,7 +8,7 @@ import torch
 from search.judge.trained_models import load_run, predict_by_run
 from supcon.evaluation.trained import predict
 from supcon.parsing import UserError
-from tests.judge.trained_study import TrainedStudy
+from tests.trained_study import TrainedStudy
 
 
 def test_a_run_predicts_as_the_model_that_its_training_left(study: TrainedStudy) -> None:

@@ -14,7 +14,7 @@ from search.log.study import Study
 from search.reporting.summarise import summarise
 from supcon.evaluation.plane import NotDrawn
 from supcon.images.split import Splits
-from tests.judge.trained_study import TrainedStudy
+from tests.trained_study import TrainedStudy
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from search.judge.verdict import by_class, verdict
 from search.log.events import Ask, Searched
 from search.log.study import Study
 from search.space.loading import parse_space
-from tests.judge.trained_study import TrainedStudy
+from tests.trained_study import TrainedStudy
 from tests.written import TREE, WrittenStudy
 
 

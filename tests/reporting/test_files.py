@@ -10,6 +10,7 @@ import pytest
 from search.reporting.files import outcome, write_report
 from search.reporting.summary import Summary
 from search.space.loading import load_space
+from search.strategy.search_order import SearchOrder
 from search.strategy.winners import best_config
 from supcon.config import load_config
 from supcon.parsing import UserError
@@ -71,3 +72,18 @@ def test_a_terminal_gets_the_table_the_verdict_and_every_warning(summary: Summar
     text = outcome(summary.model_copy(update={"verdict": warned}))
     assert "| supcon winner | linear probe " in text
     assert f"\n\n{summary.verdict.text}\nwarning: first\nwarning: second\n" in text
+
+
+def test_without_a_verdict_a_terminal_gets_the_reason_before_any_table(tmp_path: Path) -> None:
+    study = WrittenStudy(tmp_path, val_counts=(36,) * 10, budget={"trials": 99, "give_up": 2})
+    study.follow(SearchOrder(study), score=lambda ask: 0.1)
+    summary = write_report(study)
+    lines = outcome(summary).splitlines()
+    assert lines[1].startswith("No verdict: every trial scores at chance, at most 10.0% on val")
+    assert lines[3].startswith("| row")
+    assert [facts.best for facts in summary.arms.values()] == [None, None]
+    for name in ("report.md", "report.html"):
+        text = (study.folder.path / name).read_text()
+        assert text.index("No verdict: every trial scores at chance") < text.index("Scores")
+    assert "- ce: none, it gave up after 2 trials" in (study.folder.path / "report.md").read_text()
+    assert "none: gave up" in study.folder.page.read_text()

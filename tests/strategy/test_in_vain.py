@@ -96,7 +96,7 @@ def test_trials_that_are_no_better_than_a_guess_say_what_a_guess_is(tmp_path: Pa
 
 
 def test_an_older_log_does_not_tell_what_luck_may_reach(tmp_path: Path) -> None:
-    assert describe_chance(WrittenStudy(tmp_path, val_counts=(4, 4))) == "50.0% of val is one class"
+    assert describe_chance(WrittenStudy(tmp_path, val_counts=(3, 3))) == "50.0% of val is one class"
 
 
 @pytest.mark.parametrize("is_searched", [False, True])
