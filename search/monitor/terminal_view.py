@@ -105,7 +105,7 @@ def _arms(
 
 
 def _arm(arm: ArmStanding) -> RenderableType:
-    best = Text("no full-length trial yet", "dim")
+    best = Text("no result" if arm.gave_up else "no full-length trial yet", "dim")
     if arm.best is not None:
         best = Text.assemble(
             "winner " if arm.best.is_winner else "best ",
@@ -150,7 +150,8 @@ def _outcomes(arm: ArmStanding) -> Text:
 def after_search(standing: Standing) -> list[Text]:
     """Lines on the runs after the search, and the test images."""
     lines = []
-    if standing.stage in ("confirmation", "test", "done") or any(s.ended for s in standing.steps):
+    is_due = standing.stage in ("confirmation", "test", "done")
+    if standing.steps and (is_due or any(step.ended for step in standing.steps)):
         runs = [f"{step.ended}/{step.planned} {STEPS[step.what]}" for step in standing.steps]
         lines.append(Text(f"fresh seeds: {', '.join(runs)}"))
     if standing.openings:

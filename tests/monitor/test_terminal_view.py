@@ -135,6 +135,9 @@ def test_an_arm_that_gave_up_says_so_first() -> None:
     gave_up = replace(CE, gave_up="7 diverged, 1 infeasible", is_open=False)
     lines = draw(replace(SEARCHING, arms=(SUPCON, gave_up)))
     assert "│ gave up: 7 diverged, 1 infeasible    │" in lines[2]
+    assert "no result" in lines[3]
+    over = draw(replace(SEARCHING, stage="done", arms=(gave_up, gave_up), steps=(), running=()))
+    assert "fresh seeds" not in "".join(over)
 
 
 def test_a_trial_without_a_report_has_nothing_to_show() -> None:
