@@ -32,6 +32,36 @@ TINY = {
 }
 
 
+# Fixtures that take long to make: all tests that use one run in the same process.
+SHARED = ("whole", "running", "nodes")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For several processes: what runs in one of them, and the long tests first.
+
+    The tests of a file share its fixtures and go to one process, but slow ones go each by itself,
+    so that one search trains while another waits for Ray.
+    """
+    if not hasattr(config, "workerinput"):  # a process by itself
+        return
+    for item in items:
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        if shared or item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.xdist_group((*shared, "gpu")[0]))
+        elif not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-xdist has told its groups
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let a test be called by the name with which it is run again, without its group."""
+    for item in session.items:
+        if group := item.get_closest_marker("xdist_group"):
+            item._nodeid = item.nodeid.removesuffix(f"@{group.args[0]}")  # type: ignore[attr-defined]
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
