@@ -1,18 +1,21 @@
 # make demo    a whole search on the bundled digits, three minutes on 2 CPU cores
 # make test    all tests;  make fast: those that take seconds
+#              (make test CORES=8 on a larger machine)
 # make check   ruff and mypy
 PYTHON ?= python3
 BIN := .venv/bin
+CORES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test fast check install clean
 demo: install
 	$(BIN)/python search/run.py --space spaces/digits.yaml
 
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fast: install
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 check: install
 	$(BIN)/ruff check .

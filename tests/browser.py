@@ -76,7 +76,7 @@ class Browser:
 
     async def _port(self) -> str:
         file = Path(self.profile) / "DevToolsActivePort"
-        for _ in range(600):
+        for _ in range(2400):
             if file.exists() and (lines := file.read_text().splitlines()):
                 return lines[0]
             await asyncio.sleep(0.05)
@@ -87,7 +87,7 @@ class Browser:
         number = next(self.numbers)
         await self.socket.send_json({"id": number, "method": method, "params": params})
         while True:
-            message = json.loads((await asyncio.wait_for(self.socket.receive(), 60)).data)
+            message = json.loads((await asyncio.wait_for(self.socket.receive(), 300)).data)
             self._note(message)
             if message.get("id") == number:
                 if "error" in message:
@@ -122,7 +122,7 @@ class Browser:
             width=width, height=900, deviceScaleFactor=1, mobile=width < 600,
         )  # fmt: skip
         await self.call("Page.navigate", url=url)
-        for _ in range(300):
+        for _ in range(2400):
             if await self.value("document.readyState") == "complete":
                 return
             await asyncio.sleep(0.05)
@@ -135,7 +135,7 @@ class Browser:
     async def wait_for_text(self, *wanted: str) -> str:
         """What the page says, once it says all that is wanted."""
         text = ""
-        for _ in range(120):
+        for _ in range(600):
             with suppress(Refused):  # the page is on its way to another
                 text = await self.text()
             if all(word in text for word in wanted):

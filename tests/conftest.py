@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+# Here and in all that tests start: threads that spin while they wait keep others from a core.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is loaded
 
 import pytest
 import torch
@@ -30,6 +35,37 @@ TINY = {
     "run.threads": 1,
     "run.device": "cpu",
 }
+
+
+# Fixtures that take long to make: all tests that use one run in the same process.
+SHARED = ("whole", "running", "nodes")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For several processes: what runs in one of them, and what takes long first.
+
+    The tests of a file share its fixtures and go to one process, but slow ones go each by itself,
+    so that one search trains while another waits for Ray. Files of few tests come last: they level.
+    """
+    if not hasattr(config, "workerinput"):  # a process by itself
+        return
+    for item in items:
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        if shared or item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.xdist_group((*shared, "gpu")[0]))
+        elif not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    sizes = Counter(item.location[0] for item in items)
+    items.sort(key=lambda i: (i.get_closest_marker("slow") is None, -sizes[i.location[0]]))
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-xdist has told its groups
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let a test be called by the name with which it is run again, without its group."""
+    for item in session.items:
+        if group := item.get_closest_marker("xdist_group"):
+            item._nodeid = item.nodeid.removesuffix(f"@{group.args[0]}")  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -54,7 +54,7 @@ def run(*arguments: object) -> int:
 
 def in_a_process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *code.split(" ", 1), *(str(argument) for argument in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.mark.slow

@@ -203,6 +203,6 @@ def test_a_hundred_trials_take_less_than_two_seconds(
 ) -> None:
     monkeypatch.setattr("search.judge.rung_audit.N_DRAWS", N_DRAWS)
     study = write(tmp_path, stop(latent(100, 6)))
-    start = time.perf_counter()
+    start = time.process_time()  # other processes may be busy too
     audited(study)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

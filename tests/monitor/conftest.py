@@ -21,4 +21,5 @@ def study(tmp_path: Path) -> WrittenStudy:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     """A study whose programs are small pages."""
     monkeypatch.setattr(servers, "command", programs.command)
+    monkeypatch.setattr(servers, "PORTS", programs.PORTS)
     return StudyFolder(tmp_path)

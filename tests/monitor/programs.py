@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 from search.log.folder import StudyFolder
+from search.monitor import servers
 
+PORTS = dict.fromkeys(servers.PORTS, 0)  # any free one: tests run side by side
 PAGE = """import http.server, sys
 http.server.test(http.server.SimpleHTTPRequestHandler, bind=sys.argv[1], port=int(sys.argv[2]))"""
 

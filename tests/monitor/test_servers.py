@@ -63,11 +63,11 @@ def test_a_program_that_never_answers_is_ended(
     folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = str(folder.path / "pid")
-    code = f"import os, time; open({file!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    monkeypatch.setattr(servers, "command", lambda *_: [sys.executable, "-c", code])
+    shell = ["/bin/sh", "-c", 'echo $$ > "$0"; exec sleep 60', file]
+    monkeypatch.setattr(servers, "command", lambda *_: shell)
     monkeypatch.setattr(servers, "START_SECONDS", 1.0)
     with pytest.raises(NotStarted, match="does not answer within 1 s"):
-        serve("tensorboard", folder, "127.0.0.1", keep=False)
+        serve("tensorboard", folder, "127.0.0.1", keep=True)
     assert not is_alive(int((folder.path / "pid").read_text()))
 
 
@@ -77,7 +77,7 @@ from pathlib import Path
 from search.log.folder import StudyFolder
 from search.monitor import servers
 from tests.monitor import programs
-servers.command = programs.command
+servers.command, servers.PORTS = programs.command, programs.PORTS
 study = StudyFolder(Path({study!r}))
 print(servers.serve("tensorboard", study, "127.0.0.1", keep={keep}).process.pid, flush=True)
 time.sleep(60)

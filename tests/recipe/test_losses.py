@@ -504,7 +504,7 @@ def gradients_of_two_ranks(z: Tensor, labels: Tensor, how: str, folder: Path) ->
         subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(folder), how])
         for rank in range(2)
     ]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=600) for rank in ranks] == [0, 0]
     by_rank = [torch.load(folder / f"{rank}.pt") for rank in range(2)]
     return [torch.cat(parts) for parts in zip(*by_rank, strict=True)]
 

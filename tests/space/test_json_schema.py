@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,29 @@ MINIMAL: dict[str, Any] = {
 }
 
 
-def test_the_schema_that_is_shipped_is_fresh() -> None:
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return space_schema()
+
+
+@pytest.fixture(scope="module")
+def validate(schema: dict[str, Any]) -> Callable[[Any], None]:
+    """Raises what does not fit; the schema itself, which is large, is looked at once."""
+    validator = jsonschema.validators.validator_for(schema)
+    validator.check_schema(schema)
+    return validator(schema).validate
+
+
+def test_the_schema_that_is_shipped_is_fresh(schema: dict[str, Any]) -> None:
     """If not: python -m search.space.json_schema > spaces/schema.json."""
-    assert json.loads((SPACES / "schema.json").read_text()) == space_schema()
+    assert json.loads((SPACES / "schema.json").read_text()) == schema
 
 
 @pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_space_fits_the_schema_and_names_it(path: Path) -> None:
-    jsonschema.validate(yaml.safe_load(path.read_text()), space_schema())
+def test_every_shipped_space_fits_the_schema_and_names_it(
+    path: Path, validate: Callable[[Any], None]
+) -> None:
+    validate(yaml.safe_load(path.read_text()))
     assert "yaml-language-server: $schema=schema.json" in path.read_text()
 
 
@@ -41,8 +57,10 @@ def test_every_shipped_space_fits_the_schema_and_names_it(path: Path) -> None:
         {"points": {"ce": [{"optim.lr_per_256": 0.1, "seed": 3}]}},
     ],
 )
-def test_what_the_search_takes_fits(changes: dict[str, Any]) -> None:
-    jsonschema.validate(MINIMAL | changes, space_schema())
+def test_what_the_search_takes_fits(
+    changes: dict[str, Any], validate: Callable[[Any], None]
+) -> None:
+    validate(MINIMAL | changes)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +76,8 @@ def test_what_the_search_takes_fits(changes: dict[str, Any]) -> None:
         {"trials": 4},
     ],
 )
-def test_what_the_search_refuses_does_not_fit(changes: dict[str, Any]) -> None:
+def test_what_the_search_refuses_does_not_fit(
+    changes: dict[str, Any], validate: Callable[[Any], None]
+) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(MINIMAL | changes, space_schema())
+        validate(MINIMAL | changes)

@@ -38,13 +38,13 @@ def start(
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     return process.returncode, output
 
 
 def wait_for(process: subprocess.Popen[str], log: Path, is_reached: Callable[[str], bool]) -> None:
     """Wait until the log says so; the search must still be running then."""
-    for _ in range(3000):
+    for _ in range(12000):
         assert process.poll() is None, finish(process)[1]
         if log.exists() and is_reached(log.read_text()):
             return

@@ -54,7 +54,7 @@ def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial() -> Non
 def test_shares_are_measured_on_the_cluster_and_kept_in_the_log(nodes: Cluster) -> None:
     running = start_search(nodes.home, DECLARED, "--address", nodes.address)
     try:
-        assert running.process.wait(timeout=300) == 0, running.said
+        assert running.process.wait(timeout=900) == 0, running.said
     finally:
         running.kill()
     journal = Journal.open(running.log)
