@@ -52,7 +52,10 @@ def describe_machines(space: Space, nodes: Sequence[Node]) -> str:
         nodes: the machines that trials run on.
     """
     cores, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-    parts = [f"{cores:g} cores", f"{gpus:g} GPU{'s' * (gpus > 1)}" if gpus else "no GPU"]
+    parts = [
+        f"{cores:g} core{'s' * (cores != 1)}",
+        f"{gpus:g} GPU{'s' * (gpus > 1)}" if gpus else "no GPU",
+    ]
     if len(nodes) > 1:
         parts.insert(0, f"{len(nodes)} nodes")
     on_cpu = space.resources.gpu == 0
