@@ -177,9 +177,9 @@ def _seconds_a_step(run: Run) -> float:
     for images, labels in itertools.islice(batches, STEPS):
         set_lr(run.optimizer, 0, 0)  # without a warm-up, the full one could diverge
         times.append(seconds_of(partial(run.step, images, labels), run.device))
-        if len(times) > 1 and sum(times) > STEP_SECONDS:
+        if sum(times) > STEP_SECONDS:
             break
-    return statistics.median(times[max(1, len(times) // 4) :])
+    return statistics.median(times[min(len(times) - 1, max(1, len(times) // 4)) :])
 
 
 def _seconds_of_evaluation(run: Run, images_per_second: float) -> float:
