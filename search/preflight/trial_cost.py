@@ -35,6 +35,7 @@ EVALUATION_SECONDS = 15.0  # of images that are looked at, if all would take lon
 LEAST_IMAGES = 64  # of either split
 FORWARD = 3  # times as many images a second pass a network as can be trained on
 END_SECONDS = 10.0
+STATM = Path("/proc/self/statm")
 KIND_KEYS = ("model.backbone", "data.batch_size", "run.precision")
 
 
@@ -165,9 +166,12 @@ def cost_of(config: Config, data: Splits) -> TrialCost:
 
 def _cap_memory(device: torch.device) -> None:
     """Let this process fail on the CPU before the machine runs out of memory, others with it."""
-    if device.type == "cpu":
+    if device.type == "cpu" and STATM.exists():  # on Linux
+        own = int(STATM.read_text().split()[5]) * resource.getpagesize()
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (free_memory(), most))
+        limit = own + free_memory()
+        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def _seconds_a_step(run: Run) -> float:
@@ -185,11 +189,12 @@ def _seconds_a_step(run: Run) -> float:
 def _seconds_of_evaluation(run: Run, images_per_second: float) -> float:
     """Time of one evaluation; of a part of the images, as far as all would take too long."""
     data = run.data
-    whole = (len(data.train) + len(data.val)) / images_per_second
-    share = min(1.0, EVALUATION_SECONDS / whole)
+    n = len(data.train) + len(data.val)
+    share = EVALUATION_SECONDS * images_per_second / n
     if share < 1:
         run.data = Splits(_part(data.train, share), _part(data.val, share), data.classes)
-    return seconds_of(run.evaluate, run.device) / share
+    n_looked_at = len(run.data.train) + len(run.data.val)
+    return seconds_of(run.evaluate, run.device) * n / n_looked_at
 
 
 def _part(split: Split, share: float) -> Split:

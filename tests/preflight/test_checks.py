@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from search.preflight.checks import (
     settle_gpus,
 )
 from search.preflight.packing import Node
-from search.space.loading import parse_space
+from search.space.loading import load_space, parse_space
 from search.space.resources import Footprint, Resources, Shares
 from search.space.space import Space
 from supcon.parsing import UserError
 from tests.written import TREE
 
+SPACES = Path(__file__).resolve().parents[2] / "spaces"
 DIGITS = {"data": {"name": "digits", "batch_size": 64}, "run": {"epochs": 9}}
 DIGITS |= {"model": {"backbone": "test_resnet", "stem": "full"}}
 
@@ -89,6 +91,16 @@ def test_auto_is_no_reason_to_refuse_a_machine_without_a_gpu(
     measured = Footprint(**kind, memory=10**9, views_per_second=1, cpu=1, gpu=0.5)
     with pytest.raises(UserError, match=r"wants 0.5 GPU, .* \(--gpus-per-trial auto\)"):
         check_all(digits_space(resources={"gpu": "auto"}), (measured,), None)  # measured elsewhere
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SPACES.glob("*.yaml")))
+def test_every_shipped_space_runs_on_a_machine_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(2, 0))
+    space = settle_gpus(load_space(SPACES / f"{name}.yaml", {}), [Node(2, 0)])
+    check_machine(Shares(space.resources))
+    assert {space.arm_config(arm).run.device for arm in space.arms} == {"cpu"}
 
 
 def test_a_driver_that_is_too_old_is_said_where_a_gpu_would_be_used(
