@@ -112,7 +112,7 @@ def train(
     """Run all trials in a session of Ray."""
     with (
         interrupt.installed(patient=True),
-        ray_session(options.address, watch.host if watch else LOOPBACK) as dashboard,
+        ray_session(options.address, watch.host if watch else LOOPBACK, images.size) as dashboard,
         interrupt.installed(patient=True),  # again: Ray has taken SIGTERM for itself
     ):
         check_room(study.shares)

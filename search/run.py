@@ -66,27 +66,19 @@ def run(options: Options, interrupt: Interrupt, on_end: OnEnd) -> int:
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
     from search.engine.shared_images import SharedImages
     from search.judge.noise_floor import check_noise_floor
-    from search.preflight.announcement import describe
-    from search.preflight.checks import check_all, settle_space
-    from search.preflight.packing import footprints
+    from search.preflight.checks import check_all
 
     if options.noise_floor:
         check_noise_floor(chosen.space)
     images = SharedImages(check_all(chosen.space, chosen.measured, options.address))
-    if not chosen.goes_on:
-        chosen = replace(chosen, space=settle_space(chosen.space, images.splits))
-    if options.dry_run or chosen.must_measure:
-        nodes, costs = measure(chosen.space, images, options.address)
-        if chosen.must_measure:
-            found = footprints(chosen.space.resources, costs, nodes)
-            chosen = replace(chosen, measured=found)
-        if options.dry_run:
-            return forecast(chosen, images, costs, nodes)
+    chosen, lines = prepare(chosen, images, options)
+    if options.dry_run:
+        print(*lines, sep="\n")
+        return 0
 
     from search.course import conclude, create, execute, reopen  # with ray
 
     study = (reopen if chosen.goes_on else create)(chosen, images, options.command)
-    lines = describe(chosen.space, chosen.measured, images.splits)
     print(f"study     {study.folder.path}", *lines, sep="\n", flush=True)
     try:
         execute(study, images, options, watch, interrupt)
@@ -119,31 +111,56 @@ def wanted_watch(options: Options) -> Watch | None:
     return None
 
 
-def measure(
-    space: Space, images: SharedImages, address: str | None
-) -> tuple[list[Node], list[TrialCost | CannotRun]]:
-    """The machines that trials run on, and what each kind of config costs there."""
+def prepare(chosen: Chosen, images: SharedImages, options: Options) -> tuple[Chosen, list[str]]:
+    """The study with all settled that was `auto`, and what is said before it starts."""
+    from search.preflight.announcement import describe, describe_machines
+    from search.preflight.checks import settle_gpus, settle_space
+    from search.preflight.forecast import describe_forecast, describe_time
+    from search.preflight.packing import footprints
+
+    must_measure = chosen.must_measure
+    nodes: list[Node] = []
+    costs: list[TrialCost | CannotRun] = []
+    if options.dry_run or must_measure or options.address is None:
+        nodes = machines(options.address)
+    if must_measure:
+        chosen = replace(chosen, space=settle_gpus(chosen.space, nodes))
+    if nodes:
+        print(describe_machines(chosen.space, nodes), flush=True)  # before what may take minutes
+    if not chosen.goes_on:
+        chosen = replace(chosen, space=settle_space(chosen.space, images.splits))
+    if options.dry_run or must_measure:
+        costs = measure(chosen.space, images, options.address)
+        if chosen.must_measure:
+            found = footprints(chosen.space.resources, costs, nodes)
+            chosen = replace(chosen, measured=found)
+    lines = describe(chosen.space, chosen.measured, images.splits)
+    shares = Shares(chosen.space.resources, chosen.measured)
+    if options.dry_run:
+        return chosen, lines + describe_forecast(chosen.space, shares, images.splits, costs, nodes)
+    return chosen, lines + describe_time(chosen.space, shares, costs, nodes)
+
+
+def machines(address: str | None) -> list[Node]:
+    """Those that trials run on."""
     from search.preflight.packing import this_machine
+
+    if address is None:
+        return [this_machine()]
+    from search.engine.nodes import nodes_of  # with ray
+
+    return nodes_of(address)
+
+
+def measure(space: Space, images: SharedImages, address: str | None) -> list[TrialCost | CannotRun]:
+    """What each kind of config costs where trials run."""
     from search.preflight.trial_cost import cost_here, measure_costs
 
     if address is None:
-        return [this_machine()], measure_costs(space, cost_here(images.splits))
+        return measure_costs(space, cost_here(images.splits))
     from search.engine.nodes import measure_there  # with ray
 
     return measure_there(space, images, address)
-
-
-def forecast(
-    chosen: Chosen, images: SharedImages, costs: list[TrialCost | CannotRun], nodes: list[Node]
-) -> int:
-    """Say what the search would cost, and start nothing."""
-    from search.preflight.announcement import describe
-    from search.preflight.forecast import describe_forecast
-
-    space, shares = chosen.space, Shares(chosen.space.resources, chosen.measured)
-    lines = describe_forecast(space, shares, images.splits, costs, nodes)
-    print(*describe(space, chosen.measured, images.splits), *lines, sep="\n")
-    return 0
 
 
 if __name__ == "__main__":

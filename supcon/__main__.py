@@ -97,7 +97,9 @@ def run_training(options: argparse.Namespace) -> int:
     from supcon.auto_settings import describe, settle
     from supcon.collapse import describe_collapse
     from supcon.evaluation.trained import save_if_best, save_trained
+    from supcon.images.batches import check_room_to_share
     from supcon.images.loading import load_splits
+    from supcon.machine import cores
     from supcon.network.models import network_for
     from supcon.runlog import RunLog
     from supcon.train import Diverged, fit
@@ -106,6 +108,7 @@ def run_training(options: argparse.Namespace) -> int:
     data = load_splits(config.data)
     data.check()
     config = override(config, settle(config, data), "auto")
+    check_room_to_share(config, data.train, threads=config.run.threads or cores())
     encoder = network_for(config, data).encoder
     print(
         f"{config.data.name}: {len(data.train)} train and {len(data.val)} val images, "

@@ -182,7 +182,8 @@ class RunConfig(Section):
     """Compile the training network with torch.compile, for long runs on a GPU: resnet18's first
     step takes up to a minute, or 2 s where it was compiled before; a CPU gains nothing."""
     threads: int = Field(0, ge=0)
-    """CPU threads of torch; 0: torch's choice. Scores repeat exactly only at equal threads."""
+    """CPU threads of torch; 0: its choice, within the quota of a container. Scores
+    repeat exactly only at equal threads."""
     eval_every: int = Field(0, ge=0)
     """Evaluate every so many epochs; 0: only at `eval_at` and at the end."""
     eval_at: tuple[int, ...] = ()

@@ -26,6 +26,7 @@ from supcon.evaluation.trained import Trained
 from supcon.images.batches import Batches
 from supcon.images.loading import check_batch_size
 from supcon.images.split import Splits
+from supcon.machine import cores
 from supcon.network.device import compiled, pick_device, precision_tools
 from supcon.network.models import Network, network_for
 from supcon.parsing import UserError
@@ -102,8 +103,8 @@ class Run:
             UserError: the config does not fit the data, or this machine.
         """
         check_batch_size(config.data.batch_size, len(data.train))
-        if config.run.threads:
-            torch.set_num_threads(config.run.threads)
+        # torch's choice counts the cores that it may run on, and knows no quota.
+        torch.set_num_threads(config.run.threads or min(torch.get_num_threads(), cores()))
         self.config, self.data = config, data
         self.device = pick_device(config.run.device)
         self.autocast, self.scaler = precision_tools(config.run.precision, self.device)

@@ -31,10 +31,14 @@ from supcon.parsing import UserError, one_line
 NODES_SECONDS = 1.0  # how old what is known about the nodes may be
 
 
-def measure_there(
-    space: Space, images: SharedImages, address: str
-) -> tuple[list[Node], list[TrialCost | CannotRun]]:
-    """The cluster's nodes, and each kind of config measured on one of them."""
+def nodes_of(address: str) -> list[Node]:
+    """The nodes of a cluster."""
+    with ray_session(address, LOOPBACK):
+        return alive_nodes()
+
+
+def measure_there(space: Space, images: SharedImages, address: str) -> list[TrialCost | CannotRun]:
+    """Each kind of config measured on one of the cluster's nodes."""
     want = space.resources
     cpus = 1 if want.cpu == "auto" else want.cpu
     gpus = 1 if want.gpu == "auto" else want.gpu
@@ -50,7 +54,7 @@ def measure_there(
                 raise RuntimeError(cause_of(error)) from error
             return found
 
-        return alive_nodes(), measure_costs(space, run)
+        return measure_costs(space, run)
 
 
 def check_nodes(study: StudyFolder, data: Splits) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from supcon.images.files import ImageFiles
 from supcon.images.split import Splits
 
 
@@ -19,6 +20,12 @@ class SharedImages:
 
     def __init__(self, splits: Splits) -> None:
         self.splits = splits
+
+    @property
+    def size(self) -> int:
+        """Bytes of those that do not stay in their files."""
+        parts = (self.splits.train.images, self.splits.val.images)
+        return sum(part.nbytes for part in parts if not isinstance(part, ImageFiles))
 
     @contextmanager
     def shared(self) -> Iterator[Any]:

@@ -161,6 +161,14 @@ class Searched(_Event):
     event: Literal["searched"] = "searched"
 
 
+class Slept(_Event):
+    """The machine slept since the event before, as a laptop does: it was not worked on then."""
+
+    event: Literal["slept"] = "slept"
+    seconds: float
+    """By which the clock on the wall ran ahead of the time awake; negative: it was set back."""
+
+
 class Unsealed(_Event):
     """The sealed test images are opened, for the runs of one row."""
 
@@ -205,6 +213,6 @@ class Pictured(_TrialEvent):
     """`encoder` or `projection` -> why it could not be drawn."""
 
 
-Event = Started | Ask | Report | Retry | End | Searched | Unsealed | Tested | Pictured
+Event = Started | Ask | Report | Retry | End | Searched | Slept | Unsealed | Tested | Pictured
 ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 """Reads an event from its line."""

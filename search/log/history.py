@@ -16,6 +16,7 @@ from search.log.events import (
     Report,
     Retry,
     Searched,
+    Slept,
     Started,
     Tested,
     TrialId,
@@ -48,6 +49,8 @@ class History:
         """Arm -> search trials that were trained to the end."""
         self._ended: dict[tuple[str, Phase], Totals] = {}
         self._earlier_seconds = 0.0
+        self._slept_seconds = 0.0
+        """Since the latest opening."""
         self._known: dict[Any, Any] = {}
         for event in events:
             self.add(event)
@@ -78,8 +81,11 @@ class History:
 
     @property
     def active_seconds(self) -> float:
-        """How long the processes that wrote it ran, from the start of each to its last event."""
-        return self._earlier_seconds + self.events[-1].time - self.latest.time
+        """How long the processes that wrote it ran, from the start of each to its last event, and
+        the machine was awake.
+        """
+        ran = self.events[-1].time - self.latest.time
+        return self._earlier_seconds + ran - self._slept_seconds
 
     def of(self, arm: str, phase: Phase = "search") -> Sequence[Trial]:
         """An arm's trials in the order of their numbers; it grows with the log."""
@@ -133,7 +139,7 @@ class History:
         """
         self._known = {}
         if isinstance(event, Started) and self.starts:
-            self._earlier_seconds = self.active_seconds
+            self._earlier_seconds, self._slept_seconds = self.active_seconds, 0.0
         self.events.append(event)
         match event:
             case Started():
@@ -158,6 +164,8 @@ class History:
                 self._end(self.trials[event.key], event)
             case Searched():
                 self.is_searched = True
+            case Slept():
+                self._slept_seconds += event.seconds
             case Unsealed():
                 self.openings.append(event)
             case Tested():

@@ -11,15 +11,19 @@ import fcntl
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from search.log.events import ADAPTER, End, Event, Outcome, Started, TrialId
+from search.log.events import ADAPTER, End, Event, Outcome, Slept, Started, TrialId
 from search.log.history import History
 from supcon.parsing import UserError
+
+SLEEP_SECONDS = 30.0
+"""By which the clock on the wall runs ahead before the machine is said to have slept."""
 
 
 class Journal(History):
@@ -32,6 +36,8 @@ class Journal(History):
         self.listeners: list[Callable[[Event], None]] = []
         self.lock: BinaryIO | None = None
         self.broken: UserError | None = None
+        self.ahead = _wall_ahead()
+        """At the latest event."""
         self.mutex = threading.RLock()
         """Held while events are appended; other threads that read take it, too."""
 
@@ -142,6 +148,10 @@ class Journal(History):
     def _append(self, event: Event) -> None:
         if self.broken is not None:
             raise self.broken
+        before, self.ahead = self.ahead, _wall_ahead()
+        slept = self.ahead - before
+        if not isinstance(event, Started) and abs(slept) > SLEEP_SECONDS:
+            self._append(Slept(time=event.time, seconds=round(slept, 3)))
         try:
             self._write(event.model_dump_json().encode() + b"\n")
         except OSError as error:
@@ -179,3 +189,8 @@ class Journal(History):
                     detail=detail,
                 )
             )
+
+
+def _wall_ahead() -> float:
+    """Seconds from a clock that stands still while the machine sleeps to that on the wall."""
+    return time.time() - time.monotonic()  # on Linux and macOS; elsewhere sleep counts as work

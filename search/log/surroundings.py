@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+from supcon.machine import cores
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
@@ -34,12 +35,14 @@ def machine() -> str:
     """What numbers and times were measured on."""
     import torch  # late: whoever only asks where this lies need not wait for it
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    from supcon.network.device import usable_gpus
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(usable_gpus())]
     cpu = platform.machine()
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(x for x in lines if x.startswith("model name")).partition(":")[2].strip()
-    return f"{platform.system()}, {os.cpu_count()} cores {cpu}, {', '.join(gpus) or 'no GPU'}"
+    return f"{platform.system()}, {cores()} cores {cpu}, {', '.join(gpus) or 'no GPU'}"
 
 
 def versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.log.events import Ask, End, Report, Retry, Tested, Unsealed
+from search.log.events import Ask, End, Report, Retry, Slept, Tested, Unsealed
 from search.log.study import Study
 from search.log.wording import show_clock, show_params
 from search.strategy.in_vain import describe_giving_up
@@ -34,6 +34,9 @@ class EventLines:
             case End():
                 self._say(event.key, event.outcome, self._ending(event))
                 self._say_if_given_up(event.arm)
+            case Slept() if event.seconds > 0:
+                slept = show_clock(event.seconds)
+                print(f"          the machine slept for {slept}, which is not counted", flush=True)
             case Unsealed():
                 print(f"          test images opened for {event.arm} {event.phase}", flush=True)
             case Tested():

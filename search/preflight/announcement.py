@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from search.preflight.packing import Node
 from search.preflight.trial_cost import describe_cost
 from search.space.resources import Footprint, Resources
 from search.space.space import Space
@@ -41,6 +42,24 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]
         lines.append(f"{arm:9s} draws {', '.join(drawn)}")
     return lines
+
+
+def describe_machines(space: Space, nodes: Sequence[Node]) -> str:
+    """Where trials train: cores and GPUs, and memory if it is this machine alone.
+
+    Args:
+        space: the search space, `gpu: auto` settled.
+        nodes: the machines that trials run on.
+    """
+    cores, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    parts = [
+        f"{cores:g} core{'s' * (cores != 1)}",
+        f"{gpus:g} GPU{'s' * (gpus > 1)}" if gpus else "no GPU",
+    ]
+    if len(nodes) > 1:
+        parts.insert(0, f"{len(nodes)} nodes")
+    on_cpu = space.resources.gpu == 0
+    return f"machine   {', '.join(parts)}; trials train on {'the CPU' if on_cpu else 'GPUs'}"
 
 
 def _describe_share(each: Footprint, want: Resources) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from search.preflight.packing import misfit, this_machine
+from search.preflight.packing import Node, at_once, misfit, this_machine
 from search.space.checks import conditions
-from search.space.loading import with_base
+from search.space.loading import with_base, with_resources
 from search.space.resources import Footprint, Shares
 from search.space.space import Space
 from supcon.auto_settings import settle
+from supcon.images.batches import check_room_to_share
 from supcon.images.loading import check_batch_size, check_test, load_splits
 from supcon.images.split import Splits
 from supcon.network.device import pick_device
@@ -40,7 +41,10 @@ def check_all(space: Space, measured: tuple[Footprint, ...], address: str | None
         if address is None:
             for arm in space.arms:
                 pick_device(space.arm_config(arm).run.device)
-            check_machine(Shares(space.resources, measured))
+            here = space if measured else settle_gpus(space, [this_machine()])
+            check_machine(Shares(here.resources, measured))
+            if data is not None:
+                check_workers(here, Shares(here.resources, measured), data)
         else:
             check_address(address)
     except UserError as error:
@@ -76,16 +80,32 @@ def check_machine(shares: Shares) -> None:
         return
     if want.gpu > here.gpus:
         there = f"{here.gpus:g} GPUs" if here.gpus else "no GPU"
-        wish = "auto needs one" if shares.want.gpu == "auto" else f"a trial wants {want.gpu:g}"
         raise UserError(
-            f"resources.gpu: {wish} GPU, this machine has {there}; set it to 0 "
-            f"(--gpus-per-trial 0), or name a cluster that has them with --address"
+            f"resources.gpu: a trial wants {want.gpu:g} GPU, this machine has {there}; take what "
+            f"is there (--gpus-per-trial auto), or name a cluster that has them with --address"
         )
     is_auto = shares.want.cpu == "auto"  # it was measured elsewhere
     raise UserError(
         f"resources.cpu: a trial wants {want.cpu:g} CPUs, this machine has {here.cpus:g}; "
         f"lower it (--cpus-per-trial {'auto' if is_auto else f'{here.cpus:g}'})"
     )
+
+
+def check_workers(space: Space, shares: Shares, data: Splits) -> None:
+    """Whether the loaders' workers of all trials at once have room for their batches.
+
+    Raises:
+        UserError: there is too little, and what to do.
+    """
+    here = this_machine()
+    for arm in space.arms:
+        config = space.arm_config(arm)
+        drawn = space.arm_params(arm).get("data.batch_size")
+        changes = {"data.batch_size": max(drawn.values)} if drawn else {}
+        largest = space.trial_config(arm, changes, seed=0)
+        threads = config.run.threads or max(1, int(shares.of(largest).cpu))
+        runs = at_once(shares, largest, [here])
+        check_room_to_share(largest, data.train, threads=threads, runs=runs)
 
 
 def load_checked_data(space: Space) -> Splits:
@@ -109,6 +129,18 @@ def load_checked_data(space: Space) -> Splits:
             config = space.trial_config(arm, {**given, **changes}, seed=0)
             build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
     return data
+
+
+def settle_gpus(space: Space, nodes: Sequence[Node]) -> Space:
+    """The space with `gpu: auto` as 0 if no machine has a GPU: trials then train on the CPU.
+
+    Args:
+        space: the search space.
+        nodes: the machines that trials run on.
+    """
+    if space.resources.gpu != "auto" or any(node.gpus for node in nodes):
+        return space
+    return with_resources(space, {"gpu": 0}, "resources")
 
 
 def settle_space(space: Space, data: Splits) -> Space:

@@ -52,7 +52,7 @@ def expected(space: Space) -> Expected:
         limits.append(math.ceil(space.budget.total_epochs / mean_epochs))
     if space.sampler == "points":
         limits.append(max(map(len, space.points.values()), default=0))
-    if not limits:
+    if not _is_countable(space):
         raise UserError("--dry-run: needs budget.trials or budget.total_epochs, not time alone")
     trials = min(limits)
     reach = tuple(max(1, round(trials * share)) for share in shares)
@@ -78,7 +78,7 @@ def describe_forecast(
     """
     plan, epochs = expected(space), space.config.run.epochs
     costs = [each for each in all_costs if isinstance(each, TrialCost)]
-    runs, arms = planned_runs(space, list(space.arms), plan.reach[-1]), len(space.arms)
+    runs = planned_runs(space, list(space.arms), plan.reach[-1])
     views = len(data.train) * space.config.augment.views
     lines = ["", f"{'rung, epochs':>14s}{'trials an arm':>15s}"]
     lines += [f"{r:14d}{n:15d}" for r, n in zip(space.rungs, plan.reach, strict=True)]
@@ -96,20 +96,50 @@ def describe_forecast(
     lines += [_row(each, slots) for each in all_costs]
     if not costs:
         return [*lines, "", "no kind of config can run here"]
-    seconds = [_seconds(plan, each, arms, runs.total, epochs) / slots[each] for each in costs]
-    middle = statistics.mean(seconds)
-    until = datetime.fromtimestamp(time.time() + middle)
     disk = max(each.checkpoint * (slots[each] + runs.total) for each in costs)
     return [
         *lines,
         "",
+        *describe_time(space, shares, all_costs, nodes),
+        f"disk      {disk / 1e6:.0f} MB at most: a checkpoint of each running trial, and the "
+        f"models of the confirmation",
+    ]
+
+
+def describe_time(
+    space: Space, shares: Shares, all_costs: Sequence[TrialCost | CannotRun], nodes: Sequence[Node]
+) -> list[str]:
+    """How long the search takes and when it ends, if that was measured and is not its budget.
+
+    Args:
+        space: the search space.
+        shares: what its trials take.
+        all_costs: its kinds of config.
+        nodes: the machines that trials run on.
+    """
+    costs = [each for each in all_costs if isinstance(each, TrialCost)]
+    if not costs or not _is_countable(space):
+        return []
+    plan, epochs, arms = expected(space), space.config.run.epochs, len(space.arms)
+    runs = planned_runs(space, list(space.arms), plan.reach[-1]).total
+    seconds = [
+        _seconds(plan, each, arms, runs, epochs) / slots_for(shares, each.config, nodes)
+        for each in costs
+    ]
+    middle = statistics.mean(seconds)
+    until = datetime.fromtimestamp(time.time() + middle)
+    return [
         f"time      {_clock(middle)} h with kinds drawn evenly, {_clock(min(seconds))} to "
         f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; as if trials "
         f"did not slow each other down, starts and ASHA's first arrivals left out",
         f"ends      about {until:%Y-%m-%d %H:%M}, if it starts now",
-        f"disk      {disk / 1e6:.0f} MB at most: a checkpoint of each running trial, and the "
-        f"models of the confirmation",
     ]
+
+
+def _is_countable(space: Space) -> bool:
+    """Whether something other than time limits the trials."""
+    budget = space.budget
+    return bool(budget.trials or budget.total_epochs or space.sampler == "points")
 
 
 def slots_for(shares: Shares, config: Config, nodes: Sequence[Node]) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
 
 from search.preflight.trial_cost import CannotRun, TrialCost
 from search.space.resources import ConfigKind, Footprint, Resources, Share, Shares
 from supcon.config import Config
+from supcon.machine import cores
+from supcon.network.device import usable_gpus
 from supcon.parsing import UserError
 
 TINY = 1e-9  # 0.3 / 0.1 is 2.9999999999999996
@@ -97,8 +96,8 @@ class _Bin:
 
 
 def this_machine() -> Node:
-    """What this machine has."""
-    return Node(os.cpu_count() or 1, torch.cuda.device_count())
+    """What this process may use of this machine."""
+    return Node(cores(), usable_gpus())
 
 
 def footprints(

@@ -16,20 +16,26 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from search.space.resources import ConfigKind, Footprint
 from search.space.space import Space
 from supcon.config import Config
-from supcon.images.memory import free_memory
-from supcon.images.split import Splits
-from supcon.network.device import seconds_of
+from supcon.images.split import Split, Splits
+from supcon.machine import free_memory
+from supcon.network.device import pick_device, seconds_of
 from supcon.parsing import one_line
 from supcon.recipe.optim import set_lr
 from supcon.train import Run
 
 STEPS = 20
+STEP_SECONDS = 15.0  # after which no further step is timed; a large network on a CPU takes as long
+EVALUATION_SECONDS = 15.0  # of images that are looked at, if all would take longer
+LEAST_IMAGES = 64  # of either split
+FORWARD = 3  # times as many images a second pass a network as can be trained on
 END_SECONDS = 10.0
+STATM = Path("/proc/self/statm")
 KIND_KEYS = ("model.backbone", "data.batch_size", "run.precision")
 
 
@@ -126,6 +132,7 @@ def cost_here(data: Splits) -> Runner:
 
 def _send_cost(sender: Connection, config: Config, data: Splits) -> None:
     try:
+        _cap_memory(pick_device(config.run.device))
         sender.send(cost_of(config, data))
     except Exception as error:  # what it was, is for the process that asked
         sender.send(RuntimeError(one_line(error)))
@@ -135,9 +142,10 @@ def cost_of(config: Config, data: Splits) -> TrialCost:
     """What a trial costs, measured in this process, which must be new: memory is a peak."""
     capacity = free_memory()
     run = Run(config, data)
+    views = config.data.batch_size * config.augment.views
     seconds = _seconds_a_step(run)
     run.epoch = 1
-    evaluation = seconds_of(run.evaluate, run.device)
+    evaluation = _seconds_of_evaluation(run, FORWARD * views / seconds)
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder) / "last.pt")
         checkpoint = (Path(folder) / "last.pt").stat().st_size
@@ -145,7 +153,6 @@ def cost_of(config: Config, data: Splits) -> TrialCost:
     if run.device.type == "cuda":
         memory = torch.cuda.max_memory_reserved(run.device)
         capacity = torch.cuda.get_device_properties(run.device).total_memory
-    views = config.data.batch_size * config.augment.views
     return TrialCost(
         config=config,
         epoch_seconds=seconds * run.steps_per_epoch,
@@ -157,11 +164,40 @@ def cost_of(config: Config, data: Splits) -> TrialCost:
     )
 
 
+def _cap_memory(device: torch.device) -> None:
+    """Let this process fail on the CPU before the machine runs out of memory, others with it."""
+    if device.type == "cpu" and STATM.exists():  # on Linux
+        own = int(STATM.read_text().split()[5]) * resource.getpagesize()
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = own + free_memory()
+        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
 def _seconds_a_step(run: Run) -> float:
     """Median of a few steps, the first ones left out."""
-    times = []
+    times: list[float] = []
     batches = itertools.chain.from_iterable(run.loader(epoch) for epoch in itertools.count(1))
     for images, labels in itertools.islice(batches, STEPS):
         set_lr(run.optimizer, 0, 0)  # without a warm-up, the full one could diverge
         times.append(seconds_of(partial(run.step, images, labels), run.device))
-    return statistics.median(times[len(times) // 4 :])
+        if sum(times) > STEP_SECONDS:
+            break
+    return statistics.median(times[min(len(times) - 1, max(1, len(times) // 4)) :])
+
+
+def _seconds_of_evaluation(run: Run, images_per_second: float) -> float:
+    """Time of one evaluation; of a part of the images, as far as all would take too long."""
+    data = run.data
+    n = len(data.train) + len(data.val)
+    share = EVALUATION_SECONDS * images_per_second / n
+    if share < 1:
+        run.data = Splits(_part(data.train, share), _part(data.val, share), data.classes)
+    n_looked_at = len(run.data.train) + len(run.data.val)
+    return seconds_of(run.evaluate, run.device) * n / n_looked_at
+
+
+def _part(split: Split, share: float) -> Split:
+    """So large a share of the images, drawn at random."""
+    order = np.random.default_rng(0).permutation(len(split))
+    return split.take(np.sort(order[: max(LEAST_IMAGES, int(share * len(split)))]))

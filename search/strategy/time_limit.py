@@ -1,4 +1,4 @@
-"""The time that a study may take, whatever it was used for; that in which it was down is free."""
+"""The time that a study may take, whatever it was used for; down or asleep, it is free."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from search.log.events import Started
+from search.log.events import Slept, Started
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
@@ -26,7 +26,8 @@ def confirm_seconds(study: Study, slots: int) -> float:
     rounds = math.ceil(picks / slots) + math.ceil(later / slots)
     # Its workers start as cold as those of the first trials did.
     opened = [event.time for event in study.log.events if isinstance(event, Started)]
-    start = max(_start_seconds(trial, opened) for trial in study.log.trials.values())
+    sleeps = [event.time for event in study.log.events if isinstance(event, Slept)]
+    start = max(_start_seconds(trial, opened, sleeps) for trial in study.log.trials.values())
     return MARGIN * (start + rounds * max(map(_seconds, best)))
 
 
@@ -35,10 +36,13 @@ def _seconds(trial: Trial) -> float:
     return last.seconds + last.evaluation_seconds
 
 
-def _start_seconds(trial: Trial, opened: list[float]) -> float:
-    """From when a trial could start, in the process that first got a report of it, to its start."""
+def _start_seconds(trial: Trial, opened: list[float], sleeps: list[float]) -> float:
+    """From when a trial could start, in the process that first got a report of it, to its start.
+
+    The start of a trial in which the machine slept tells nothing.
+    """
     step = trial.reports[0].first_step if trial.reports else None
-    if step is None:
+    if step is None or any(trial.ask.time <= t <= trial.reports[0].time for t in sleeps):
         return 0.0
     return step - max([trial.ask.time, *(time for time in opened if time <= step)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -13,9 +14,49 @@ from supcon.images.files import ImageFiles, Pixels
 from supcon.images.policy import resolve
 from supcon.images.split import Split
 from supcon.images.views_by_batch import ResidentViews
-from supcon.images.views_by_image import ViewBatches, load_views
+from supcon.images.views_by_image import PREFETCH, ViewBatches, load_views
+from supcon.machine import free_to_share
+from supcon.parsing import UserError
 
 GPU_SHARE = 16  # images lie on a GPU that has so many times their size; trials may share it
+
+
+def check_room_to_share(config: Config, train: Split, *, threads: int, runs: int = 1) -> None:
+    """Whether /dev/shm has room for the batches that loaders' workers hand over.
+
+    Without it the kernel kills a worker in the middle of training (SIGBUS).
+
+    Args:
+        config: of a run, with the largest batch of all.
+        train: its training images.
+        threads: CPU threads of each run.
+        runs: that train at once.
+
+    Raises:
+        UserError: there is too little.
+    """
+    workers, free = n_workers(config, train, threads), free_to_share()
+    if workers == 0 or free is None:
+        return
+    batch = config.data.batch_size * config.augment.views * math.prod(train.images.shape[1:])
+    needed = runs * (PREFETCH * workers + 1) * batch
+    if needed > free:
+        raise UserError(
+            f"/dev/shm: {free / 2**20:,.0f} MiB are free, but {runs} x {workers} workers that make "
+            f"batches of {batch / 2**20:,.1f} MiB may fill {needed / 2**20:,.0f} MiB; enlarge it "
+            f"(docker run --shm-size={2 * needed / 2**20:.0f}m), or set data.workers to 0, or "
+            f"data.pipeline to resident"
+        )
+
+
+def n_workers(config: Config, train: Split, threads: int) -> int:
+    """Processes that make the views of a run on so many CPU threads; 0: its own does."""
+    is_in_files = isinstance(train.images, ImageFiles)
+    if not is_in_files and config.data.pipeline != "streaming":
+        return 0
+    if config.data.workers is not None:
+        return config.data.workers
+    return threads if is_in_files else 0
 
 
 class Batches:
@@ -40,14 +81,8 @@ class Batches:
         streamed = ViewBatches(
             self.train, self.policy, batch_size=batch_size, views=views, seed=seed
         )
-        return load_views(streamed, self.workers, pin_memory=self.device.type == "cuda")
-
-    @property
-    def workers(self) -> int:
-        """Processes that make views, if they are streamed."""
-        if self.config.data.workers is not None:
-            return self.config.data.workers
-        return torch.get_num_threads() if isinstance(self.train.images, ImageFiles) else 0
+        workers = n_workers(self.config, self.train, torch.get_num_threads())
+        return load_views(streamed, workers, pin_memory=self.device.type == "cuda")
 
 
 def _resident(images: Pixels, device: torch.device) -> Tensor:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from supcon.config import DataConfig
 from supcon.images.split import Split
+from supcon.machine import free_memory
 from supcon.parsing import UserError
 
 RESIDENT_SHARE = 4  # images have room if they take at most 1 / so much of the free memory
@@ -46,12 +44,3 @@ def has_room_for(splits: Sequence[Split]) -> bool:
 def decoded_bytes(splits: Sequence[Split]) -> int:
     """What the pixels of the splits take together, as uint8."""
     return sum(math.prod(split.images.shape) for split in splits)
-
-
-def free_memory() -> int:
-    """Bytes of this machine's memory that can be had, those of the page cache included."""
-    with suppress(OSError, StopIteration):  # Linux tells
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        available = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(available.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

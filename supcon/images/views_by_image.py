@@ -24,6 +24,8 @@ from supcon.seeds import derive_seed
 if TYPE_CHECKING:
     import albumentations as A
 
+PREFETCH = 2  # batches that each worker makes ahead
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no version check over the network
 
 
@@ -135,4 +137,10 @@ def load_views(
         workers: processes, at least 0.
         pin_memory: for batches that go to a GPU.
     """
-    return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin_memory)
+    return DataLoader(
+        batches,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=PREFETCH if workers else None,
+        pin_memory=pin_memory,
+    )

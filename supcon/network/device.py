@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,6 +17,41 @@ from torch import Tensor, nn
 from supcon.parsing import UserError
 
 Autocast = Callable[[], AbstractContextManager[object]]
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def usable_gpus() -> int:
+    """GPUs that torch can compute on: none where the driver is too old for it."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def check_driver() -> None:
+    """Whether torch can use the GPUs that this process sees, if it sees any.
+
+    Raises:
+        UserError: it cannot, as when their driver is too old.
+    """
+    with warnings.catch_warnings(record=True) as said:  # torch says why in a warning
+        warnings.simplefilter("always")
+        n_seen = torch.cuda.device_count()
+        if n_seen == 0 or torch.cuda.is_available():
+            return
+    why = f"; torch says: {str(said[-1].message).partition('. ')[0]}" if said else ""
+    raise UserError(
+        f"GPU: there {'is 1' if n_seen == 1 else f'are {n_seen}'}, but the driver "
+        f"({driver_version()}) does not serve torch {torch.__version__}, which was built for CUDA "
+        f"{torch.version.cuda}{why}; update the driver, install a torch for an older CUDA, or "
+        f"train on the CPU (a search: --gpus-per-trial 0; else run.device: cpu)"
+    )
+
+
+def driver_version(file: Path = DRIVER) -> str:
+    """That of NVIDIA's kernel module, such as `470.57.02`."""
+    try:
+        found = re.search(r"Kernel Module.*?\s(\d+(\.\d+)+)", file.read_text(encoding="ascii"))
+    except OSError:
+        found = None
+    return found[1] if found else "of unknown version"
 
 
 def pick_device(name: str) -> torch.device:
@@ -24,8 +61,10 @@ def pick_device(name: str) -> torch.device:
         name: auto, cpu or cuda.
 
     Raises:
-        UserError: cuda, where there is none.
+        UserError: cuda, where there is none; or a GPU that is to be used and cannot be.
     """
+    if name != "cpu":
+        check_driver()
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device: cuda was asked for, but torch finds no GPU; use auto or cpu")
     if name == "auto":

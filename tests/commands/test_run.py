@@ -208,11 +208,13 @@ def test_points_from_a_file_replace_the_sampler_and_the_budget(tmp_path: Path) -
 
 
 def test_a_forecast_starts_nothing_and_says_what_it_will_cost(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = folder_space(tmp_path)
-    assert main([*arguments, "--dry-run", "--concurrency", "1", "--cpus-per-trial", "auto"]) == 0
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    auto = ["--cpus-per-trial", "auto", "--gpus-per-trial", "auto"]
+    assert main([*folder_space(tmp_path), "--dry-run", "--concurrency", "1", *auto]) == 0
     said = capsys.readouterr().out
+    assert said.splitlines()[0].endswith(", no GPU; trials train on the CPU")
     for words in ("rung, epochs", "each arm  2 trials, 3 epochs, 216 views", "time ", "disk "):
         assert words in said
     kind = "test_resnet, batch 8, "

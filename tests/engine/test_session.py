@@ -1,4 +1,4 @@
-"""What a cluster is told when a search joins it."""
+"""What a Ray of one's own is started with, and what a cluster is told when a search joins it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from search.engine.session import _of_a_cluster, copy_of_our_code
+from search.engine.session import (
+    STORE_BESIDE,
+    _of_a_cluster,
+    _of_a_local_ray,
+    copy_of_our_code,
+    store_bytes,
+)
+from search.preflight.packing import Node
 
 
 def test_our_code_goes_to_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +30,36 @@ def test_a_job_that_came_with_its_own_checkout_runs_that(monkeypatch: pytest.Mon
     job = {"runtime_env": {"working_dir": "gcs://x.zip"}}
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
     assert _of_a_cluster("auto", "/x") == {"address": "auto"}
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free", "shared", "images", "size"),
+    [
+        (20 * GIB, 40 * GIB, GIB, 6 * GIB),  # as Ray would, of a machine that is not shared
+        (20 * GIB, 4 * GIB, GIB, int(3.8 * GIB)),  # within /dev/shm, where images have room there
+        (20 * GIB, GIB // 16, GIB, 6 * GIB),  # of Docker: in /tmp
+        (20 * GIB, None, GIB, 6 * GIB),  # without /dev/shm
+        (200 * GIB, GIB // 16, GIB, 10**10),  # larger, Ray refuses to go to /tmp
+        (4 * GIB, 10 * GIB, 2 * GIB, 2 * GIB + STORE_BESIDE),  # images always fit
+        (GIB // 4, GIB // 2, 0, STORE_BESIDE),  # Ray wants 75 MiB
+    ],
+)
+def test_the_object_store_has_room_for_the_images_and_lies_in_memory_if_it_can(
+    monkeypatch: pytest.MonkeyPatch, free: int, shared: int | None, images: int, size: int
+) -> None:
+    monkeypatch.setattr("search.engine.session.free_memory", lambda: free)
+    monkeypatch.setattr("search.engine.session.free_to_share", lambda: shared)
+    assert store_bytes(images) == size
+
+
+def test_a_ray_of_ones_own_is_told_what_the_process_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.engine.session.this_machine", lambda: Node(3, 0))
+    monkeypatch.setenv("PYTHONPATH", "")
+    told = _of_a_local_ray("127.0.0.1", 2**20)
+    assert (told["num_cpus"], told["num_gpus"]) == (3, 0)
+    assert told["object_store_memory"] >= 2**20 + STORE_BESIDE

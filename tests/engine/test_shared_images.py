@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from search.engine.shared_images import SharedImages
-from supcon.images.split import Splits
+from supcon.images.files import ImageFiles
+from supcon.images.split import Split, Splits
 
 
 @pytest.fixture
@@ -48,3 +49,11 @@ def test_images_are_there_after_an_error_too(store: list[bytes], digits: Splits)
     with pytest.raises(ZeroDivisionError), images.shared():
         _ = 1 / 0
     assert images.splits.fingerprint() == digits.fingerprint()
+
+
+def test_the_store_holds_decoded_images_and_no_files(digits: Splits) -> None:
+    pixels = sum(split.images[:].nbytes for split in (digits.train, digits.val))
+    assert SharedImages(digits).size == pixels
+    files = ImageFiles.__new__(ImageFiles)
+    streamed = Splits(Split(files, digits.train.labels), digits.val, digits.classes)
+    assert SharedImages(streamed).size == digits.val.images[:].nbytes

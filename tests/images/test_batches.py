@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from supcon.config import Config, override
-from supcon.images.batches import Batches
+from supcon.images.batches import Batches, check_room_to_share, n_workers
 from supcon.images.files import ImageFiles
 from supcon.images.loading import load_splits
 from supcon.images.split import Split
+from supcon.parsing import UserError
 from supcon.train import fit
 from tests.images.pictures import training_from
 
@@ -94,15 +95,38 @@ def test_images_that_are_resident_on_the_cpu_are_no_copy(tiny: Config) -> None:
 def test_files_are_read_by_a_worker_for_each_thread_unless_told_otherwise(
     tiny: Config, files: ImageFiles
 ) -> None:
-    in_files, threads = Split(files, np.zeros(5, dtype=np.int64)), torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        assert batches(tiny, in_files).workers == 3
-        assert batches(tiny, some(), pipeline="streaming").workers == 0
-        assert batches(tiny, in_files, workers=0).workers == 0
-        assert batches(tiny, some(), pipeline="streaming", workers=2).workers == 2
-    finally:
-        torch.set_num_threads(threads)
+    in_files = Split(files, np.zeros(5, dtype=np.int64))
+
+    def n(split: Split, **data: Any) -> int:
+        changes = {f"data.{key}": value for key, value in data.items()}
+        return n_workers(override(tiny, changes), split, threads=3)
+
+    assert n(in_files) == 3
+    assert n(some(), pipeline="streaming") == 0
+    assert n(in_files, workers=0) == 0
+    assert n(some(), pipeline="streaming", workers=2) == 2
+    assert n(some(), workers=2) == 0  # resident
+
+
+def test_batches_that_have_no_room_to_be_handed_over_are_refused_before_training(
+    tiny: Config, files: ImageFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = override(tiny, {"data.batch_size": 1000, "augment.views": 2})
+    in_files = Split(files, np.zeros(5, dtype=np.int64))
+    needed = 2 * (2 * 3 + 1) * 1000 * 2 * 16 * 16 * 3  # 2 runs: 2 batches of 3 workers, 1 in use
+    monkeypatch.setattr("supcon.images.batches.free_to_share", lambda: needed)
+    check_room_to_share(config, in_files, threads=3, runs=2)
+    monkeypatch.setattr("supcon.images.batches.free_to_share", lambda: needed - 1)
+    with pytest.raises(UserError) as error:
+        check_room_to_share(config, in_files, threads=3, runs=2)
+    assert str(error.value) == (
+        "/dev/shm: 21 MiB are free, but 2 x 3 workers that make batches of 1.5 MiB may fill 21 "
+        "MiB; enlarge it (docker run --shm-size=41m), or set data.workers to 0, or data.pipeline "
+        "to resident"
+    )
+    check_room_to_share(override(config, {"data.workers": 0}), in_files, threads=3, runs=2)
+    monkeypatch.setattr("supcon.images.batches.free_to_share", lambda: None)  # no /dev/shm
+    check_room_to_share(config, in_files, threads=3, runs=2)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

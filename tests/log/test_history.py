@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.log.events import Outcome, Phase, Searched
+from search.log.events import Outcome, Phase, Searched, Slept
 from search.log.trial import Totals, Trial
 from tests.written import WrittenStudy
 
@@ -45,6 +45,18 @@ def test_the_time_that_a_study_was_down_does_not_count(study: WrittenStudy) -> N
     study.now = 5290
     study.ask("ce", 0)
     assert study.log.active_seconds == 400 + 300
+
+
+def test_the_time_that_the_machine_slept_does_not_count(study: WrittenStudy) -> None:
+    study.now = 5990
+    study.add(Slept, seconds=4500)  # from some time after 1000 s to 6000 s
+    study.ask("ce", 0)
+    assert study.log.active_seconds == 10 + 500
+    study.restart()
+    study.now += 280
+    study.ask("ce", 1)
+    study.add(Slept, seconds=-3600)  # the clock was set back; it had been as late as it was
+    assert study.log.active_seconds == 510 + 300 + 3600
 
 
 def test_what_runs_after_the_search_in_an_older_log_says_that_it_is_over(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.log.events import Ask
+from search.log.events import Ask, Slept, Started
 from search.log.journal import Journal
 from supcon.parsing import UserError
 from tests.written import WrittenStudy
@@ -61,6 +61,59 @@ def test_an_event_is_on_disk_before_anybody_hears_of_it(journal: Journal) -> Non
     journal.listeners.append(lambda event: heard.append(journal.path.read_text().splitlines()[-1]))
     journal.append(ask(2))
     assert heard == [ask(2).model_copy(update={"time": journal.events[-1].time}).model_dump_json()]
+
+
+class Clocks:
+    """The wall's, which goes on while the machine sleeps, and one that does not."""
+
+    def __init__(self) -> None:
+        self.wall, self.awake = 1e9, 500.0
+
+    def work(self, seconds: float) -> None:
+        self.wall, self.awake = self.wall + seconds, self.awake + seconds
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.awake
+
+
+@pytest.mark.parametrize(
+    ("asleep", "is_logged"), [(7200, True), (31, True), (29, False), (-3600, True), (0, False)]
+)
+def test_a_sleep_of_the_machine_is_logged_before_what_follows_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, asleep: float, is_logged: bool
+) -> None:
+    clocks = Clocks()
+    monkeypatch.setattr("search.log.journal.time", clocks)
+    opened = Journal.open(journal.path)
+    opened.append(ask(2))
+    clocks.work(10_000)
+    opened.append(ask(3))
+    clocks.wall += asleep
+    opened.append(ask(4))
+    opened.append(ask(5))
+    kinds = [type(event) for event in opened.events[-4:]]
+    assert kinds == ([Ask, Slept, Ask, Ask] if is_logged else [Ask] * 4)
+    if is_logged:
+        slept = opened.events[-3]
+        assert isinstance(slept, Slept)
+        assert slept.seconds == asleep
+        assert slept.time == opened.events[-2].time
+    assert Journal.open(journal.path).events == opened.events
+
+
+def test_a_sleep_before_a_study_goes_on_is_no_part_of_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks = Clocks()
+    monkeypatch.setattr("search.log.journal.time", clocks)
+    opened = Journal.open(journal.path)
+    clocks.wall += 7200
+    opened.append(journal.started)
+    opened.append(ask(2))
+    assert [type(event) for event in opened.events[-2:]] == [Started, Ask]
 
 
 @pytest.mark.parametrize("n_bytes", [1, 20])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from search.log.surroundings import PACKAGES, commit, machine, versions
+from supcon.machine import cores
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -42,10 +43,11 @@ def test_outside_of_git_the_commit_is_unknown(
 
 
 def test_the_machine_is_told_by_its_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert " cores " in machine()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)  # as with a driver that is too old
+    assert f" {cores()} cores " in machine()
     assert machine().endswith(", no GPU")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: f"H{i}00")
     assert machine().endswith(", H000, H100")
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from search.log.events import Pictured, Retry, Searched
+from search.log.events import Pictured, Retry, Searched, Slept
 from search.monitor.event_lines import EventLines
 from tests.written import WrittenStudy
 
@@ -96,6 +96,14 @@ def test_openings_and_scores_of_the_test_images_are_told(
     opened, tested = lines(capsys)
     assert opened == "          test images opened for ce confirm"
     assert tested.startswith("ce-confirm-0       tested ")
+
+
+def test_a_sleep_of_the_machine_is_told(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.add(Slept, seconds=3723.4)
+    study.add(Slept, seconds=-60)  # the clock was set
+    assert lines(capsys) == ["          the machine slept for 1:02:03, which is not counted"]
 
 
 def test_what_nobody_waits_for_has_no_line(

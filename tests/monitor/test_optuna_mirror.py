@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -105,22 +107,109 @@ def test_a_study_that_is_behind_the_log_catches_up_and_a_current_one_is_kept(
     assert study.folder.database.stat().st_ino == before
 
 
-def test_a_study_that_cannot_be_written_is_said_once_and_stops_nothing(
+def test_a_damaged_study_is_set_aside_and_said_in_a_line(
     study: WrittenStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study.folder.database.mkdir()
+    study.folder.database.write_bytes(b"no database")
+    journal = study.folder.database.with_name("study.db-journal")
+    journal.write_bytes(b"SQLite would play this back into the new file")
+    study.log.listeners.append(Mirror(study))
+    run_trials(study)
+    check(study)
+    assert study.folder.database.with_name("study.db.damaged").read_bytes() == b"no database"
+    assert not journal.exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"{study.folder.database}: was made anew (file is not a database; what it was is "
+        f"study.db.damaged)"
+    )
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def change_a_score(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE trial_intermediate_values SET intermediate_value = 0.9")
+        database.execute("DELETE FROM trials WHERE number = 1")
+
+
+def delete_an_arm(path: Path) -> None:
+    optuna.delete_study(study_name="ce", storage=f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    "spoil", [overwrite, remove, replace_by_folder, change_a_score, delete_an_arm]
+)
+def test_what_happens_to_a_study_during_the_search_is_made_good(
+    study: WrittenStudy, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.log.listeners.append(Mirror(study))
+    for arm in ("supcon", "ce"):
+        for number in (0, 1):
+            study.ask(arm, number, params=PARAMS)
+            study.report(arm, number, 1, 0.1)
+    spoil(study.folder.database)
+    for arm in ("supcon", "ce"):
+        study.report(arm, 1, 3, 0.3)
+        study.end(arm, 1, "completed")
+        trials = stored(study, arm)
+        assert [trial.state for trial in trials] == [TrialState.RUNNING, TrialState.COMPLETE]
+        assert [t.intermediate_values for t in trials] == [{1: 0.1}, {1: 0.1, 3: 0.3}]
+    assert len(capsys.readouterr().err.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_locked_study_is_said_once_and_catches_up_when_the_lock_is_gone(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    is_there: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("search.monitor.optuna_mirror.LOCK_SECONDS", 0.05)
+    now = [100.0]
+    monkeypatch.setattr("search.monitor.optuna_mirror.time.monotonic", lambda: now[0])
+    if is_there:
+        study.log.listeners.append(Mirror(study))
+    with closing(sqlite3.connect(study.folder.database)) as dashboard:
+        dashboard.execute("BEGIN EXCLUSIVE")
+        if not is_there:
+            study.log.listeners.append(Mirror(study))
+        run_trials(study)
+        now[0] += 11
+        study.ask("ce", 1, "confirm", params=PARAMS)  # tries again, in vain
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == f"{study.folder.database}: is behind the search (database is locked)"
+        dashboard.rollback()
+    study.ask("ce", 2, "confirm", params=PARAMS)  # too early to try again
+    assert capsys.readouterr().err == ""
+    now[0] += 11
+    study.ask("ce", 3, "confirm", params=PARAMS)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"{study.folder.database}: is up to date again"
+    check(study)
+
+
+def test_a_study_that_cannot_be_written_is_said_once_and_stops_nothing(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = study.folder.database.with_name("study.db.damaged")
+    (aside / "x").mkdir(parents=True)
+    study.folder.database.mkdir()  # cannot be set aside
     study.log.listeners.append(Mirror(study))
     run_trials(study)
     (line,) = capsys.readouterr().err.splitlines()
-    assert "study.db: is no longer written (" in line
+    assert "study.db: is behind the search (" in line
     assert len(study.log.of("ce")) == len(ENDS)
-
-
-def test_a_trial_that_somebody_deleted_stops_nothing(
-    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study.log.listeners.append(Mirror(study))
-    url = f"sqlite:///{study.folder.database}"
-    optuna.delete_study(study_name="ce", storage=url)
-    run_trials(study)
-    assert "study.db: is no longer written (" in capsys.readouterr().err
+    study.folder.database.rmdir()
+    monkeypatch.setattr("search.monitor.optuna_mirror.RETRY_SECONDS", -1)
+    study.ask("ce", 1, "confirm", params=PARAMS)
+    check(study)

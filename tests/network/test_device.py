@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import time
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
-from supcon.network.device import pick_device, precision_tools, seconds_of
+from supcon.network.device import (
+    check_driver,
+    driver_version,
+    pick_device,
+    precision_tools,
+    seconds_of,
+    usable_gpus,
+)
 from supcon.parsing import UserError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -32,6 +41,75 @@ def test_cuda_is_taken_where_it_is_and_refused_where_it_is_not(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"^run\.device: cuda was asked for, but .*; use auto or"):
         pick_device("cuda")
+
+
+TOO_OLD = (
+    "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). "
+    "Please update your GPU driver"
+)
+
+
+@pytest.fixture
+def old_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch says of 2 GPUs whose driver is too old for it: NVML counts them all the same."""
+
+    def is_available() -> bool:
+        warnings.warn(TOO_OLD, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr("supcon.network.device.driver_version", lambda: "470.57.02")
+
+
+@pytest.mark.usefixtures("old_driver")
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_a_driver_that_is_too_old_is_named_in_one_line_and_nothing_trains_in_silence(
+    name: str,
+) -> None:
+    with pytest.raises(UserError) as error:
+        pick_device(name)
+    assert str(error.value) == (
+        f"GPU: there are 2, but the driver (470.57.02) does not serve torch {torch.__version__}, "
+        f"which was built for CUDA 13.0; torch says: CUDA initialization: The NVIDIA driver on "
+        f"your system is too old (found version 11040); update the driver, install a torch for an "
+        f"older CUDA, or train on the CPU (a search: --gpus-per-trial 0; else run.device: cpu)"
+    )
+
+
+@pytest.mark.usefixtures("old_driver")
+@pytest.mark.filterwarnings("ignore:CUDA initialization")
+def test_gpus_that_cannot_be_used_do_not_count_and_the_cpu_needs_no_driver() -> None:
+    assert usable_gpus() == 0
+    assert pick_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(("n", "is_available"), [(0, False), (2, True)])
+def test_gpus_that_are_there_or_not_are_counted(
+    monkeypatch: pytest.MonkeyPatch, n: int, is_available: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_available)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
+    check_driver()
+    assert usable_gpus() == n
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVIDIA UNIX x86_64 Kernel Module  470.57.02  Tue Jul 13\nGCC version: 9", "470.57.02"),
+        ("NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build", "580.65.06"),
+        ("something else", "of unknown version"),
+        (None, "of unknown version"),
+    ],
+)  # fmt: skip
+def test_the_driver_is_told_by_what_its_kernel_module_says(
+    tmp_path: Path, text: str | None, version: str
+) -> None:
+    if text is not None:
+        (tmp_path / "version").write_text(text)
+    assert driver_version(tmp_path / "version") == version
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from search.preflight.announcement import describe
+from search.preflight.announcement import describe, describe_machines
+from search.preflight.packing import Node
 from search.space.loading import parse_space
 from search.space.resources import Footprint
 from supcon.images.split import Splits
@@ -23,6 +24,20 @@ def said(data: Splits, label: str, measured: tuple[Footprint, ...] = (), **chang
     lines = describe(parse_space(TREE | changes, "x"), measured, data)
     (line,) = [line for line in lines if line.startswith(label)]
     return line
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpu", "words"),
+    [
+        ([Node(2, 0)], 0, "2 cores, no GPU; trials train on the CPU"),
+        ([Node(8, 1)], 0, "8 cores, 1 GPU; trials train on the CPU"),
+        ([Node(8, 1)], "auto", "8 cores, 1 GPU; trials train on GPUs"),
+        ([Node(8, 0), Node(4, 2)], 0.5, "2 nodes, 12 cores, 2 GPUs; trials train on GPUs"),
+    ],
+)
+def test_the_first_line_says_where_trials_train(nodes: list[Node], gpu: Any, words: str) -> None:
+    space = parse_space(TREE | {"resources": {"gpu": gpu}}, "x")
+    assert describe_machines(space, nodes) == f"machine   {words}"
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.preflight.checks import check_address, check_all, check_machine, load_checked_data
+from search.preflight.checks import (
+    check_address,
+    check_all,
+    check_machine,
+    load_checked_data,
+    settle_gpus,
+)
 from search.preflight.packing import Node
-from search.space.loading import parse_space
+from search.space.loading import load_space, parse_space
 from search.space.resources import Footprint, Resources, Shares
 from search.space.space import Space
 from supcon.parsing import UserError
 from tests.written import TREE
 
+SPACES = Path(__file__).resolve().parents[2] / "spaces"
 DIGITS = {"data": {"name": "digits", "batch_size": 64}, "run": {"epochs": 9}}
 DIGITS |= {"model": {"backbone": "test_resnet", "stem": "full"}}
 
@@ -43,9 +52,8 @@ def test_every_measured_share_must_fit_the_machine(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("gpu", "there", "message"),
     [
-        ("auto", 0, "auto needs one GPU, this machine has no GPU; set it to 0"),
-        (0.5, 0, "a trial wants 0.5 GPU, this machine has no GPU; set it to 0"),
-        (4, 2, "a trial wants 4 GPU, this machine has 2 GPUs; set it to 0"),
+        (0.5, 0, "a trial wants 0.5 GPU, this machine has no GPU; take what is there"),
+        (4, 2, "a trial wants 4 GPU, this machine has 2 GPUs; take what is there"),
     ],
 )
 def test_a_gpu_that_is_not_there_is_named(
@@ -54,6 +62,70 @@ def test_a_gpu_that_is_not_there_is_named(
     monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, there))
     with pytest.raises(UserError, match=f"resources.gpu: {message}"):
         check_machine(Shares(Resources(gpu=gpu)))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpu"),
+    [([Node(8, 0)], 0), ([Node(8, 1)], "auto"), ([Node(8, 0), Node(4, 2)], "auto"), ([], 0)],
+)
+def test_auto_is_a_gpu_where_some_machine_has_one_and_else_the_cpu(
+    nodes: list[Node], gpu: Any
+) -> None:
+    space = settle_gpus(digits_space(resources={"gpu": "auto", "cpu": "auto"}), nodes)
+    assert space.resources == Resources(gpu=gpu, cpu="auto")
+    assert space.arm_config("ce").run.device == ("cpu" if gpu == 0 else "auto")
+
+
+@pytest.mark.parametrize("gpu", [0, 0.25, 1])
+def test_a_share_of_a_gpu_that_was_given_is_left_as_it_is(gpu: float) -> None:
+    space = digits_space(resources={"gpu": gpu})
+    assert settle_gpus(space, [Node(8, 0)]) is space
+
+
+def test_auto_is_no_reason_to_refuse_a_machine_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, 0))
+    assert check_all(digits_space(resources={"gpu": "auto"}), (), None)
+    kind = {"backbone": "test_resnet", "batch_size": 64, "precision": "auto"}
+    measured = Footprint(**kind, memory=10**9, views_per_second=1, cpu=1, gpu=0.5)
+    with pytest.raises(UserError, match=r"wants 0.5 GPU, .* \(--gpus-per-trial auto\)"):
+        check_all(digits_space(resources={"gpu": "auto"}), (measured,), None)  # measured elsewhere
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SPACES.glob("*.yaml")))
+def test_every_shipped_space_runs_on_a_machine_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(2, 0))
+    space = settle_gpus(load_space(SPACES / f"{name}.yaml", {}), [Node(2, 0)])
+    check_machine(Shares(space.resources))
+    assert {space.arm_config(arm).run.device for arm in space.arms} == {"cpu"}
+
+
+def test_a_driver_that_is_too_old_is_said_where_a_gpu_would_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for gpu in ("auto", 0.25):
+        with pytest.raises(UserError, match=r"^GPU: there is 1, but the driver"):
+            check_all(digits_space(resources={"gpu": gpu}), (), None)
+    assert check_all(digits_space(resources={"gpu": 0}), (), None)
+
+
+def test_loaders_of_all_trials_at_once_must_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, 0))
+    changes: dict[str, Any] = {
+        "base": DIGITS | {"data": {"name": "digits", "pipeline": "streaming", "workers": 3}},
+        "params": {"data.batch_size": {"pow2": [32, 128]}},
+        "resources": {"cpu": 2},
+    }
+    needed = 4 * (2 * 3 + 1) * 128 * 2 * 16 * 16  # 4 trials, 2 views of 16 x 16 grey pixels
+    for free, is_enough in ((needed, True), (needed - 1, False)):
+        monkeypatch.setattr("supcon.images.batches.free_to_share", lambda free=free: free)
+        with nullcontext() if is_enough else pytest.raises(UserError, match="4 x 3 workers"):
+            check_all(digits_space(**changes), (), None)
 
 
 def test_a_cluster_must_answer_unless_ray_looks_for_it_itself() -> None:

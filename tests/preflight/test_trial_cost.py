@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from search.preflight.trial_cost import (
+    LEAST_IMAGES,
+    STEPS,
     CannotRun,
     TrialCost,
     cost_here,
@@ -18,7 +25,9 @@ from search.preflight.trial_cost import (
 from search.space.loading import load_space, parse_space
 from search.space.resources import ConfigKind
 from supcon.config import Config, override
+from supcon.evaluation.trained import Trained
 from supcon.images.split import Splits
+from supcon.train import Run
 from tests.written import TREE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +77,56 @@ def test_a_trial_costs_what_its_own_steps_take(tiny: Config, digits: Splits) -> 
     assert 0 < found.evaluation_seconds < 60
     assert 0 < found.memory < 2**36
     assert found.checkpoint > 1000
+
+
+def test_a_network_that_takes_long_is_timed_on_few_steps_and_scored_on_a_part(
+    tiny: Config, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, scored = list[int](), list[int]()
+    step, evaluate = Run.step, Run.evaluate
+
+    def count(run: Run, *batch: Tensor) -> Tensor:
+        steps.append(1)
+        return step(run, *batch)
+
+    def look(run: Run) -> Trained:
+        scored[:] = [len(run.data.train), len(run.data.val)]
+        return evaluate(run)
+
+    def two_seconds(call: Callable[[], object], device: torch.device) -> float:
+        call()
+        return 2.0
+
+    monkeypatch.setattr(Run, "step", count)
+    monkeypatch.setattr(Run, "evaluate", look)
+    monkeypatch.setattr("search.preflight.trial_cost.seconds_of", two_seconds)
+    monkeypatch.setattr("search.preflight.trial_cost.STEP_SECONDS", 1e9)
+    whole = cost_of(tiny, digits)
+    assert (len(steps), scored) == (STEPS, [len(digits.train), len(digits.val)])
+    steps.clear()
+    monkeypatch.setattr("search.preflight.trial_cost.STEP_SECONDS", 0)
+    monkeypatch.setattr("search.preflight.trial_cost.EVALUATION_SECONDS", 1e-6)
+    part = cost_of(tiny, digits)
+    assert (len(steps), scored) == (1, [LEAST_IMAGES, LEAST_IMAGES])
+    n = len(digits.train) + len(digits.val)
+    assert whole.evaluation_seconds == 2.0
+    assert part.evaluation_seconds == pytest.approx(2.0 * n / (2 * LEAST_IMAGES))
+
+
+def test_a_process_that_measures_fails_before_the_machine_is_out_of_memory() -> None:
+    code = """if True:
+        import torch
+        from search.preflight import trial_cost
+        trial_cost.free_memory = lambda: 300 * 2**20
+        trial_cost._cap_memory(torch.device("cpu"))
+        fits = torch.ones(50 * 2**20)
+        try:
+            torch.ones(100 * 2**20)
+        except RuntimeError as error:
+            print(error)
+    """
+    ran = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)
+    assert "can't allocate memory" in ran.stdout
 
 
 @pytest.mark.slow

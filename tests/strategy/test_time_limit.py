@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from search.log.events import Slept
 from search.strategy.time_limit import Clock, confirm_seconds, must_confirm
 from tests.written import WrittenStudy
 
@@ -87,3 +88,17 @@ def test_the_time_that_a_trial_waited_for_a_restart_is_not_its_start(study: Writ
     study.restart()
     study.report("ce", 1, 1, 0.5, seconds=5, first_step=90003)
     assert confirm_seconds(study, 8) == 1.25 * (7 + 200)
+
+
+def test_a_start_in_which_the_machine_slept_tells_nothing(study: WrittenStudy) -> None:
+    study.add(Slept, seconds=8000)
+    study.now += 8000
+    study.report("ce", 1, 1, 0.5, seconds=5, first_step=study.now)
+    assert confirm_seconds(study, 8) == 1.25 * (7 + 200)
+
+
+def test_a_machine_that_sleeps_uses_up_no_time(study: WrittenStudy) -> None:
+    before = Clock(study).elapsed()
+    study.now += 9000
+    study.add(Slept, seconds=9000)
+    assert Clock(study).elapsed() == pytest.approx(before + 10, abs=0.5)
