@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supcon.config import SELECTION_METRIC, Config, flatten, load_config, override
+from supcon.config import SELECTION_METRIC, TEXT_KEYS, Config, flatten, load_config, override
 from supcon.parsing import UserError, parse_assignment, show_error
 
 WRITTEN_DOWN = ("data.pipeline", "run.precision")  # by `train`, instead of `auto`
@@ -211,7 +211,7 @@ def run_lr_find(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> Config:
-    changes = dict(parse_assignment(text) for text in options.set)
+    changes = dict(parse_assignment(text, TEXT_KEYS) for text in options.set)
     return override(load_config(options.config), changes, "--set")
 
 
@@ -235,7 +235,7 @@ def _load(options: argparse.Namespace) -> tuple[Path, Trained, Config]:
     path = options.model / "model.pt" if options.model.is_dir() else options.model
     if not path.exists():
         raise UserError(f"{path}: there is no such file; `train` writes model.pt when it is done")
-    changes = dict(parse_assignment(text) for text in options.set)
+    changes = dict(parse_assignment(text, TEXT_KEYS) for text in options.set)
     for key in changes:
         if key not in SETTINGS_OF_A_MODEL:
             raise UserError(

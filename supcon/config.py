@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from supcon.parsing import Section, check_key, parse, read_yaml
+from supcon.parsing import Section, UserError, check_key, parse, read_yaml
+from supcon.plain_yaml import write
 
 SELECTION_METRIC = "val/probe_top1"
 """What decides between epochs, weights, trials and arms: the cross-fitted linear probe on val."""
@@ -229,6 +229,14 @@ class Config(Section):
         return self
 
 
+TEXT_KEYS = frozenset(
+    f"{section}.{key}"
+    for section, part in Config.model_fields.items()
+    for key, field in getattr(part.annotation, "model_fields", {}).items()
+    if field.annotation in (str, Path)
+)
+"""Settings whose value is any text: a path, a name."""
+
 UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "loss.name": {
         "ce": ("loss.temperature", "loss.base_temperature", "model.head", "model.head_dim"),
@@ -285,6 +293,25 @@ def override(config: Config, changes: Mapping[str, Any], source: str = "override
     return parse(Config, tree, source)
 
 
+def as_setting(key: str, value: Any, source: str) -> Any:
+    """A value as the config holds it, by the rules of its setting alone.
+
+    Args:
+        key: dotted key of a setting that there is.
+        value: what was given, for example 1 where the setting is a float.
+        source: what it came from; opens the message of an error.
+
+    Raises:
+        UserError: the setting cannot have that value.
+    """
+    section, name = key.split(".")
+    model = type(getattr(Config(), section))
+    try:
+        return parse(model, {name: value}, section).model_dump(mode="json")[name]
+    except UserError as error:
+        raise UserError(f"{source}: {str(error).replace(': ', '.', 1)}") from None
+
+
 def load_config(path: Path) -> Config:
     """Read a training config from YAML.
 
@@ -296,4 +323,4 @@ def load_config(path: Path) -> Config:
 
 def dump_config(config: Config) -> str:
     """The complete config as YAML, defaults written out; `load_config` reads it back unchanged."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return write(config.model_dump(mode="json"))

@@ -23,8 +23,9 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         ".": ("space", "log", "strategy", "judge", "preflight", "engine", "reporting", "monitor"),
     },
     "supcon": {
-        "config": ("parsing",),
-        "parsing": (),
+        "config": ("parsing", "plain_yaml"),
+        "parsing": ("plain_yaml",),
+        "plain_yaml": (),
         "seeds": (),
         "images": ("config", "parsing", "seeds"),
         "network": ("config", "parsing", "seeds", "images"),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from search.space.loading import TEXT_KEYS
 from search.space.points import read_points
 from supcon.parsing import Section, parse_assignment
 
@@ -52,7 +53,7 @@ class Options(Section):
         if self.points is not None:
             given = {"budget.total_epochs": None, "budget.trials": None} | given
             given |= {"points": read_points(self.points), "sampler": "points"}
-        return given | dict(parse_assignment(text) for text in self.assignments)
+        return given | dict(parse_assignment(text, TEXT_KEYS) for text in self.assignments)
 
 
 def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
@@ -68,7 +69,7 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
     add("--name", metavar="STUDY", help="name of the study (default: that of the space)")
     add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/")
     sets("--trials", "budget.trials", int, "N", "at most N trials an arm")
-    sets("--time", "budget.time", str, "T", "of the whole study, for example 90m or 12h")
+    sets("--time", "budget.time", str, "T", "of the whole study, for example 90m, 12h or 1d")
     sets("--epochs", "run.epochs", int, "N", "length of one trial")
     sets("--seed", "seed", int, "N", "seed of the study")
     sets("--concurrency", "resources.concurrency", int, "N", "trials at once (default: what fits)")

@@ -16,16 +16,26 @@ from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, nearest, parse
 from supcon.seeds import derive_seed
 
+_NUMBER = r"(\d+(?:\.\d+)?)"
+SPAN = rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?"
+"""Days, hours, minutes and seconds, in this order."""
+
 
 def seconds(text: Any) -> Any:
     """`1h30m` -> 5400; what is not text stays as it is."""
     if not isinstance(text, str):
         return text
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if re.fullmatch(r"[\d.]+(:[\d.]+)+", text):
+        raise ValueError(
+            f"{text} may be hours and minutes, or minutes and seconds; write 1h30m or 1m30s"
+        )
+    if re.fullmatch(_NUMBER, text, re.ASCII):
+        return float(text)
+    found = re.fullmatch(SPAN, text, re.ASCII)
     if not text or found is None:
-        raise ValueError(f"must be seconds, or a text such as 90m, 12h or 1h30m, got '{text}'")
-    hours, minutes, rest = (int(part or "0") for part in found.groups())
-    return 3600 * hours + 60 * minutes + rest
+        raise ValueError(f"must be seconds, or a text such as 90m, 1.5h, 1h30m or 1d, got '{text}'")
+    units = (86400, 3600, 60, 1)
+    return sum(unit * float(part) for unit, part in zip(units, found.groups(), strict=True) if part)
 
 
 Duration = Annotated[float, Field(gt=0), BeforeValidator(seconds)]
@@ -41,8 +51,8 @@ class Budget(Section):
     trials: int | None = Field(None, ge=1)
     """At most so many trials an arm."""
     time: Duration | None = None
-    """Of the whole study, confirmation included: seconds, or a text such as 90m, 12h or 1h30m. The
-    time in which it was down does not count."""
+    """Of the whole study, confirmation included: seconds, or a text such as 90m, 1.5h, 1h30m or 1d.
+    The time in which it was down does not count."""
 
 
 class Asha(Section):

@@ -18,6 +18,7 @@ from supcon.parsing import (
     parse_assignment,
     read_yaml,
     show_error,
+    shown,
 )
 
 
@@ -36,14 +37,16 @@ def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None
     [
         (b"run: {epochs: 3", "not valid YAML"),
         (b"run:\n\tepochs: 3", "not valid YAML"),
-        (b"run: {seed: 2026-13-01}", "not valid YAML: month must be in 1..12"),
+        (b"run: {seed: !!timestamp 2026-13-01}", "not valid YAML: could not determine a"),
         (b"run: {seed: 1, epochs: 3, seed: 2}", "not valid YAML: key 'seed' stands twice"),
         (b"run: {}\nrun: {seed: 1}", "not valid YAML: key 'run' stands twice"),
         (b"[" * 5000, "not valid YAML"),
         (b"", "must hold sections such as 'data:', got None"),
         (b"- run", "must hold sections such as 'data:', got ['run']"),
         (b"epochs", "must hold sections such as 'data:', got 'epochs'"),
-        (b"run: \xff\xfe", "cannot be read"),
+        (b"run: \xff\xfe", "cannot be read: must be text in UTF-8"),
+        ("run: {}".encode("utf-16"), "cannot be read: must be text in UTF-8"),
+        (b"run: \x00", "not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_yaml_mapping_is_refused_in_one_line(
@@ -55,6 +58,24 @@ def test_a_file_that_is_no_yaml_mapping_is_refused_in_one_line(
         read_yaml(path)
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"{path}: {message}")
+
+
+def test_a_value_with_line_breaks_is_refused_in_one_line() -> None:
+    with pytest.raises(
+        UserError, match=r"^--set 'a.b=x\\ny': must be characters of UTF-8"
+    ) as error:
+        parse_assignment("a.b=x\ny", [])
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_file_without_end_is_refused() -> None:
+    with pytest.raises(UserError, match="/dev/zero: is larger than 50 MB"):
+        read_yaml(Path("/dev/zero"))
+
+
+def test_a_long_value_is_shown_by_its_beginning() -> None:
+    assert shown("x" * 500) == "'" + "x" * 199 + "..."
+    assert shown("a\nb") == r"'a\nb'"
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
@@ -71,17 +92,36 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
         ("augment.flip=null", ("augment.flip", None)),
         ("model.pretrained=true", ("model.pretrained", True)),
         ("probe.l2=[0.1, 0.01]", ("probe.l2", [0.1, 0.01])),
-        (" data.root = /a=b", ("data.root", "/a=b")),
+        ("loss.temperature=1e-2", ("loss.temperature", 0.01)),
+        ("budget.time=12:00", ("budget.time", "12:00")),
     ],
 )
 def test_an_assignment_is_a_key_and_a_yaml_value(text: str, pair: tuple[str, Any]) -> None:
-    assert parse_assignment(text) == pair
+    assert parse_assignment(text, []) == pair
 
 
-@pytest.mark.parametrize("text", ["run.epochs", "=3", "run.epochs=[1, 2", ""])
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (" /a=b", "/a=b"),
+        ("/x/set #2", "/x/set #2"),
+        ("2024", "2024"),
+        ("on", "on"),
+        ("~", "~"),
+        ("/x: y", "/x: y"),
+        ("[new] images", "[new] images"),
+        ("'/x/set #2'", "/x/set #2"),
+        ("", None),  # which no path is
+    ],
+)
+def test_a_value_of_text_is_taken_as_it_was_typed(value: str, kept: Any) -> None:
+    assert parse_assignment(f"data.root={value}", ["data.root"]) == ("data.root", kept)
+
+
+@pytest.mark.parametrize("text", ["run.epochs", "=3", "run.epochs=[1, 2", "", "run.epochs=!!int x"])
 def test_a_malformed_assignment_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UserError) as error:
-        parse_assignment(text)
+        parse_assignment(text, [])
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"--set {text}: ")
 
@@ -112,7 +152,7 @@ def test_a_tree_becomes_a_frozen_model() -> None:
         ({"name": "x", "inner.size": 1}, "inner.size must be nested: inner: {size: ...}"),
         ({"name": "x", "inner": 3}, "inner must be a section with keys of its own, got 3"),
         ({"name": "x", "inner": {"size": "big"}}, "inner.size must be a valid integer, "),
-        ({"name": "x", "sizes": {1: 1}}, "must be text, but YAML reads it as 1; quote it"),
+        ({"name": "x", "sizes": {1: 1}}, "sizes.1 must be text, got 1"),
         ({"name": None}, "name must be a valid string, got None"),
     ],
 )
