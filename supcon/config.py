@@ -27,7 +27,7 @@ class DataConfig(Section):
     train/<class>/*, test/<class>/* and optionally val/<class>/*."""
     root: Path = Path("~/data")
     """Where cifar* lie or are downloaded to; for `folder`, what holds train/ and test/."""
-    image_size: int | None = Field(None, ge=8)
+    image_size: int | None = Field(None, ge=8, le=4096)
     """Side of the square images in pixels; null keeps the data set's own (digits: 16, cifar*: 32).
     Must be given for `folder`."""
     val_size: float = Field(0.1, gt=0)
@@ -42,7 +42,7 @@ class DataConfig(Section):
     """resident: images lie decoded in memory (a GPU's, where they fit), and the training device
     augments a batch at once. streaming: views are made one by one on the CPU, a folder's from its
     files. auto: streaming for a folder whose decoded images take a quarter of the free memory."""
-    workers: int | None = Field(None, ge=0)
+    workers: int | None = Field(None, ge=0, le=1024)
     """streaming: processes that make views; 0: the training process does; null: one for each CPU
     thread of the run for images in files, else 0."""
 
@@ -81,7 +81,7 @@ class ModelConfig(Section):
     """small removes the stem's downsampling, as usual for CIFAR; auto: small up to 64 pixels."""
     head: Literal["mlp", "linear"] = "mlp"
     """SupCon's projection head; stage two drops it."""
-    head_dim: int = Field(128, ge=2)
+    head_dim: int = Field(128, ge=2, le=65536)
     """Dimension of the projection that the SupCon loss sees."""
 
 
@@ -169,7 +169,7 @@ class ProbeConfig(Section):
 class RunConfig(Section):
     """Length, seed, device and bookkeeping of a run."""
 
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(100, ge=1, le=10**6)
     """Epochs of stage one."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of initial weights, data order and augmentation."""
@@ -181,7 +181,7 @@ class RunConfig(Section):
     compile: bool = False
     """Compile the training network with torch.compile, for long runs on a GPU: resnet18's first
     step takes up to a minute, or 2 s where it was compiled before; a CPU gains nothing."""
-    threads: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, le=1024)
     """CPU threads of torch; 0: torch's choice. Scores repeat exactly only at equal threads."""
     eval_every: int = Field(0, ge=0)
     """Evaluate every so many epochs; 0: only at `eval_at` and at the end."""

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from supcon.plain_yaml import NotYaml, is_fit, read
 
 TAGS = ("drawn", "fixed", "text", "amount")  # of unions: pydantic makes them part of a place
-LONGEST = 200
-"""Characters of a value in a message."""
+LONGEST = 1000
+"""Characters of a line that is shown: a value may be as long as a file."""
 LARGEST = 50_000_000
 """Bytes of a file that is read as YAML; `/dev/zero` has no end."""
 
@@ -78,8 +78,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # ValueError: a null byte in its name
         raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: must hold sections such as 'data:', got {shown(tree)}")
+        raise UserError(f"{path}: must hold sections such as 'data:', got {tree!r:.60}")
     return tree
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at a path.
+
+    Raises:
+        UserError: nobody could say: its name is too long, or its folder may not be read.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be looked at ({error.strerror})") from None
 
 
 def parse_assignment(text: str, texts: Container[str]) -> tuple[str, Any]:
@@ -94,18 +106,18 @@ def parse_assignment(text: str, texts: Container[str]) -> tuple[str, Any]:
         UserError: it does not look like that, or the value is not YAML.
     """
     key, equals, value = (part.strip() for part in text.partition("="))
+    typed = " ".join(text.split())
     if not equals or not key:
         raise UserError(
-            f"--set {text}: must look like dotted.key=value, for example optim.warmup=0.1"
+            f"--set {typed}: must look like dotted.key=value, for example optim.warmup=0.1"
         )
-    if not is_fit(text):
-        raise UserError(f"--set {text!a:.80}: must be characters of UTF-8 without line breaks")
-    if key in texts and value and value[0] not in "'\"":
-        return key, value
+    is_text = key in texts and value and value[0] not in "'\""
+    if not is_fit(value if is_text else key):
+        raise UserError(f"--set {typed!a:.{LONGEST}}: must be text without line breaks, in UTF-8")
     try:
-        return key, read(value)
+        return key, value if is_text else read(value)
     except NotYaml as error:
-        raise UserError(f"--set {text}: the value is not YAML: {error}") from None
+        raise UserError(f"--set {typed:.{LONGEST}}: the value is not YAML: {error}") from None
 
 
 def check_key(key: str, known: Iterable[str], source: str) -> None:
@@ -135,18 +147,18 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def shown(value: Any) -> str:
-    """A value as a message shows it: in one line, and of a long one the beginning."""
-    text = repr(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-
-
 def show_error(error: UserError, *, with_trace: bool = False) -> None:
-    """Print each line of the message on stderr as `error: ...`, after the stack trace if asked."""
+    """Print each line of the message on stderr as `error: ...`, after the stack trace if asked.
+
+    Control characters are escaped, and of a line that is too long the middle is left out.
+    """
     if with_trace:
         traceback.print_exception(error)
     for line in str(error).splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        clean = "".join(c if is_fit(c) else ascii(c)[1:-1] for c in line)
+        if len(clean) > LONGEST:
+            clean = f"{clean[: LONGEST // 2]} ... {clean[-LONGEST // 2 :]}"
+        print(f"error: {clean}", file=sys.stderr)
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
@@ -164,14 +176,14 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
             return f"{key}: {text}" if key else text
         case kind if kind == "invalid_key" or path[-1:] == ["[key]"]:
             name = ".".join(path).removesuffix(".[key]")
-            return f"{name} must be text, got {shown(problem['input'])}"
+            return f"{name} must be text, got {problem['input']!r}"
         case "model_type" | "dict_type":
-            return f"{key} must be a section with keys of its own, got {shown(problem['input'])}"
+            return f"{key} must be a section with keys of its own, got {problem['input']!r}"
         case _ if problem["msg"].startswith("Input should be "):
             rule = problem["msg"].removeprefix("Input should be ")
-            return f"{key} must be {rule}, got {shown(problem['input'])}"
+            return f"{key} must be {rule}, got {problem['input']!r}"
         case _:
-            return f"{key}: {problem['msg']}, got {shown(problem['input'])}"
+            return f"{key}: {problem['msg']}, got {problem['input']!r}"
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -16,7 +16,7 @@ DEEPEST = 40
 """Sections and lists inside of each other; more is no config, or an alias of itself."""
 MOST_VALUES = 1_000_000
 """Aliases counted each time: a page of them can stand for more than any memory holds."""
-LONGEST_NUMBER = 400  # characters; no setting goes beyond 1e308
+LONGEST_NUMBER = 300  # characters; no setting goes beyond 1e308
 UNFIT = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: of control, half a character, line breaks
 
 _TAG = "tag:yaml.org,2002:"

@@ -13,7 +13,7 @@ from typing import Any
 from search.space.distribution import Distribution
 from search.space.space import Space, is_plain_name
 from supcon.config import as_setting, flatten, override
-from supcon.parsing import UserError, check_key, nearest, shown
+from supcon.parsing import UserError, check_key, nearest
 
 # What all trials share: drawing one of these would compare unlike with unlike.
 PROTOCOL = (
@@ -38,8 +38,8 @@ def check(space: Space) -> None:
     """
     if not is_plain_name(space.name):
         raise UserError(
-            f"name must be letters, digits, '.', '_' and '-', got '{space.name}'; set it with "
-            f"--set name=..."
+            f"name must be letters, digits, '.', '_' and '-', at most 200, got '{space.name}'; "
+            f"set it with --set name=..."
         )
     keys = flatten(space.config)
     for own in ("seed", "eval_at"):
@@ -118,7 +118,7 @@ def _check_choices(params: Mapping[str, Distribution]) -> None:
 def _check_kind(key: str, value: Any, source: str) -> None:
     kept = as_setting(key, value, source)
     if kept != value:  # text in place of a number, or of true
-        raise UserError(f"{source}: {key} must be {json.dumps(kept)}, got {shown(value)}")
+        raise UserError(f"{source}: {key} must be {json.dumps(kept)}, got {value!r}")
 
 
 def check_moved(space: Space, key: str, value: float) -> None:

@@ -46,9 +46,9 @@ class Budget(Section):
     least one of them must be given.
     """
 
-    total_epochs: int | None = Field(None, ge=1)
+    total_epochs: int | None = Field(None, ge=1, le=10**9)
     """A new trial starts only while its arm has trained fewer epochs in all."""
-    trials: int | None = Field(None, ge=1)
+    trials: int | None = Field(None, ge=1, le=10**6)
     """At most so many trials an arm."""
     time: Duration | None = None
     """Of the whole study, confirmation included: seconds, or a text such as 90m, 1.5h, 1h30m or 1d.
@@ -58,9 +58,9 @@ class Budget(Section):
 class Asha(Section):
     """Early stopping by successive halving, the stopping variant (arXiv:1810.05934)."""
 
-    grace: int = Field(10, ge=1)
+    grace: int = Field(10, ge=1, le=10**6)
     """Epochs of the first rung; no trial is stopped before."""
-    reduction: int = Field(3, ge=2)
+    reduction: int = Field(3, ge=2, le=10**6)
     """About one in so many trials passes a rung; rungs are this factor apart."""
     sentinels: float = Field(0.1, ge=0, le=0.5)
     """Share of the trials, but at least 2 of an arm, that train to the end whatever the rungs say:
@@ -93,11 +93,11 @@ class Scheduler(Section):
 class Confirm(Section):
     """Training the best configurations again, on seeds that the search did not have."""
 
-    top: int = Field(3, ge=1)
+    top: int = Field(3, ge=1, le=1000)
     """Configurations of each arm that are trained again, of which one becomes its winner."""
-    pick_seeds: int = Field(2, ge=1)
+    pick_seeds: int = Field(2, ge=1, le=1000)
     """Fresh seeds of each of them; with `top: 1` there is nothing to pick, and none."""
-    seeds: int = Field(5, ge=1)
+    seeds: int = Field(5, ge=1, le=1000)
     """Further seeds of each winner, which did not pick it, and of each reference row."""
     references: bool = True
     """Also train the published settings of each loss, and the winner of cross entropy on one view
@@ -118,7 +118,7 @@ class Space(Section):
 
     name: str
     """Names the results folder; default: the name of the file."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """All seeds of the study derive from it."""
     base: dict[str, Any] = {}
     """A training config: what all trials share."""
@@ -263,4 +263,6 @@ class Space(Section):
 
 def is_plain_name(name: str) -> bool:
     """Whether a study's name is a name of a folder that stays inside the results folder."""
-    return name.strip(".") != "" and all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
+    return 0 < len(name.strip(".")) <= 200 and all(
+        c.isascii() and (c.isalnum() or c in "._-") for c in name
+    )

@@ -41,7 +41,7 @@ def space(**changes: Any) -> Space:
         ({"budget": {"time": "-5"}}, "budget.time: must be seconds, or a text such as 90m"),
         ({"budget": {"time": "9" * 400 + "d"}}, "budget.time must be a finite number"),
         ({"budget": {"time": "0m"}}, "budget.time must be greater than 0"),
-        ({"resources": {"cpu": 0}}, "resources.cpu must be greater than 0, got 0"),
+        ({"resources": {"cpu": 0}}, "resources.cpu must be greater than or equal to 0.01, got 0"),
         ({"budget": 5}, "budget must be a section"),
     ],
 )
