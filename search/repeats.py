@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from search.engine.interrupts import EARLY, Interrupt
@@ -26,6 +25,7 @@ from search.reporting.tables import aligned
 from search.space.loading import load_space
 from search.space.space import Space
 from supcon.parsing import UserError, read_yaml
+from supcon.plain_yaml import write
 from supcon.seeds import derive_seed
 
 SPACE, NUMBER = "space.yaml", "repeats.yaml"
@@ -48,7 +48,7 @@ def begin_repeats(folder: Path, space: Space, n_searches: int, *, to_resume: boo
     try:
         if not to_resume:
             folder.mkdir(parents=True)
-            file.write_text(yaml.safe_dump(space.dump(), sort_keys=False), encoding="utf-8")
+            file.write_text(write(space.dump()), encoding="utf-8")
         if not (folder / NUMBER).exists():  # nor did earlier versions write it
             (folder / NUMBER).write_text(f"searches: {n_searches}\n", encoding="utf-8")
     except OSError as error:

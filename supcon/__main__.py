@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supcon.config import SELECTION_METRIC, Config, flatten, load_config, override
-from supcon.parsing import UserError, parse_assignment, show_error
+from supcon.config import SELECTION_METRIC, TEXT_KEYS, Config, flatten, load_config, override
+from supcon.parsing import UserError, is_there, parse_assignment, show_error
 
 WRITTEN_DOWN = ("data.pipeline", "run.precision")  # by `train`, instead of `auto`
 SETTINGS_OF_A_MODEL = ("data.root", "run.device", "run.precision", "run.threads")
@@ -183,7 +183,12 @@ def run_tsne(options: argparse.Namespace) -> int:
     check_same_data(path, data)
     out = path.with_name(f"{path.stem}-tsne.png")
     panels = panels_of(trained, config, data, options.images)
-    draw_tsne(panels, data.classes, config.run.seed, out)
+    lacking = draw_tsne(panels, data.classes, config.run.seed, out)
+    if lacking:
+        print(
+            f"no font here has {lacking:.20}: boxes in {out}, text in {out.with_suffix('.svg')}; "
+            f"install one, such as Debian's fonts-noto-core and fonts-noto-cjk"
+        )
     add_image(path.parent / "tensorboard", "t-SNE", out, trained.epoch)
     print(f"wrote {out}, and into {path.parent}/tensorboard")
     return 0
@@ -220,7 +225,7 @@ def run_lr_find(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> Config:
-    changes = dict(parse_assignment(text) for text in options.set)
+    changes = dict(parse_assignment(text, TEXT_KEYS) for text in options.set)
     return override(load_config(options.config), changes, "--set")
 
 
@@ -241,10 +246,11 @@ def _load(options: argparse.Namespace) -> tuple[Path, Trained, Config]:
     from supcon.evaluation.trained import load_trained
     from supcon.network.device import pick_device
 
-    path = options.model / "model.pt" if options.model.is_dir() else options.model
-    if not path.exists():
+    is_folder = is_there(options.model) and options.model.is_dir()
+    path = options.model / "model.pt" if is_folder else options.model
+    if not is_there(path):
         raise UserError(f"{path}: there is no such file; `train` writes model.pt when it is done")
-    changes = dict(parse_assignment(text) for text in options.set)
+    changes = dict(parse_assignment(text, TEXT_KEYS) for text in options.set)
     for key in changes:
         if key not in SETTINGS_OF_A_MODEL:
             raise UserError(
@@ -261,8 +267,8 @@ def _load(options: argparse.Namespace) -> tuple[Path, Trained, Config]:
 
 def _check_folder(out: Path, *, resume: bool) -> None:
     """Whether a run may write there: nothing of another run may be left, or taken for its own."""
-    is_resumable = (out / "last.pt").exists()
-    has_run = any((out / name).exists() for name in ("log.txt", "best.pt", "model.pt"))
+    is_resumable = is_there(out / "last.pt")
+    has_run = any(is_there(out / name) for name in ("log.txt", "best.pt", "model.pt"))
     if (is_resumable or has_run) and not resume:
         raise UserError(
             f"--out {out}: holds a run already; continue it with --resume, remove it, or "

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from supcon.parsing import Section, check_key, parse, read_yaml
+from supcon.parsing import Section, UserError, check_key, parse, read_yaml
+from supcon.plain_yaml import write
 
 SELECTION_METRIC = "val/probe_top1"
 """What decides between epochs, weights, trials and arms: the cross-fitted linear probe on val."""
@@ -27,7 +27,7 @@ class DataConfig(Section):
     train/<class>/*, test/<class>/* and optionally val/<class>/*."""
     root: Path = Path("~/data")
     """Where cifar* lie or are downloaded to; for `folder`, what holds train/ and test/."""
-    image_size: int | None = Field(None, ge=8)
+    image_size: int | None = Field(None, ge=8, le=4096)
     """Side of the square images in pixels; null keeps the data set's own (digits: 16, cifar*: 32).
     Must be given for `folder`."""
     val_size: float = Field(0.1, gt=0)
@@ -42,7 +42,7 @@ class DataConfig(Section):
     """resident: images lie decoded in memory (a GPU's, where they fit), and the training device
     augments a batch at once. streaming: views are made one by one on the CPU, a folder's from its
     files. auto: streaming for a folder whose decoded images take a quarter of the free memory."""
-    workers: int | None = Field(None, ge=0)
+    workers: int | None = Field(None, ge=0, le=1024)
     """streaming: processes that make views; 0: the training process does; null: one for each CPU
     thread of the run for images in files, else 0."""
 
@@ -81,7 +81,7 @@ class ModelConfig(Section):
     """small removes the stem's downsampling, as usual for CIFAR; auto: small up to 64 pixels."""
     head: Literal["mlp", "linear"] = "mlp"
     """SupCon's projection head; stage two drops it."""
-    head_dim: int = Field(128, ge=2)
+    head_dim: int = Field(128, ge=2, le=65536)
     """Dimension of the projection that the SupCon loss sees."""
 
 
@@ -169,7 +169,7 @@ class ProbeConfig(Section):
 class RunConfig(Section):
     """Length, seed, device and bookkeeping of a run."""
 
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(100, ge=1, le=10**6)
     """Epochs of stage one."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of initial weights, data order and augmentation."""
@@ -181,7 +181,7 @@ class RunConfig(Section):
     compile: bool = False
     """Compile the training network with torch.compile, for long runs on a GPU: resnet18's first
     step takes up to a minute, or 2 s where it was compiled before; a CPU gains nothing."""
-    threads: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, le=1024)
     """CPU threads of torch; 0: its choice, within the quota of a container. Scores
     repeat exactly only at equal threads."""
     eval_every: int = Field(0, ge=0)
@@ -229,6 +229,14 @@ class Config(Section):
             )
         return self
 
+
+TEXT_KEYS = frozenset(
+    f"{section}.{key}"
+    for section, part in Config.model_fields.items()
+    for key, field in getattr(part.annotation, "model_fields", {}).items()
+    if field.annotation in (str, Path)
+)
+"""Settings whose value is any text: a path, a name."""
 
 UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "loss.name": {
@@ -286,6 +294,25 @@ def override(config: Config, changes: Mapping[str, Any], source: str = "override
     return parse(Config, tree, source)
 
 
+def as_setting(key: str, value: Any, source: str) -> Any:
+    """A value as the config holds it, by the rules of its setting alone.
+
+    Args:
+        key: dotted key of a setting that there is.
+        value: what was given, for example 1 where the setting is a float.
+        source: what it came from; opens the message of an error.
+
+    Raises:
+        UserError: the setting cannot have that value.
+    """
+    section, name = key.split(".")
+    model = type(getattr(Config(), section))
+    try:
+        return parse(model, {name: value}, section).model_dump(mode="json")[name]
+    except UserError as error:
+        raise UserError(f"{source}: {str(error).replace(': ', '.', 1)}") from None
+
+
 def load_config(path: Path) -> Config:
     """Read a training config from YAML.
 
@@ -297,4 +324,4 @@ def load_config(path: Path) -> Config:
 
 def dump_config(config: Config) -> str:
     """The complete config as YAML, defaults written out; `load_config` reads it back unchanged."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return write(config.model_dump(mode="json"))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import difflib
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from supcon.plain_yaml import NotYaml, is_fit, read
+
 TAGS = ("drawn", "fixed", "text", "amount")  # of unions: pydantic makes them part of a place
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises for text that is not YAML, or not a value that it makes (a 13th month)."""
+LONGEST = 1000
+"""Characters of a line that is shown: a value may be as long as a file."""
+LARGEST = 50_000_000
+"""Bytes of a file that is read as YAML; `/dev/zero` has no end."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -60,34 +63,61 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: there is no such file, it is not YAML, or not a mapping.
     """
     try:
-        tree = _load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise UserError(f"{path}: is larger than {LARGEST // 10**6} MB, so no config")
+        tree = read(content.decode("utf-8"))
     except FileNotFoundError:
         near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
         raise UserError(f"{path}: there is no such file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except NOT_YAML as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read: must be text in UTF-8, but {error}") from None
+    except NotYaml as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in its name
+        raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: must hold sections such as 'data:', got {tree!r:.60}")
     return tree
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split `dotted.key=value` as given to --set; the value is read as YAML.
+def is_there(path: Path) -> bool:
+    """Whether there is something at a path.
+
+    Raises:
+        UserError: nobody could say: its name is too long, or its folder may not be read.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be looked at ({error.strerror})") from None
+
+
+def parse_assignment(text: str, texts: Container[str]) -> tuple[str, Any]:
+    """Split `dotted.key=value` as given to --set.
+
+    Args:
+        text: as it was typed.
+        texts: keys whose value is text, such as a path: it is taken as it was typed, without the
+            quotes if it stands in some. All other values are read as YAML.
 
     Raises:
         UserError: it does not look like that, or the value is not YAML.
     """
-    key, equals, value = text.partition("=")
+    key, equals, value = (part.strip() for part in text.partition("="))
+    typed = " ".join(text.split())
     if not equals or not key:
         raise UserError(
-            f"--set {text}: must look like dotted.key=value, for example optim.warmup=0.1"
+            f"--set {typed}: must look like dotted.key=value, for example optim.warmup=0.1"
         )
+    is_text = key in texts and value and value[0] not in "'\""
+    if not is_fit(value if is_text else key):
+        raise UserError(f"--set {typed!a:.{LONGEST}}: must be text without line breaks, in UTF-8")
     try:
-        return key.strip(), _load(value)
-    except NOT_YAML as error:
-        raise UserError(f"--set {text}: the value is not YAML: {one_line(error)}") from None
+        return key, value if is_text else read(value)
+    except NotYaml as error:
+        raise UserError(f"--set {typed:.{LONGEST}}: the value is not YAML: {error}") from None
 
 
 def check_key(key: str, known: Iterable[str], source: str) -> None:
@@ -118,11 +148,17 @@ def one_line(error: BaseException) -> str:
 
 
 def show_error(error: UserError, *, with_trace: bool = False) -> None:
-    """Print each line of the message on stderr as `error: ...`, after the stack trace if asked."""
+    """Print each line of the message on stderr as `error: ...`, after the stack trace if asked.
+
+    Control characters are escaped, and of a line that is too long the middle is left out.
+    """
     if with_trace:
         traceback.print_exception(error)
     for line in str(error).splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        clean = "".join(c if is_fit(c) else ascii(c)[1:-1] for c in line)
+        if len(clean) > LONGEST:
+            clean = f"{clean[: LONGEST // 2]} ... {clean[-LONGEST // 2 :]}"
+        print(f"error: {clean}", file=sys.stderr)
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
@@ -140,7 +176,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
             return f"{key}: {text}" if key else text
         case kind if kind == "invalid_key" or path[-1:] == ["[key]"]:
             name = ".".join(path).removesuffix(".[key]")
-            return f"{name} must be text, but YAML reads it as {problem['input']!r}; quote it"
+            return f"{name} must be text, got {problem['input']!r}"
         case "model_type" | "dict_type":
             return f"{key} must be a section with keys of its own, got {problem['input']!r}"
         case _ if problem["msg"].startswith("Input should be "):
@@ -157,18 +193,3 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys += _known_keys(field.annotation, f"{prefix}{name}.")
     return keys
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice; YAML would drop the first one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"key '{key}' stands twice{node.start_mark}")
-        return super().construct_mapping(node, deep)
-
-
-def _load(text: str) -> Any:
-    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader

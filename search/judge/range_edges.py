@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import yaml
 from pydantic.dataclasses import dataclass as documented
 
 from search.log.remembered import remembered
@@ -22,6 +21,7 @@ from search.space.loading import read_space
 from search.space.space import Space
 from supcon.config import Config
 from supcon.parsing import DOCUMENTED, UserError
+from supcon.plain_yaml import write
 
 NEAR = 0.05
 """Share of a range that counts as being at its bound."""
@@ -93,7 +93,7 @@ def wider_yaml(space: Space, file: str) -> str:
         f"# An earlier search's space, wider where its best trials lay at a bound: "
         f"python search/run.py --space {file}\n"
     )
-    return head + yaml.safe_dump(space.dump(), sort_keys=False)
+    return head + write(space.dump())
 
 
 def _bounds(distribution: Distribution) -> tuple[Bound, ...]:

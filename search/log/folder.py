@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from supcon.parsing import UserError
+from supcon.parsing import UserError, is_there
 
 EVENTS = "events.jsonl"
 
@@ -85,7 +85,7 @@ def find_study(path: Path) -> StudyFolder:
     Raises:
         UserError: there is none.
     """
-    if (path / EVENTS).exists():
+    if is_there(path / EVENTS):
         return StudyFolder(path)
     found = newest([*path.glob(f"*/{EVENTS}"), *path.glob(f"*/repeat-*/{EVENTS}")])
     if found is None:

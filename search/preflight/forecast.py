@@ -22,6 +22,8 @@ from supcon.config import Config
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 
+LIFETIME = 3e9  # seconds: a century
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -127,12 +129,16 @@ def describe_time(
         for each in costs
     ]
     middle = statistics.mean(seconds)
-    until = datetime.fromtimestamp(time.time() + middle)
+    until = "in no lifetime; lower the budget or run.epochs"
+    if middle < LIFETIME:
+        until = (
+            f"about {datetime.fromtimestamp(time.time() + middle):%Y-%m-%d %H:%M}, if it starts now"
+        )
     return [
         f"time      {_clock(middle)} h with kinds drawn evenly, {_clock(min(seconds))} to "
         f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; as if trials "
         f"did not slow each other down, starts and ASHA's first arrivals left out",
-        f"ends      about {until:%Y-%m-%d %H:%M}, if it starts now",
+        f"ends      {until}",
     ]
 
 

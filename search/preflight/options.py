@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from search.space.loading import TEXT_KEYS
 from search.space.points import read_points
 from supcon.parsing import Section, parse_assignment
+from supcon.plain_yaml import is_fit
 
 
 class Options(Section):
@@ -52,7 +55,7 @@ class Options(Section):
         if self.points is not None:
             given = {"budget.total_epochs": None, "budget.trials": None} | given
             given |= {"points": read_points(self.points), "sampler": "points"}
-        return given | dict(parse_assignment(text) for text in self.assignments)
+        return given | dict(parse_assignment(text, TEXT_KEYS) for text in self.assignments)
 
 
 def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
@@ -66,9 +69,9 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
 
     add("--space", type=Path, required=True, metavar="FILE", help="search space in YAML")
     add("--name", metavar="STUDY", help="name of the study (default: that of the space)")
-    add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/")
+    add("--results", type=folder, default=Path("results"), metavar="DIR", help="default: results/")
     sets("--trials", "budget.trials", int, "N", "at most N trials an arm")
-    sets("--time", "budget.time", str, "T", "of the whole study, for example 90m or 12h")
+    sets("--time", "budget.time", str, "T", "of the whole study, for example 90m, 12h or 1d")
     sets("--epochs", "run.epochs", int, "N", "length of one trial")
     sets("--seed", "seed", int, "N", "seed of the study")
     sets("--concurrency", "resources.concurrency", int, "N", "trials at once (default: what fits)")
@@ -120,11 +123,14 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
         "SUPCON_STUDY, SUPCON_EXIT_CODE and SUPCON_ERROR in its environment",
     )
     add("--debug", action="store_true", help="show the stack trace of an error")
+    typed = sys.argv[1:] if arguments is None else arguments
+    for text in typed:
+        if not is_fit(re.sub(r"\s", " ", text)):
+            parser.error(f"{text!a:.80} must be text in UTF-8 without control characters")
     given = vars(parser.parse_args(arguments))
     given["resume"] = given["resume"] or given["extend"]
     set_by_flags = {key: given.pop(key) for key in keys}
     settings = {key: value for key, value in set_by_flags.items() if value is not None}
-    typed = sys.argv[1:] if arguments is None else arguments
     return Options(
         **given, settings=settings, command=shlex.join(["python", "search/run.py", *typed])
     )
@@ -133,3 +139,12 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
 def amount(text: str) -> float | str:
     """A number, or `auto`."""
     return text if text == "auto" else float(text)
+
+
+def folder(text: str) -> Path:
+    """A path that a folder can have, and that may be looked into."""
+    try:
+        (Path(text) / "x").exists()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text:.80}: {error.strerror}") from None
+    return Path(text)

@@ -155,4 +155,4 @@ def extended(space: Space, changes: dict[str, Any]) -> Space:
 def check_name(name: str | None) -> None:
     """Raise a UserError unless the name, if given, is that of a folder in the results folder."""
     if name is not None and not is_plain_name(name):
-        raise UserError(f"--name {name}: letters, digits, '.', '_' and '-' only")
+        raise UserError(f"--name {name}: letters, digits, '.', '_' and '-' only, at most 200")

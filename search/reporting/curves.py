@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 
-import matplotlib
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from search.log.study import Study
 from search.log.trial import Trial
+from supcon.evaluation.lettering import quiet_about_glyphs
 
 STYLES = {  # what a line is: colour, width in points, dashes
     "stopped": ("#b8b8b8", 0.9, "-"),
@@ -31,8 +32,9 @@ def draw_curves(study: Study) -> str:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(STYLES), frameon=False)
     out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": study.name, "svg.fonttype": "none"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})  # the same study, the same file
+    salt = study.name  # the same study, the same file; and whoever looks at it draws its text
+    with quiet_about_glyphs(), rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from search.judge.sealed import Opening
 from search.judge.verdict import ByClass
 from search.log.wording import show_params
@@ -75,8 +77,13 @@ def _classes(found: ByClass | None) -> list[str]:
     columns = found.classes, found.n, found.difference, found.low, found.high
     for name, n, d, low, high in zip(*columns, strict=True):
         interval = f"{100 * low:+.2f} to {100 * high:+.2f}"
-        rows.append([name, str(n), f"{100 * d:+.2f}", interval])
+        rows.append([escaped(name), str(n), f"{100 * d:+.2f}", interval])
     return ["## Class by class", aligned(rows)]
+
+
+def escaped(name: str) -> str:
+    """A name as Markdown shows it: `_x_` would be slanted there, `|` end a cell, `<b>` vanish."""
+    return re.sub(r"[\\`*\[\]<>|~$#&!]|\b_|_\b", r"\\\g<0>", name)
 
 
 def _budget(arm: str, facts: ArmSummary) -> str:

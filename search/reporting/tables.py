@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
+
 from search.judge.comparison import mean_interval
 from search.log.study import Study
 from search.log.trial import Trial
@@ -24,9 +26,10 @@ TRIAL_COLUMNS = ("arm", "phase", "number", "outcome", "epochs", "seconds", "view
 
 def aligned(rows: list[list[str]]) -> str:
     """A table for the terminal, also valid Markdown; the first row is the header."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) + " |" for r in rows
+        "| " + " | ".join(set_cell_size(c, w) for c, w in zip(r, widths, strict=True)) + " |"
+        for r in rows
     ]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 

@@ -5,13 +5,14 @@ Every dotted key is checked against the training config, every range at its ends
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search.space.distribution import Distribution
 from search.space.space import Space, is_plain_name
-from supcon.config import flatten, override
+from supcon.config import as_setting, flatten, override
 from supcon.parsing import UserError, check_key, nearest
 
 # What all trials share: drawing one of these would compare unlike with unlike.
@@ -37,8 +38,8 @@ def check(space: Space) -> None:
     """
     if not is_plain_name(space.name):
         raise UserError(
-            f"name must be letters, digits, '.', '_' and '-', got '{space.name}'; set it with "
-            f"--set name=..."
+            f"name must be letters, digits, '.', '_' and '-', at most 200, got '{space.name}'; "
+            f"set it with --set name=..."
         )
     keys = flatten(space.config)
     for own in ("seed", "eval_at"):
@@ -66,6 +67,7 @@ def check(space: Space) -> None:
             _check_not_protocol(key, f"arms.{arm}")
         _check_conditions(space.drawn(arm), keys)
         params = space.arm_params(arm)
+        _check_choices(params)
         override(space.arm_config(arm), _highest(params), "params")
         for key in params:
             for corner in _corners(params, key):
@@ -89,6 +91,8 @@ def _check_conditions(drawn: Mapping[str, Distribution], keys: Mapping[str, Any]
     for key, distribution in drawn.items():
         for parent, value in distribution.when.items():
             check_key(parent, keys, f"params.{key}: when")
+            if parent not in drawn:
+                _check_kind(parent, value, f"params.{key}: when")
             if parent in drawn and parent not in before:
                 raise UserError(f"params.{key}: when.{parent} must be listed before {key}")
             if parent in drawn and drawn[parent].is_continuous:
@@ -102,6 +106,19 @@ def _check_conditions(drawn: Mapping[str, Distribution], keys: Mapping[str, Any]
                     f"got {value!r}"
                 )
         before[key] = distribution
+
+
+def _check_choices(params: Mapping[str, Distribution]) -> None:
+    """Whether a trial's log and trials.csv will name each value as the config holds it."""
+    for key, distribution in params.items():
+        for value in distribution.values if distribution.kind == "choice" else ():
+            _check_kind(key, value, "params")
+
+
+def _check_kind(key: str, value: Any, source: str) -> None:
+    kept = as_setting(key, value, source)
+    if kept != value:  # text in place of a number, or of true
+        raise UserError(f"{source}: {key} must be {json.dumps(kept)}, got {value!r}")
 
 
 def check_moved(space: Space, key: str, value: float) -> None:

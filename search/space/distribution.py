@@ -168,7 +168,7 @@ def _numbers(kind: str, values: list[Any]) -> list[float] | list[int]:
     whole = kind in ("int", "logint", "pow2")
     try:
         numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{kind}: low and high must be numbers, got {values!r}") from None
     if not all(math.isfinite(n) and (n == int(n) or not whole) for n in numbers):
         rule = "whole numbers" if whole else "finite numbers"

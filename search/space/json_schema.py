@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from search.space.space import Space
+from search.space.space import SPAN, Space
 from supcon.config import Config
 
 
@@ -35,7 +35,7 @@ def space_schema() -> dict[str, Any]:
     properties["scheduler"] = {"anyOf": [{"const": "none"}, {"$ref": "#/$defs/Scheduler"}]}
     properties["budget"] = {"$ref": "#/$defs/Budget"}
     time = definitions["Budget"]["properties"]["time"]
-    time["anyOf"] = [*time["anyOf"], {"type": "string", "pattern": "^(\\d+h)?(\\d+m)?(\\d+s)?$"}]
+    time["anyOf"] = [*time["anyOf"], {"type": "string", "pattern": f"^{SPAN}$"}]
     space["required"].remove("name")  # by default the name of the file
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -13,8 +13,12 @@ from typing import Any
 
 from search.space.checks import check
 from search.space.space import Space
+from supcon.config import TEXT_KEYS as SETTINGS
 from supcon.config import Config
 from supcon.parsing import UserError, nearest, parse, read_yaml
+
+TEXT_KEYS = frozenset(["name", *SETTINGS, *(f"base.{key}" for key in SETTINGS)])
+"""Keys of --set whose value is any text."""
 
 
 def parse_space(tree: Mapping[str, Any], source: str) -> Space:
@@ -89,7 +93,7 @@ def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
         raise UserError(f"--set {key}: unknown section '{parts[0]}'{nearest(parts[0], known)}")
     if parts[0] in ("params", "arms"):  # their keys are dotted config keys
         depth = 1 if parts[0] == "params" else 2
-        parts = [*parts[:depth], ".".join(parts[depth:])]
+        parts = [*parts[:depth], *filter(None, [".".join(parts[depth:])])]
     node = tree
     for part in parts[:-1]:
         if node.get(part) is None:

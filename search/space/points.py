@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from supcon.parsing import UserError, parse_assignment, read_yaml
+from supcon.config import TEXT_KEYS
+from supcon.parsing import UserError, read_yaml
+from supcon.plain_yaml import read
 
 
 def read_points(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -23,9 +24,9 @@ def read_points(path: Path) -> dict[str, list[dict[str, Any]]]:
     if path.suffix != ".csv":
         return read_yaml(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.DictReader(file) if row.get("phase") == "search"]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"--points {path}: cannot be read ({error})") from None
     points: dict[str, list[dict[str, Any]]] = {}
     try:
@@ -40,15 +41,8 @@ def read_points(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _point(row: dict[str, str]) -> dict[str, Any]:
     drawn = {
-        key: _value(key, text)
+        key: text if key in TEXT_KEYS else read(text)
         for key, text in row.items()
-        if "." in key and "/" not in key and text != ""
+        if text and "." in key and "/" not in key
     }
     return {**drawn, "seed": int(row["seed"])}
-
-
-def _value(key: str, text: str) -> Any:
-    for kind in (int, float):  # YAML would read 1e-05 as text
-        with suppress(ValueError):
-            return kind(text)
-    return parse_assignment(f"{key}={text}")[1]

@@ -53,7 +53,7 @@ def _kind(value: Any) -> str:
 
 
 Auto = Annotated[Literal["auto"], Tag("text")]
-Cpus = Annotated[Auto | Annotated[float, Field(gt=0), Tag("amount")], Discriminator(_kind)]
+Cpus = Annotated[Auto | Annotated[float, Field(ge=0.01), Tag("amount")], Discriminator(_kind)]
 Gpus = Annotated[Auto | Annotated[float, Field(ge=0), Tag("amount")], Discriminator(_kind)]
 
 
@@ -66,7 +66,7 @@ class Resources(Section):
     gpu: Gpus = 0.0
     """Share of a GPU (0.25: four trials on one), or a whole number. auto: for each backbone and
     batch size the smallest share 1/k into which its memory fits, measured before the search."""
-    concurrency: int | None = Field(None, ge=1)
+    concurrency: int | None = Field(None, ge=1, le=10**6)
     """Trials at once; null: as many as there is room for."""
 
     @model_validator(mode="before")
@@ -79,7 +79,9 @@ class Resources(Section):
 
     @field_validator("gpu")
     @classmethod
-    def _is_whole_beyond_one(cls, value: Any) -> Any:
+    def _is_a_share_or_whole(cls, value: Any) -> Any:
+        if value != "auto" and 0 < value < 0.01:  # Ray counts in ten thousandths
+            raise ValueError(f"must be 0 or at least 0.01, got {value:g}")
         if value != "auto" and value > 1 and value != int(value):
             raise ValueError(f"must be a fraction of 1 or a whole number, got {value:g}")
         return value

@@ -16,16 +16,26 @@ from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, nearest, parse
 from supcon.seeds import derive_seed
 
+_NUMBER = r"(\d+(?:\.\d+)?)"
+SPAN = rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?"
+"""Days, hours, minutes and seconds, in this order."""
+
 
 def seconds(text: Any) -> Any:
     """`1h30m` -> 5400; what is not text stays as it is."""
     if not isinstance(text, str):
         return text
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if re.fullmatch(r"[\d.]+(:[\d.]+)+", text):
+        raise ValueError(
+            f"{text} may be hours and minutes, or minutes and seconds; write 1h30m or 1m30s"
+        )
+    if re.fullmatch(_NUMBER, text, re.ASCII):
+        return float(text)
+    found = re.fullmatch(SPAN, text, re.ASCII)
     if not text or found is None:
-        raise ValueError(f"must be seconds, or a text such as 90m, 12h or 1h30m, got '{text}'")
-    hours, minutes, rest = (int(part or "0") for part in found.groups())
-    return 3600 * hours + 60 * minutes + rest
+        raise ValueError(f"must be seconds, or a text such as 90m, 1.5h, 1h30m or 1d, got '{text}'")
+    units = (86400, 3600, 60, 1)
+    return sum(unit * float(part) for unit, part in zip(units, found.groups(), strict=True) if part)
 
 
 Duration = Annotated[float, Field(gt=0), BeforeValidator(seconds)]
@@ -36,14 +46,14 @@ class Budget(Section):
     least one of the first three must be given.
     """
 
-    total_epochs: int | None = Field(None, ge=1)
+    total_epochs: int | None = Field(None, ge=1, le=10**9)
     """A new trial starts only while its arm has trained fewer epochs in all."""
-    trials: int | None = Field(None, ge=1)
+    trials: int | None = Field(None, ge=1, le=10**6)
     """At most so many trials an arm."""
     time: Duration | None = None
-    """Of the whole study, confirmation included: seconds, or a text such as 90m, 12h or 1h30m. The
-    time in which it was down does not count."""
-    give_up: int | None = Field(8, ge=2)
+    """Of the whole study, confirmation included: seconds, or a text such as 90m, 1.5h, 1h30m or 1d.
+    The time in which it was down does not count."""
+    give_up: int | None = Field(8, ge=2, le=10**6)
     """An arm starts no more trials when its first so many all ended infeasible, diverged or failed
     or never scored above chance, or when so many in a row failed. null: it never gives up."""
 
@@ -51,9 +61,9 @@ class Budget(Section):
 class Asha(Section):
     """Early stopping by successive halving, the stopping variant (arXiv:1810.05934)."""
 
-    grace: int = Field(10, ge=1)
+    grace: int = Field(10, ge=1, le=10**6)
     """Epochs of the first rung; no trial is stopped before."""
-    reduction: int = Field(3, ge=2)
+    reduction: int = Field(3, ge=2, le=10**6)
     """About one in so many trials passes a rung; rungs are this factor apart."""
     sentinels: float = Field(0.1, ge=0, le=0.5)
     """Share of the trials, but at least 2 of an arm, that train to the end whatever the rungs say:
@@ -86,11 +96,11 @@ class Scheduler(Section):
 class Confirm(Section):
     """Training the best configurations again, on seeds that the search did not have."""
 
-    top: int = Field(3, ge=1)
+    top: int = Field(3, ge=1, le=1000)
     """Configurations of each arm that are trained again, of which one becomes its winner."""
-    pick_seeds: int = Field(2, ge=1)
+    pick_seeds: int = Field(2, ge=1, le=1000)
     """Fresh seeds of each of them; with `top: 1` there is nothing to pick, and none."""
-    seeds: int = Field(5, ge=1)
+    seeds: int = Field(5, ge=1, le=1000)
     """Further seeds of each winner, which did not pick it, and of each reference row."""
     references: bool = True
     """Also train the published settings of each loss, and the winner of cross entropy on one view
@@ -111,7 +121,7 @@ class Space(Section):
 
     name: str
     """Names the results folder; default: the name of the file."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """All seeds of the study derive from it."""
     base: dict[str, Any] = {}
     """A training config: what all trials share."""
@@ -256,4 +266,6 @@ class Space(Section):
 
 def is_plain_name(name: str) -> bool:
     """Whether a study's name is a name of a folder that stays inside the results folder."""
-    return name.strip(".") != "" and all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
+    return 0 < len(name.strip(".")) <= 200 and all(
+        c.isascii() and (c.isalnum() or c in "._-") for c in name
+    )

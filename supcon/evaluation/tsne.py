@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from supcon.config import Config
+from supcon.evaluation.lettering import families_for, quiet_about_glyphs
 from supcon.evaluation.plane import NotDrawn, flatten
 from supcon.evaluation.trained import Trained, embed_with
 from supcon.images.split import Splits
@@ -55,14 +57,18 @@ def panels_of(trained: Trained, config: Config, data: Splits, images: int) -> li
     return panels
 
 
-def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: Path) -> None:
+def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: Path) -> str:
     """Write a PNG with the panels in two columns.
 
     Args:
         panels: each embedded by itself, by direction (normalised first, as kNN sees it).
-        classes: names for the legend, which is left out beyond 20.
+        classes: names for the legend, which is left out beyond 20; shown as they are.
         seed: of t-SNE.
         path: of the PNG.
+
+    Returns:
+        Characters of the legend that no font here has: the PNG has boxes for them, and an SVG is
+        written beside it, whose text whoever looks at it draws. Empty if there are none.
     """
     figure = Figure(figsize=(12, 6 * ((len(panels) + 1) // 2)), layout="constrained")
     grid = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False)
@@ -72,15 +78,32 @@ def draw_tsne(panels: Sequence[Panel], classes: Sequence[str], seed: int, path: 
         try:
             points = flatten_to_plane(panel.embeddings, seed)
         except NotDrawn as error:
-            axes.text(0.5, 0.5, f"not drawn: {error}", ha="center", transform=axes.transAxes)
+            reason = f"not drawn: {error}"
+            axes.text(0.5, 0.5, reason, ha="center", transform=axes.transAxes, parse_math=False)
             points = np.full((len(panel.labels), 2), np.nan, dtype=np.float32)
-        for label, name in enumerate(classes):
+        for label in range(len(classes)):
             chosen = points[panel.labels.cpu().numpy() == label]
-            axes.scatter(*chosen.T, s=6, color=colours[label], label=name)
-    if len(classes) <= 20:
-        handles, names = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=10, markerscale=3)
-    figure.savefig(path, dpi=100)
+            axes.scatter(*chosen.T, s=6, color=colours[label])
+    lacking = _add_legend(figure, grid[0, 0].collections, classes) if len(classes) <= 20 else ""
+    with quiet_about_glyphs(), rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path, dpi=100)
+        if lacking:
+            figure.savefig(path.with_suffix(".svg"))
+    return lacking
+
+
+def _add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> str:
+    """The names of classes below the panels; returns the characters that no font here has."""
+    families, lacking = families_for(names)
+    columns = max(1, min(10, 130 // (5 + max(map(len, names)))))
+    legend = figure.legend(
+        handles, [str(i) for i in range(len(names))], loc="outside lower center", ncols=columns,
+        markerscale=3, prop={"family": families},
+    )  # fmt: skip
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        # Only now: given as a label, `_name` would be left out and `$x$` be read as a formula.
+        text.set(parse_math=False, text=name)
+    return lacking
 
 
 def flatten_to_plane(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from supcon.images.files import ImageFiles
 from supcon.parsing import UserError, nearest
+from supcon.plain_yaml import is_fit
 
 IMAGE_SUFFIXES = {
     ".jpg",
@@ -36,9 +37,9 @@ def class_names(root: Path) -> tuple[str, ...]:
     Raises:
         UserError: there is no train/, or it holds fewer than 2 classes.
     """
-    _check_is_there(root / "train")
-    folders = (path for path in (root / "train").iterdir() if path.is_dir())
+    folders = [path for path in _entries(root / "train") if path.is_dir()]
     classes = tuple(sorted(path.name for path in folders if not path.name.startswith(".")))
+    _check_names(root / "train", classes)
     if len(classes) < 2:
         raise UserError(
             f"{root / 'train'}: at least 2 class folders are needed, got {len(classes)}"
@@ -62,9 +63,9 @@ def list_folder(
     Raises:
         UserError: the folder is missing or empty, or holds another class.
     """
-    _check_is_there(folder)
-    for path in sorted(folder.iterdir()):
+    for path in _entries(folder):
         if path.is_dir() and path.name not in classes and not path.name.startswith("."):
+            _check_names(folder, [path.name])
             raise UserError(
                 f"{path}: class '{path.name}' is not in train/{nearest(path.name, classes)}"
             )
@@ -80,12 +81,26 @@ def list_folder(
     return ImageFiles(folder, encoded, size), np.array(labels, dtype=np.int64)
 
 
-def _check_is_there(folder: Path) -> None:
-    if not folder.is_dir():
+def _check_names(folder: Path, classes: Sequence[str]) -> None:
+    for name in classes:
+        if not is_fit(name):
+            raise UserError(
+                f"{folder}: class {name!a} must be text in UTF-8 without control characters, to be "
+                f"shown and logged; rename its folder"
+            )
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in train/, val/ or test/."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"data.root: {folder} is missing; a folder data set has train/<class>/*.jpg and "
             f"test/<class>/*.jpg (and optionally val/) under data.root"
-        )
+        ) from None
+    except OSError as error:  # no permission; a name that is too long
+        raise UserError(f"data.root: {folder} cannot be read ({error.strerror})") from None
 
 
 def _image_files(folder: Path) -> list[str]:

@@ -58,13 +58,34 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nothing answers there"),
         (["--cpus-per-trial", "999"], "resources.cpu: a trial wants 999 CPUs"),
         (["--name", "../x"], "--name ../x: letters, digits"),
+        (["--name", "x" * 201], "letters, digits, '.', '_' and '-' only, at most 200"),
+        (["--time", "1:30"], "budget.time: 1:30 may be hours and minutes, or minutes and seconds"),
+        (["--epochs", "1000000000000"], "run.epochs must be less than or equal to 1000000"),
+        (["--trials", "1000000000000"], "budget.trials must be less than or equal to 1000000"),
+        (["--set", "confirm.seeds=1000000"], "confirm.seeds must be less than or equal to 1000"),
+        (["--set", "data.image_size=1000000"], "data.image_size must be less than or equal to"),
+        (["--set", "model.head_dim=1000000"], "model.head_dim must be less than or equal to"),
+        (["--cpus-per-trial", "1e-300"], "resources.cpu must be greater than or equal to 0.01"),
         (["--results", f"{__file__}/x"], "cannot be written"),
         (["--resume"], "holds no study of 'digits'"),
         (["--resume", "--name", "x"], "there is no such study"),
         (["--resume", "--name", ".."], "--name ..: letters, digits"),
         (["--set", "run.device=cuda"], "run.device: cuda was asked for"),
         (["--set", "run.seed=7"], "the seed of the study is 'seed' (--seed)"),
-        (["--set", "optim.warmup=2024-13-45"], "the value is not YAML"),
+        (["--set", "optim.warmup=2024-13-45"], "optim.warmup must be a valid number"),
+        (["--set", "optim.warmup=[0.1"], "the value is not YAML"),
+        (["--set", "params={}"], "params must name at least one parameter"),
+        (
+            [
+                "--set",
+                "data.name=folder",
+                "--set",
+                "data.image_size=8",
+                "--set",
+                f"data.root=/{'x' * 300}",
+            ],
+            "cannot be read (File name too long)",
+        ),
     ],
 )
 def test_a_bad_command_is_refused(
@@ -74,6 +95,25 @@ def test_a_bad_command_is_refused(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert message in refuse(capsys, "--space", DIGITS, "--results", str(tmp_path), *arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--results", "x" * 300], "argument --results: xxxx"),
+        (["--name", "a\x1b[31m"], r"'a\x1b[31m' must be text in UTF-8"),
+        (["--set", "data.root=/\udcff"], r"'data.root=/\udcff' must be text in UTF-8"),
+        (["--trials", "1e3"], "argument --trials: invalid int value: '1e3'"),
+        (["--trials", "9" * 5000], "argument --trials: invalid int value"),
+    ],
+)
+def test_an_argument_that_is_none_is_refused_by_its_flag(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--space", DIGITS, *arguments])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_missing_space_names_the_nearest_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -65,6 +66,33 @@ def test_the_picture_is_a_function_of_directions_and_seed() -> None:
     points = flatten_to_plane(x, seed=1)
     assert np.array_equal(flatten_to_plane(x * lengths, seed=1), points)
     assert np.array_equal(flatten_to_plane(x, seed=1), points)
+
+
+def shown(path: Path) -> list[str]:
+    """The text of an SVG."""
+    nodes = ElementTree.parse(path).iter()
+    return [node.text or "" for node in nodes if node.tag.endswith("text")]
+
+
+def test_the_legend_shows_every_name_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supcon.evaluation.lettering._installed", list)
+    names = [
+        "$5 and $10",
+        "a_$x^$",
+        "_background_",
+        "<b>&",
+        "\u0639\u0631\u0628",
+        "名前",
+        "x" * 200,
+    ]
+    x, y = clouds(7 * 6, classes=7)
+    lacking = draw_tsne([Panel("one", x, y)] * 2, names, 0, tmp_path / "x.png")
+    assert lacking == "前名"  # in the SVG they are text, and whoever shows it has the fonts
+    assert shown(tmp_path / "x.svg") == ["one", "one", *names]
+    assert draw_tsne([Panel("one", x, y)], [*names[:5], "a", "b"], 0, tmp_path / "y.png") == ""
+    assert not (tmp_path / "y.svg").exists()
 
 
 @pytest.mark.parametrize(("classes", "has_legend"), [(3, True), (21, False)])

@@ -83,3 +83,27 @@ def test_fewer_than_two_classes_are_refused(tmp_path: Path, train: list[str] | N
     message = "is missing" if train is None else f"at least 2 .* got {len(train)}$"
     with pytest.raises(UserError, match=f"{tmp_path}/train.* {message}"):
         class_names(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", os.fsdecode(b"caf\xe9")])
+def test_a_class_whose_name_cannot_be_shown_is_refused_in_one_line(
+    tmp_path: Path, name: str
+) -> None:
+    for place in ("train/a", "train/b", f"train/{name}", "val/a", f"val/{name}"):
+        (tmp_path / place).mkdir(parents=True)
+    for read in (lambda: class_names(tmp_path), lambda: list_folder(tmp_path / "val", "ab", 8)):
+        with pytest.raises(UserError, match="must be text in UTF-8 without control") as error:
+            read()
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_class_may_be_called_anything_else(tmp_path: Path) -> None:
+    names = ("$5 and $10", "_x_", "a_$x^$", "zz|<b>", "名前")
+    for name in names:
+        (tmp_path / "train" / name).mkdir(parents=True)
+    assert class_names(tmp_path) == names
+
+
+def test_a_folder_that_no_folder_can_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be read \(File name too long\)"):
+        class_names(tmp_path / ("x" * 300))

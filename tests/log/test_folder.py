@@ -56,3 +56,8 @@ def test_all_that_lies_in_a_studys_folder_is_documented() -> None:
         inside = path.relative_to("s").parts
         assert inside[0] in text, inside
         assert inside[-1] in text or inside[0] == "best", inside
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be looked at \(File name too long\)"):
+        find_study(tmp_path / ("x" * 300))

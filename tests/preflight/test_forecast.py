@@ -76,3 +76,10 @@ def test_where_nothing_can_run_there_is_no_time(digits: Splits) -> None:
     )
     assert lines[-1] == "no kind of config can run here"
     assert "cannot run: no memory" in lines[-3]
+
+
+def test_what_ends_in_no_lifetime_has_no_date(digits: Splits) -> None:
+    space = parse_space(TREE | {"budget": {"total_epochs": 10**9}}, "x")
+    costs = [TrialCost(Config(), 1000.0, 1.0, 100.0, 10**9, 10**10, 10**6)]
+    lines = describe_forecast(space, Shares(space.resources), digits, costs, [Node(1, 0)])
+    assert "ends      in no lifetime; lower the budget or run.epochs" in lines

@@ -70,3 +70,11 @@ def test_an_argument_that_makes_no_sense_ends_with_the_usage(
     with pytest.raises(SystemExit):
         options(*flags)
     assert flags[0] in capsys.readouterr().err
+
+
+def test_text_is_what_was_typed_and_all_else_is_yaml() -> None:
+    typed = ["data.root=/x/set #2", "base.data.root=on", "name=2024", "loss.temperature=1e-2"]
+    found = options(*(f"--set={text}" for text in typed)).changes()
+    assert found == {
+        "data.root": "/x/set #2", "base.data.root": "on", "name": "2024", "loss.temperature": 0.01
+    }  # fmt: skip

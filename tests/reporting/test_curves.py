@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 from search.reporting.curves import STYLES, draw_curves
@@ -51,3 +52,9 @@ def test_a_higher_score_is_a_higher_point_in_both_panels_alike(study: WrittenStu
 
 def test_the_same_study_has_the_same_picture(study: WrittenStudy) -> None:
     assert draw_curves(study) == draw_curves(study)
+
+
+def test_an_arm_in_any_script_is_text_of_the_picture(tmp_path: Path) -> None:
+    study = WrittenStudy(tmp_path, arms={"名前": {"loss.name": "ce"}, "_x_": {"loss.name": "ce"}})
+    study.trial("名前", 0, 0.5)
+    assert {">名前<", ">_x_<"} <= set(re.findall(r">[^<>\n]+<", draw_curves(study)))

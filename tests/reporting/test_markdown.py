@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from search.reporting.markdown import markdown
+import pytest
+
+from search.reporting.markdown import escaped, markdown
 from search.reporting.summarise import summarise
 from search.reporting.summary import Summary
 from tests.reported import unsearched
@@ -33,3 +36,30 @@ def test_a_leader_is_not_called_a_winner_yet(study: WrittenStudy) -> None:
     text = markdown(summarise(study))
     assert "- supcon: trial 1 of 3 (leads the search, not confirmed yet), lr_per_256=0.2" in text
     assert "fresh seeds: a drop" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("golden_retriever", "golden_retriever"),
+        ("_background_", r"\_background\_"),
+        ("$5 and $10", r"\$5 and \$10"),
+        ("a|b", r"a\|b"),
+        ("<b>", r"\<b\>"),
+        ("`x`*", r"\`x\`\*"),
+        ("名前", "名前"),
+    ],
+)
+def test_a_name_is_written_so_that_markdown_shows_it(name: str, written: str) -> None:
+    assert escaped(name) == written
+
+
+def test_names_of_classes_do_not_break_their_table(summary: Summary) -> None:
+    assert summary.per_class is not None
+    named = replace(summary.per_class, classes=["a|b", "_x_", "名前"])
+    text = markdown(summary.model_copy(update={"per_class": named}))
+    rows = [
+        line for line in text.splitlines() if line.startswith((r"| a\|b", r"| \_x\_", "| 名前"))
+    ]
+    assert len(rows) == 3
+    assert {row.replace(r"\|", "").count("|") for row in rows} == {5}

@@ -84,3 +84,11 @@ def test_trials_csv_tells_null_from_what_was_not_drawn(study: WrittenStudy) -> N
     assert rows["search", "0"]["data.train_size"] == rows["search", "0"]["augment.views"] == ""
     assert rows["one_view", "0"]["augment.views"] == "1"
     assert rows["search", "3"]["outcome"] == "unfinished"
+
+
+def test_columns_are_as_wide_as_a_terminal_shows_their_cells() -> None:
+    assert aligned([["class", "n"], ["名前名", "1"]]).splitlines() == [
+        "| class  | n |",
+        "|--------|---|",
+        "| 名前名 | 1 |",
+    ]

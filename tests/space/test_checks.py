@@ -72,6 +72,26 @@ def when(parent: str, value: Any) -> dict[str, Any]:
             "to 6 or more",
         ),
         ({"sampler": "points"}, "sampler: points needs points (--points FILE), got none"),
+        (
+            {"params": {"optim.weight_decay": {"choice": ["1e-5", "1e-4"]}}},
+            "params: optim.weight_decay must be 1e-05, got '1e-5'",
+        ),
+        (
+            {"params": {"model.pretrained": {"choice": ["yes", "no"]}}},
+            "params: model.pretrained must be true, got 'yes'",
+        ),
+        (
+            {
+                "params": {
+                    "optim.momentum": {"uniform": [0, 1], "when": {"optim.lr_scaling": "lin"}}
+                }
+            },
+            "params.optim.momentum: when: optim.lr_scaling must be 'linear' or 'sqrt', got 'lin'",
+        ),
+        (
+            {"params": {"optim.momentum": {"int": [0, 1], "when": {"model.pretrained": "no"}}}},
+            "params.optim.momentum: when: model.pretrained must be false, got 'no'",
+        ),
         (when("optim.nam", "sgd"), "params.optim.momentum: when: unknown key 'optim.nam'"),
         (when("optim.name", "lars"), "when.optim.name must be one of its values (choice['sgd', "),
         (when("loss.temperature", 0.1), "must be a parameter of single values"),

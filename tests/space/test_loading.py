@@ -79,6 +79,23 @@ def test_a_setting_that_is_fixed_leaves_the_points_too(tmp_path: Path) -> None:
     assert fixed.point("ce", 0) == ({"optim.lr_per_256": 0.2}, None)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("params", {"loss.temperature": {"uniform": [0.1, 0.2]}}, "params"),
+        ("arms", {"ce": {"loss.name": "ce"}}, "arms"),
+        ("arms.ce", {"loss.name": "ce", "optim.name": "adamw"}, "arms"),
+    ],
+)
+def test_a_set_flag_may_give_a_whole_section(
+    tmp_path: Path, key: str, value: Any, part: str
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    changed = load_space(path, {key: value}).dump()[part]
+    assert (changed if key == part else changed["ce"]) == value
+
+
 def test_a_set_flag_with_an_unknown_section_names_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump(MINIMAL))
@@ -92,7 +109,7 @@ def test_a_space_runs_no_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not valid YAML: could not determine a constructor"):
         load_space(path, {})
     with pytest.raises(UserError, match="the value is not YAML"):
-        parse_assignment(f"seed=!!python/object/apply:os.system ['touch {tmp_path}/was_here']")
+        parse_assignment(f"seed=!!python/object/apply:os.system ['touch {tmp_path}/was_here']", [])
     assert not (tmp_path / "was_here").exists()
 
 

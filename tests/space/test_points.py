@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from search.reporting.tables import trials_csv
 from search.space.loading import parse_space
 from search.space.points import read_points
 from search.space.space import Space
 from supcon.parsing import UserError
+from supcon.plain_yaml import read
+from tests.written import WrittenStudy
 
 TREE: dict[str, Any] = {
     "name": "x",
@@ -54,6 +57,9 @@ def test_an_unknown_arm_with_points_is_refused() -> None:
         ("no.csv", None, "cannot be read"),
         ("x.csv", "a,b\n1,2\n", "holds no search trial"),
         ("x.csv", "arm,phase,number\nce,search,0\n", "is not a study's trials.csv"),
+        ("x.csv", "arm,phase,number,seed,a.b\nce,search,0,1,[\n", "is not a study's trials.csv"),
+        ("x.csv", "arm,phase,number,seed\nce,search,0,1,2,3\n", "is not a study's trials.csv"),
+        ("x.csv", "arm;phase;number\nce;search;0\n", "holds no search trial"),
         ("x.yaml", "- 1\n", "must hold sections"),
     ],
 )
@@ -69,6 +75,29 @@ def test_a_file_without_points_is_refused(
 def test_a_log_keeps_its_points() -> None:
     this = space(points={"ce": [{"seed": 3}]})
     assert parse_space(this.dump(), "x") == this
+
+
+def test_a_study_is_repeated_from_its_trials_csv_whatever_it_drew(tmp_path: Path) -> None:
+    tree = read(
+        "{name: x, budget: {trials: 3}, arms: {ce: {loss.name: ce}}, params: {"
+        "optim.weight_decay: {choice: [1e-5, 1e-4, 0]}, model.pretrained: {choice: [true, false]}, "
+        "optim.clip_norm: {choice: [null, 1]}, model.backbone: {choice: [resnet18, '2024']}, "
+        "optim.lr_per_256: {loguniform: [1e-9, 1e-3]}, data.batch_size: {choice: [1e2, 64]}}}"
+    )
+    params = {
+        "optim.weight_decay": 1e-5,
+        "model.pretrained": False,
+        "optim.clip_norm": None,
+        "model.backbone": "2024",
+        "optim.lr_per_256": 3.25e-8,
+        "data.batch_size": 100.0,
+    }
+    study = WrittenStudy(tmp_path / "x", **tree)
+    study.ask("ce", 0, params=params, seed=7)
+    (tmp_path / "trials.csv").write_text(trials_csv(study), encoding="utf-8-sig")  # as Excel does
+    points = read_points(tmp_path / "trials.csv")
+    assert points == {"ce": [params | {"seed": 7}]}
+    assert parse_space(tree | {"points": points}, "x").point("ce", 0) == (params, 7)
 
 
 def test_small_numbers_and_null_survive_a_trials_csv(tmp_path: Path) -> None:

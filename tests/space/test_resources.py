@@ -27,9 +27,10 @@ MEASURED = (footprint(LARGE, 8, 0.5), footprint(SMALL, 2, 0.1))
     ("resources", "message"),
     [
         ({"gpu": "all"}, "resources.gpu must be 'auto', got 'all'"),
+        ({"gpu": 1e-5}, "resources.gpu: must be 0 or at least 0.01, got 1e-05"),
         ({"gpu": 1.5}, "resources.gpu: must be a fraction of 1 or a whole number, got 1.5"),
         ({"gpu": -1}, "resources.gpu must be greater than or equal to 0, got -1"),
-        ({"cpu": 0}, "resources.cpu must be greater than 0, got 0"),
+        ({"cpu": 0}, "resources.cpu must be greater than or equal to 0.01, got 0"),
     ],
 )
 def test_resources_that_make_no_sense_are_refused(resources: Any, message: str) -> None:

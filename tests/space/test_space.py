@@ -34,8 +34,14 @@ def space(**changes: Any) -> Space:
         ({"scheduler": "hyperband"}, "scheduler: must be none, or a section such as {asha"),
         ({"sampler": "gp"}, "sampler must be 'tpe', 'random' or 'points', got 'gp'"),
         ({"budget": {"time": "soon"}}, "budget.time: must be seconds, or a text such as 90m"),
+        ({"budget": {"time": "1:30"}}, "budget.time: 1:30 may be hours and minutes, or minutes"),
+        ({"budget": {"time": "1-12:00:00"}}, "budget.time: must be seconds, or a text such as 90m"),
+        ({"budget": {"time": "1h30"}}, "budget.time: must be seconds, or a text such as 90m"),
+        ({"budget": {"time": "30m1h"}}, "budget.time: must be seconds, or a text such as 90m"),
+        ({"budget": {"time": "-5"}}, "budget.time: must be seconds, or a text such as 90m"),
+        ({"budget": {"time": "9" * 400 + "d"}}, "budget.time must be a finite number"),
         ({"budget": {"time": "0m"}}, "budget.time must be greater than 0"),
-        ({"resources": {"cpu": 0}}, "resources.cpu must be greater than 0, got 0"),
+        ({"resources": {"cpu": 0}}, "resources.cpu must be greater than or equal to 0.01, got 0"),
         ({"budget": 5}, "budget must be a section"),
     ],
 )
@@ -110,9 +116,21 @@ def test_a_condition_on_a_setting_that_is_not_drawn_is_decided_at_once() -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [(90, 90), ("90s", 90), ("2h", 7200), ("1h30m", 5400), ("10m5s", 605)]
+    ("text", "seconds"),
+    [
+        (90, 90),
+        ("600", 600),
+        ("90s", 90),
+        ("2h", 7200),
+        ("1.5h", 5400),
+        ("1h30m", 5400),
+        ("10m5s", 605),
+        ("0.5m", 30),
+        ("1d", 86400),
+        ("1d12h", 129600),
+    ],
 )
-def test_time_is_given_in_hours_minutes_or_seconds(text: Any, seconds: float) -> None:
+def test_time_is_given_in_days_hours_minutes_or_seconds(text: Any, seconds: float) -> None:
     assert space(budget={"time": text}).budget.time == seconds
 
 

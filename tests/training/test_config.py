@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
-from supcon.config import UNUSED_KEYS, Config, dump_config, flatten, is_used, load_config, override
-from supcon.parsing import UserError, parse, parse_assignment
+from supcon.config import (
+    TEXT_KEYS,
+    UNUSED_KEYS,
+    Config,
+    as_setting,
+    dump_config,
+    flatten,
+    is_used,
+    load_config,
+    override,
+)
+from supcon.parsing import UserError, parse
+from supcon.plain_yaml import read
 
 
 def test_defaults_are_those_of_the_paper_where_it_has_some() -> None:
@@ -47,7 +57,7 @@ def test_a_dumped_config_loads_as_the_same_config(tmp_path: Path) -> None:
 
 
 def test_a_dumped_config_is_complete() -> None:
-    written = yaml.safe_load(dump_config(Config()))
+    written = read(dump_config(Config()))
     assert {section: set(values) for section, values in written.items()} == {
         section: set(type(model).model_fields) for section, model in Config()
     }
@@ -192,10 +202,30 @@ def test_all_mistakes_are_reported_at_once() -> None:
         assert sum(key in line for line in lines) == 1
 
 
-def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
-    key, value = parse_assignment("optim.lr_per_256=1e-3")
-    assert value == "1e-3"  # YAML 1.1 wants 1.0e-3
-    assert override(Config(), {key: value}).optim.lr_per_256 == 0.001
+@pytest.mark.parametrize(
+    ("key", "given", "kept"),
+    [
+        ("loss.temperature", 1, 1.0),
+        ("loss.temperature", "0.1", 0.1),
+        ("model.pretrained", "yes", True),
+        ("data.root", "2024", "2024"),
+        ("optim.clip_norm", None, None),
+        ("optim.warmup", 0.9, 0.9),
+        ("optim.decay", 0.9, 0.9),  # not with the default warm-up, if the schedule were wsd
+    ],
+)
+def test_a_value_is_what_its_setting_makes_of_it(key: str, given: Any, kept: Any) -> None:
+    value = as_setting(key, given, "x")
+    assert (value, type(value)) == (kept, type(kept))
+
+
+def test_a_value_that_its_setting_cannot_have_is_refused_by_its_dotted_key() -> None:
+    with pytest.raises(UserError, match=r"^params: loss\.temperature must be greater than 0"):
+        as_setting("loss.temperature", 0, "params")
+
+
+def test_settings_of_any_text_are_paths_and_names() -> None:
+    assert {"data.root", "model.backbone", "optim.name"} == TEXT_KEYS
 
 
 def test_warm_up_and_decay_must_fit_into_the_run() -> None:

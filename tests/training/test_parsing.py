@@ -36,14 +36,16 @@ def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None
     [
         (b"run: {epochs: 3", "not valid YAML"),
         (b"run:\n\tepochs: 3", "not valid YAML"),
-        (b"run: {seed: 2026-13-01}", "not valid YAML: month must be in 1..12"),
+        (b"run: {seed: !!timestamp 2026-13-01}", "not valid YAML: could not determine a"),
         (b"run: {seed: 1, epochs: 3, seed: 2}", "not valid YAML: key 'seed' stands twice"),
         (b"run: {}\nrun: {seed: 1}", "not valid YAML: key 'run' stands twice"),
         (b"[" * 5000, "not valid YAML"),
         (b"", "must hold sections such as 'data:', got None"),
         (b"- run", "must hold sections such as 'data:', got ['run']"),
         (b"epochs", "must hold sections such as 'data:', got 'epochs'"),
-        (b"run: \xff\xfe", "cannot be read"),
+        (b"run: \xff\xfe", "cannot be read: must be text in UTF-8"),
+        ("run: {}".encode("utf-16"), "cannot be read: must be text in UTF-8"),
+        (b"run: \x00", "not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_yaml_mapping_is_refused_in_one_line(
@@ -55,6 +57,23 @@ def test_a_file_that_is_no_yaml_mapping_is_refused_in_one_line(
         read_yaml(path)
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize("text", ["data.root=/x\n/y", "data.root=/\udcff", "a\nb=1", "a=[\n"])
+def test_what_breaks_a_line_or_is_no_text_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_assignment(text, ["data.root"])
+    (line,) = str(error.value).splitlines()
+    assert line.encode().startswith(b"--set ")
+
+
+def test_a_value_may_be_written_over_several_lines() -> None:
+    assert parse_assignment("a={\n  b: 1,\n}", []) == ("a", {"b": 1})
+
+
+def test_a_file_without_end_is_refused() -> None:
+    with pytest.raises(UserError, match="/dev/zero: is larger than 50 MB"):
+        read_yaml(Path("/dev/zero"))
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
@@ -71,17 +90,36 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
         ("augment.flip=null", ("augment.flip", None)),
         ("model.pretrained=true", ("model.pretrained", True)),
         ("probe.l2=[0.1, 0.01]", ("probe.l2", [0.1, 0.01])),
-        (" data.root = /a=b", ("data.root", "/a=b")),
+        ("loss.temperature=1e-2", ("loss.temperature", 0.01)),
+        ("budget.time=12:00", ("budget.time", "12:00")),
     ],
 )
 def test_an_assignment_is_a_key_and_a_yaml_value(text: str, pair: tuple[str, Any]) -> None:
-    assert parse_assignment(text) == pair
+    assert parse_assignment(text, []) == pair
 
 
-@pytest.mark.parametrize("text", ["run.epochs", "=3", "run.epochs=[1, 2", ""])
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (" /a=b", "/a=b"),
+        ("/x/set #2", "/x/set #2"),
+        ("2024", "2024"),
+        ("on", "on"),
+        ("~", "~"),
+        ("/x: y", "/x: y"),
+        ("[new] images", "[new] images"),
+        ("'/x/set #2'", "/x/set #2"),
+        ("", None),  # which no path is
+    ],
+)
+def test_a_value_of_text_is_taken_as_it_was_typed(value: str, kept: Any) -> None:
+    assert parse_assignment(f"data.root={value}", ["data.root"]) == ("data.root", kept)
+
+
+@pytest.mark.parametrize("text", ["run.epochs", "=3", "run.epochs=[1, 2", "", "run.epochs=!!int x"])
 def test_a_malformed_assignment_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UserError) as error:
-        parse_assignment(text)
+        parse_assignment(text, [])
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"--set {text}: ")
 
@@ -112,7 +150,7 @@ def test_a_tree_becomes_a_frozen_model() -> None:
         ({"name": "x", "inner.size": 1}, "inner.size must be nested: inner: {size: ...}"),
         ({"name": "x", "inner": 3}, "inner must be a section with keys of its own, got 3"),
         ({"name": "x", "inner": {"size": "big"}}, "inner.size must be a valid integer, "),
-        ({"name": "x", "sizes": {1: 1}}, "must be text, but YAML reads it as 1; quote it"),
+        ({"name": "x", "sizes": {1: 1}}, "sizes.1 must be text, got 1"),
         ({"name": None}, "name must be a valid string, got None"),
     ],
 )
@@ -170,6 +208,21 @@ def test_an_error_is_told_in_one_line(error: BaseException, line: str) -> None:
 def test_each_line_of_a_message_is_shown_as_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     show_error(UserError("one\ntwo"))
     assert capsys.readouterr() == ("", "error: one\nerror: two\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("a\x1b[31mb\udcff", r"a\x1b[31mb\udcff"),
+        ("名前 [red]x[/]", "名前 [red]x[/]"),
+        ("a" * 800 + "b" * 800, "a" * 500 + " ... " + "b" * 500),
+    ],
+)
+def test_a_line_is_shown_as_a_terminal_can_show_it(
+    capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    show_error(UserError(line))
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
 def test_the_stack_trace_is_shown_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

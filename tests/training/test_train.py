@@ -8,19 +8,19 @@ import subprocess
 import sys
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from supcon.collapse import SPREAD
-from supcon.config import SELECTION_METRIC, Config, override
+from supcon.config import SELECTION_METRIC, Config, LossConfig, is_used, override
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 from supcon.recipe.optim import set_lr
-from supcon.train import Diverged, Record, Run, fit
+from supcon.train import Diverged, Record, Run, fit, objective
 
 BOTH = pytest.mark.parametrize("loss", ["supcon", "ce"])
 
@@ -540,3 +540,19 @@ def test_what_a_worker_of_a_search_imports_leaves_out_what_only_loading_needs() 
     code = "import sys, supcon.train; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"sklearn", "albumentations", "matplotlib"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("loss", get_args(LossConfig.model_fields["name"].annotation))
+@pytest.mark.parametrize(
+    ("key", "value"), [("temperature", 0.3), ("base_temperature", 0.3), ("label_smoothing", 0.3)]
+)
+def test_a_setting_of_a_loss_counts_as_used_where_it_changes_the_loss(
+    loss: str, key: str, value: float
+) -> None:
+    """So a loss whose unused settings are not listed is found: they would be drawn for nothing."""
+    outputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    config = override(Config(), {"loss.name": loss})
+    changed = override(config, {f"loss.{key}": value})
+    before, after = (objective(each.loss, 2)(outputs, labels) for each in (config, changed))
+    assert is_used(f"loss.{key}", config) == (not torch.equal(before, after))
