@@ -68,7 +68,7 @@ class Interrupt:
 def deaf_children() -> Iterator[None]:
     """What is started inside ignores SIGUSR1: a queue may send it to all processes of a job.
 
-    The mask is inherited; a signal that comes meanwhile reaches us at the end of the block.
+    The mask is inherited; a signal that comes meanwhile reaches us at the end of the block at last.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:

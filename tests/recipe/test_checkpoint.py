@@ -151,7 +151,7 @@ def test_nothing_of_ours_unpickles_what_it_finds_in_a_file() -> None:
         for folder in ("supcon", "search")
         for file in (Path(__file__).parents[2] / folder).rglob("*.py")
         for line in file.read_text().splitlines()
-        if loads.search(line)
+        if loads.search(line) and "allow_pickle=False" not in line
     ]
     assert len(lines) == 1
     assert "weights_only=True" in lines[0]
