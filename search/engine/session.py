@@ -49,7 +49,7 @@ def ray_session(address: str | None, host: str, images: int = 0) -> Iterator[str
             offer_token(address)
         options = _of_a_local_ray(host, images) if code is None else _of_a_cluster(address, code)
         with deaf_children():
-            context = ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            context = _init(options)
     except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
         raise UserError(
             f"--address {address or 'local'}: Ray cannot be reached ({one_line(error)})"
@@ -61,6 +61,19 @@ def ray_session(address: str | None, host: str, images: int = 0) -> Iterator[str
         yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
     finally:
         ray.shutdown()
+
+
+def _init(options: dict[str, Any]) -> Any:
+    """Start Ray, or join it; without its dashboard if that is what fails."""
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        return ray.init(**quiet, **options)
+    except Exception as error:  # Ray raises no type of its own
+        if "dashboard" not in str(error).lower() or not options.get("include_dashboard"):
+            raise
+        print(f"dashboard not started: {one_line(error)[-200:]}", flush=True)
+        ray.shutdown()
+        return ray.init(**quiet, **options | {"include_dashboard": False})
 
 
 def _of_a_local_ray(host: str, images: int) -> dict[str, Any]:

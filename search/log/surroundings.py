@@ -48,5 +48,13 @@ def machine() -> str:
 def versions() -> dict[str, str]:
     """Python and the packages that numbers depend on."""
     return {"python": ".".join(map(str, sys.version_info[:3]))} | {
-        package: importlib.metadata.version(package) for package in PACKAGES
+        package: version_of(package) for package in PACKAGES
     }
+
+
+def version_of(package: str) -> str:
+    """Of an installed package; `unknown` where nothing says it, as in a folder of sources."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

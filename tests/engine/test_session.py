@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from search.engine.session import (
     STORE_BESIDE,
+    _init,
     _of_a_cluster,
     _of_a_local_ray,
     copy_of_our_code,
@@ -63,3 +65,31 @@ def test_a_ray_of_ones_own_is_told_what_the_process_may_use(
     told = _of_a_local_ray("127.0.0.1", 2**20)
     assert (told["num_cpus"], told["num_gpus"]) == (3, 0)
     assert told["object_store_memory"] >= 2**20 + STORE_BESIDE
+
+
+@pytest.mark.parametrize(
+    ("said", "is_local", "starts"),
+    [("the end of dashboard.log: no build", True, 2), ("no raylet", True, 1),
+     ("dashboard", False, 1)],
+)  # fmt: skip
+def test_a_dashboard_that_does_not_start_takes_no_search_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str,
+    is_local: bool, starts: int,
+) -> None:  # fmt: skip
+    asked = list[Any]()
+
+    def init(**options: Any) -> str:
+        asked.append(options.get("include_dashboard"))
+        if asked[-1] is not False:
+            raise Exception(said)  # as Ray does, of no type of its own
+        return "started"
+
+    monkeypatch.setattr("ray.init", init)
+    options = {"address": "local", "include_dashboard": True} if is_local else {"address": "a:1"}
+    if starts == 2:
+        assert _init(options) == "started"
+        assert capsys.readouterr().out == f"dashboard not started: {said}\n"
+    else:
+        with pytest.raises(Exception, match=said):
+            _init(options)
+    assert len(asked) == starts

@@ -56,3 +56,10 @@ def test_the_versions_are_those_of_the_packages_that_numbers_depend_on() -> None
     found = versions()
     assert set(found) == {"python", *PACKAGES}
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
+
+
+def test_a_package_of_which_nothing_says_the_version_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.log.surroundings.PACKAGES", ("numpy", "no-such-package"))
+    assert versions()["no-such-package"] == "unknown"
