@@ -6,10 +6,11 @@
 A small library (`fault.c`) that is loaded before all others makes a call fail with ENOSPC, EIO or
 EACCES, in turn. A whole search on bundled digits, from its command line to its report, is run once
 for each point: everything that the search does but Ray, in whose place trials run one after the
-other in the same process, and t-SNE, which writes nothing. A search that does not end well is started again with the same line. Its
-log must then be that of a search that nobody disturbed, line for line apart from times, and so must
-its verdict. Points are named by call and file; of those that are called for many trials, the first
-and the last time count, of the log every time. The last line is JSON.
+other in the same process, and t-SNE, which writes nothing. A search that does not end well is
+started again with the same line. Its log must then be that of a search that nobody disturbed, line
+for line apart from times, and so must its verdict. Points are named by call and file; of those that
+are called for many trials, the first and the last time count, of the log every time. The last line
+is JSON.
 """
 
 from __future__ import annotations
