@@ -66,11 +66,11 @@ class Interrupt:
 
 @contextmanager
 def deaf_children() -> Iterator[None]:
-    """What is started inside ignores SIGUSR1: a queue may send it to all processes of a job.
+    """What is started inside ignores SIGUSR1 and SIGTERM: a queue may send them to all processes.
 
     The mask is inherited; a signal that comes meanwhile reaches us at the end of the block at last.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
     try:
         yield
     finally:

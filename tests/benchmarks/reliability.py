@@ -16,6 +16,7 @@ images are opened once for each row. The last line is JSON.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -88,7 +89,7 @@ class Kill:
 def chaos(at_once: int, kills: int, seed: int) -> dict[str, Any]:
     """Kill a search so many times, and count what was lost or repeated."""
     flags = ("--concurrency", str(at_once), "--cpus-per-trial", "0.5")
-    undisturbed, verdict, seconds = run_to_the_end(flags)
+    undisturbed, verdict, seconds = run_to_the_end(flags)  # once for all seeds
     rng = np.random.default_rng([seed, at_once])
     plan = plan_kills(kills, len(undisturbed), seconds, rng)
     events, found, killed = run_and_kill(flags, plan, rng)
@@ -128,6 +129,7 @@ def plan_kills(kills: int, n_lines: int, seconds: float, rng: np.random.Generato
     ]
 
 
+@functools.cache
 def run_to_the_end(flags: tuple[str, ...]) -> tuple[list[Event], Any, float]:
     """The log and the verdict of a search that nobody disturbs, and what it takes to end anew."""
     with own_home() as home:
@@ -138,6 +140,7 @@ def run_to_the_end(flags: tuple[str, ...]) -> tuple[list[Event], Any, float]:
             finally:
                 running.kill()
             seconds = time.time() - running.started
+            finished(running)
         return finished(running), verdict_of(running), seconds
 
 

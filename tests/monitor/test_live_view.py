@@ -247,17 +247,25 @@ def home() -> Iterator[Path]:
         yield path
 
 
+AGAIN = "press Ctrl-C again to stop at once"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("signals", "last"),
+    ("signals", "code", "how", "last"),
     [
-        ([signal.SIGINT], "interrupted; go on with the same --space and --name digits --resume"),
-        ([signal.SIGTERM], "interrupted; go on with the same --space and --name digits --resume"),
-        ([signal.SIGINT] * 2, "interrupted; a study that was started goes on with --resume"),
+        ([signal.SIGINT], 130, AGAIN, "go on with the same --space and --name digits --resume"),
+        (
+            [signal.SIGTERM],
+            75,
+            "asked by SIGTERM",
+            "go on with the same --space and --name digits --resume",
+        ),
+        ([signal.SIGINT] * 2, 130, AGAIN, "a study that was started goes on with --resume"),
     ],
 )
 def test_a_search_in_a_terminal_shows_lines_and_a_view_and_restores_it_when_it_is_stopped(
-    home: Path, tmp_path: Path, signals: list[signal.Signals], last: str
+    home: Path, tmp_path: Path, signals: list[signal.Signals], code: int, how: str, last: str
 ) -> None:
     search = Search(home, tmp_path)
     search.read_until("| supcon: best ")
@@ -267,8 +275,8 @@ def test_a_search_in_a_terminal_shows_lines_and_a_view_and_restores_it_when_it_i
     assert re.match(r"digits +searching +\d:\d\d:\d\d ", seen)
     for number in signals:
         search.stop(number)
-        search.read_until("stopping at the next record; press Ctrl-C again to stop at once\r\n")
-    assert search.end() == 130, search.output
+        search.read_until(f"stopping at the next record; {how}\r\n")
+    assert search.end() == code, search.output
     view, _, after = search.output.rpartition(SHOW)
     assert HIDE in view
     assert HIDE not in after
@@ -276,6 +284,6 @@ def test_a_search_in_a_terminal_shows_lines_and_a_view_and_restores_it_when_it_i
     assert re.search(r"[\r\n]\d:\d\d:\d\d  supcon-0 +completed  epoch   3/3  probe ", view)
     assert "╭─ supcon ──" in view
     assert "╭" not in after
-    assert after.endswith(f"{last}\r\n")
+    assert after.endswith(f"interrupted; {last}\r\n")
     for noise in ("Traceback", "SIGTERM received", "no live view"):
         assert noise not in view + after
