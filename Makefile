@@ -1,11 +1,12 @@
 # make demo    a whole search on the bundled digits, three minutes on 2 CPU cores
 # make test    all tests;  make fast: those that take seconds
-#              (make test CORES=8 on a larger machine)
+#              (make test PROCESSES=8 on a larger machine)
 # make check   ruff and mypy
 PYTHON ?= python3
 BIN := .venv/bin
-CORES ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
+# Two for each core: most of the time of a whole search it waits, for Ray or for a process to start.
+PROCESSES ?= 4
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test fast check install clean
 demo: install
@@ -14,6 +15,7 @@ demo: install
 test: install
 	$(PYTEST)
 
+fast: PROCESSES = 2
 fast: install
 	$(PYTEST) -m "not slow and not gpu"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Here and in all that tests start: threads that spin while they wait keep others from a core.
@@ -12,6 +14,7 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is loaded
 
 import pytest
 import torch
+from _pytest.nodeid import coerce_node_id
 
 from supcon.config import Config, override
 from supcon.images.loading import load_splits
@@ -41,31 +44,24 @@ TINY = {
 SHARED = ("whole", "running", "nodes")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """For several processes: what runs in one of them, and what takes long first.
 
     The tests of a file share its fixtures and go to one process, but slow ones go each by itself,
     so that one search trains while another waits for Ray. Files of few tests come last: they level.
+    pytest-xdist takes the group from the end of a name. That it would write there itself, of the
+    mark `xdist_group`, gets lost in pytest 9.2.
     """
     if not hasattr(config, "workerinput"):  # a process by itself
         return
-    for item in items:
-        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-        if shared or item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.xdist_group((*shared, "gpu")[0]))
-        elif not item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
     sizes = Counter(item.location[0] for item in items)
     items.sort(key=lambda i: (i.get_closest_marker("slow") is None, -sizes[i.location[0]]))
-
-
-@pytest.hookimpl(trylast=True)  # after pytest-xdist has told its groups
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let a test be called by the name with which it is run again, without its group."""
-    for item in session.items:
-        if group := item.get_closest_marker("xdist_group"):
-            item._nodeid = item.nodeid.removesuffix(f"@{group.args[0]}")  # type: ignore[attr-defined]
+    for item in items:
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        is_slow = item.get_closest_marker("slow") is not None
+        group = shared[0] if shared else item.name if is_slow else Path(item.location[0]).stem
+        item._id = coerce_node_id(f"{item.nodeid}@{re.sub(r'[^a-zA-Z0-9_]', '', group)}")
 
 
 @pytest.fixture(autouse=True, scope="session")

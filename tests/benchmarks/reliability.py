@@ -86,9 +86,9 @@ class Kill:
     target: str
 
 
-def chaos(at_once: int, kills: int, seed: int) -> dict[str, Any]:
-    """Kill a search so many times, and count what was lost or repeated."""
-    flags = ("--concurrency", str(at_once), "--cpus-per-trial", "0.5")
+def chaos(at_once: int, kills: int, seed: int, trials: int = 8) -> dict[str, Any]:
+    """Kill a search of so many trials an arm so many times; what was lost or repeated."""
+    flags = ("--concurrency", str(at_once), "--cpus-per-trial", "0.5", "--trials", str(trials))
     undisturbed, verdict, seconds = run_to_the_end(flags)  # once for all seeds
     rng = np.random.default_rng([seed, at_once])
     plan = plan_kills(kills, len(undisturbed), seconds, rng)

@@ -155,7 +155,7 @@ def test_the_same_configuration_in_both_arms_is_repeated_and_reported(
     home: Path, tmp_path: Path
 ) -> None:
     flags = ["--space", str(ROOT / "spaces" / "aa.yaml"), "--repeat", "2", "--epochs", "1"]
-    flags += ["--set", "confirm.seeds=3"]
+    flags += ["--set", "confirm.seeds=3", "--cpus-per-trial", "1", "--gpus-per-trial", "0"]
     code, output = finish(start(home, tmp_path, *flags))
     assert code == 0, output
     found = json.loads((tmp_path / "aa" / "summary.json").read_text())
