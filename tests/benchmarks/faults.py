@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.faults                 # half an hour on a CPU core; needs gcc
     python -m tests.benchmarks.faults --every 40      # a minute: only that it runs
+    python -m tests.benchmarks.faults --kills 140     # kills instead of faults
 
 A small library (`fault.c`) that is loaded before all others makes a call fail with ENOSPC, EIO or
 EACCES, in turn. A whole search on bundled digits, from its command line to its report, is run once
@@ -11,6 +12,9 @@ started again with the same line. Its log must then be that of a search that nob
 for line apart from times, and so must its verdict. Points are named by call and file; of those that
 are called for many trials, the first and the last time count, of the log every time. The last line
 is JSON.
+
+With --kills such searches are killed instead, after times that are drawn, from their first check to
+their last file, and started again by the same line until they have ended.
 """
 
 from __future__ import annotations
@@ -19,10 +23,12 @@ import argparse
 import contextlib
 import errno
 import io
+import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +43,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import yaml
 
 from tests.benchmarks.reliability import SPACE, lost, repeated, story
@@ -63,7 +70,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.faults")
     parser.add_argument("--every", type=int, default=1, help="only every so many points")
     parser.add_argument("--first", type=int, default=0, help="begin with that one")
+    parser.add_argument("--kills", type=int, help="kill searches so often, and make nothing fail")
     options = parser.parse_args()
+    if options.kills:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(kill_often(Path(folder).resolve(), options.kills)))
+        return
     if "LD_PRELOAD" not in os.environ:
         with tempfile.TemporaryDirectory() as folder:
             sys.exit(preloaded(Path(folder), sys.argv[1:]))
@@ -148,6 +160,42 @@ def try_one(folder: Path, undisturbed: Search, point: Point, how: int) -> Found:
     return Found(point, errno.errorcode[how], codes, lines, problems)
 
 
+def kill_often(folder: Path, kills: int) -> dict[str, Any]:
+    """Kill searches after times that are drawn; each ends at last, as if undisturbed."""
+    rng, done, problems = np.random.default_rng(0), 0, list[str]()
+    whole = Search(folder / "none")
+    began = time.monotonic()
+    assert os.waitpid(whole.fork(), 0)[1] == 0
+    longest, searches = 0.6 * (time.monotonic() - began), 0
+    while done < kills:
+        search = Search(folder / "one")
+        while True:
+            pid, delay = search.fork(), float(rng.uniform(0, longest))
+            if ended(pid, delay):
+                break
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            done += 1
+        searches += 1
+        found = search.unlike(whole)
+        print(f"{searches} searches, {done} kills  {'; '.join(found) or 'ok'}", flush=True)
+        problems += found
+        shutil.rmtree(search.results)
+    return {"searches": searches, "kills": done, "problems": problems}
+
+
+def ended(pid: int, seconds: float) -> bool:
+    """Whether a process ends well within so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            assert status == 0, status
+            return True
+        time.sleep(0.005)
+    return False
+
+
 class Search:
     """A search on digits, without Ray, whose calls are counted."""
 
@@ -181,6 +229,20 @@ class Search:
         told = ("error: ", "missing ", "Traceback", "study.db")
         return code, [line for line in self.said.splitlines() if line.startswith(told)]
 
+    def fork(self) -> int:
+        """Start it or go on in another process, which has loaded all that it needs; its number."""
+        import search.course
+        import search.engine.trial_actor  # noqa: F401
+
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                code = self.run(Path(os.devnull), -1, 0)[0]
+            finally:
+                os._exit(code)
+        return pid
+
     def unlike(self, other: Search) -> list[str]:
         """In what its log and verdict differ from those of another search."""
         from search.log.journal import Journal
@@ -190,8 +252,12 @@ class Search:
         ours, theirs = (Journal.open(folder / "events.jsonl").events for folder in folders)
         if lost(ours) or repeated(ours):
             problems.append(f"lost {lost(ours)}, repeated {repeated(ours)}")
-        if story(ours) != story(theirs):
-            problems.append("another log")
+        for line, (a, b) in enumerate(itertools.zip_longest(story(theirs), story(ours)), start=1):
+            if a != b:
+                keys = [key for key in (a or {}) if (b or {}).get(key) != (a or {})[key]]
+                shown = f"another log from line {line} ({', '.join(keys)}): {a} and {b}"
+                problems.append(shown[:900])
+                break
         a, b = (json.loads((folder / "summary.json").read_text()) for folder in folders)
         if a["verdict"] != b["verdict"]:
             problems.append("another verdict")
