@@ -68,6 +68,9 @@ def open_test(study: Study, data: Splits) -> None:
             )
         )
         left += runs
+    rows = {(each.arm, each.phase): i for i, each in enumerate(final_runs(study))}
+    # After a restart in the order in which they would have been scored without it.
+    left.sort(key=lambda t: (rows.get((t.ask.arm, t.ask.phase), len(rows)), t.ask.number))
     for run in left:
         _score(study, data, test, run)
 

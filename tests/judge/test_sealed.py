@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from search.judge import sealed
 from search.judge.sealed import (
     Opening,
     check_same_test,
@@ -63,6 +65,29 @@ def test_the_ledger_says_when_with_which_code_and_which_images(study: TrainedStu
     assert len(summary.test_openings) == 1
     assert summary.test_openings[0].runs == [f"supcon-confirm-{i}" for i in range(3)]
     assert summary.test_evaluations == 3
+
+
+def test_scores_come_in_the_same_order_after_a_kill_among_them(
+    study: TrainedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):  # as they are trained: in turn
+        for arm in ("supcon", "ce"):
+            study.confirm(arm, 0, 1)
+    scored = sealed._score
+
+    def killed(*given: Any) -> None:
+        if any(trial.tested for trial in study.log.trials.values()):
+            raise KeyboardInterrupt
+        scored(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("search.judge.sealed._score", killed)
+        with pytest.raises(KeyboardInterrupt):
+            study.open_test()
+    study.open_test()
+    tested = [event.key for event in study.log.events if isinstance(event, Tested)]
+    assert tested == [(arm, "confirm", n) for arm in ("supcon", "ce") for n in range(3)]
+    assert len(study.log.openings) == 2
 
 
 def change_test_images(
