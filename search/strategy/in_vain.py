@@ -113,4 +113,4 @@ def _way_out(study: Study, arm: str, end: str, trials: Sequence[Trial]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

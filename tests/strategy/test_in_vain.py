@@ -47,7 +47,7 @@ def test_the_commonest_reason_what_was_shared_and_the_way_out_are_named(tmp_path
         end(study, "diverged", f"non-finite loss in epoch 1, step {step}")
     assert describe_giving_up(study, "supcon") == (
         "after 3 trials: 3 of 3 ended diverged (non-finite loss in epoch 1, step 1); in common: "
-        "optim.lr_per_256=1e+03, optim.warmup=0, optim.name=sgd, optim.clip_norm=None, "
+        "optim.lr_per_256=1000, optim.warmup=0, optim.name=sgd, optim.clip_norm=None, "
         "loss.temperature from 0.1 to 0.3, run.precision=auto, optim.momentum=0.9; a smaller "
         "optim.lr_per_256, a longer optim.warmup, or optim.clip_norm, in another study; or go on "
         "with --extend --set budget.give_up=6"
@@ -91,7 +91,7 @@ def test_trials_that_are_no_better_than_a_guess_say_what_a_guess_is(tmp_path: Pa
         end(study, "completed", score=0.1)
     said = describe_giving_up(study, "supcon")
     why = "3 of 3 never scored above chance (10.0% of val is one class, and luck may reach 15.6%)"
-    assert said.startswith(f"after 3 trials: {why}; in common: optim.lr_per_256=1e+03")
+    assert said.startswith(f"after 3 trials: {why}; in common: optim.lr_per_256=1000")
     assert "look whether images and labels are what they should be" in said
 
 

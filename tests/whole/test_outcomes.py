@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from search.log.events import Ask
+from search.log.journal import Journal
 from search.strategy.search_order import SearchOrder
 from supcon.config import Config, override
 from tests.benchmarks.cliff import wasted_by_rays_own, wasted_by_us
+from tests.whole.searching import ROOT, SMALL, finish, start
 from tests.written import WrittenStudy
-
-ROOT = Path(__file__).resolve().parents[2]
-
 
 # Memory that runs out
 
@@ -97,3 +98,46 @@ def test_params_that_were_drawn_before_are_another_seed_and_no_new_evidence(tmp_
 
 def backbone(ask: Ask) -> str:
     return str(ask.params["model.backbone"])
+
+
+# Nothing can come of it
+
+
+@pytest.mark.slow
+def test_images_that_cannot_be_told_apart_have_a_report_which_says_so_first(
+    home: Path, tmp_path: Path
+) -> None:
+    for part, name in itertools.product(("train", "test"), "abc"):
+        folder = tmp_path / "black" / part / name
+        folder.mkdir(parents=True)
+        for number in range(40):
+            Image.new("RGB", (16, 16)).save(folder / f"{number}.png")
+    flags = ["--space", str(ROOT / "spaces" / "folder.yaml"), *SMALL, "--trials", "1"]
+    flags += ["--epochs", "1", "--set", f"data.root={tmp_path / 'black'}"]
+    flags += ["--set", "data.image_size=16", "--set", "model.backbone=test_resnet"]
+    flags += ["--set", "params.data.batch_size={pow2: [8, 16]}", "--set", "data.train_size=null"]
+    flags += ["--cpus-per-trial", "1", "--gpus-per-trial", "0"]
+    code, output = finish(start(home, tmp_path, *flags))
+    assert code == 0, output
+    report = (tmp_path / "folder" / "report.md").read_text()
+    first = report.split("\n\n")[1]
+    assert "scores at chance" in first
+    assert "No verdict" in first
+    for what in ("supcon, encoder features", "supcon, after the projection head"):
+        line = f"{what}: t-SNE not drawn: the features of all images are equal"
+        assert line in report
+        assert f"missing   {line}" in output
+
+
+@pytest.mark.slow
+def test_an_arm_of_which_every_trial_diverges_starts_a_handful(home: Path, tmp_path: Path) -> None:
+    flags = [*SMALL, "--trials", "100", "--set", "budget.give_up=3", "--set", "optim.warmup=0"]
+    flags += ["--set", "optim.lr_per_256=1000", "--set", "optim.weight_decay=1000"]
+    code, output = finish(start(home, tmp_path, *flags))
+    assert code == 1, output
+    log = Journal.open(tmp_path / "digits" / "events.jsonl")
+    assert [len(log.of(arm)) for arm in ("supcon", "ce")] == [3, 3]
+    assert {trial.outcome for trial in log.trials.values()} == {"diverged"}
+    assert "optim.lr_per_256" in output
+    assert "1000" in output
+    assert (tmp_path / "digits" / "report.html").exists()
