@@ -48,6 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
         except UserError as error:
             show_error(error, with_trace=options.debug)
             code, problem = 2, str(error)
+        except OSError as error:  # a full disk, say
+            problem = f"{error}; a study that was started goes on with --resume"
+            show_error(UserError(problem), with_trace=options.debug)
+            code = 2
         except KeyboardInterrupt:
             print("interrupted; a study that was started goes on with --resume", file=sys.stderr)
             code = interrupt.code

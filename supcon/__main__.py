@@ -18,6 +18,8 @@ from supcon.parsing import UserError, is_there, parse_assignment, show_error
 WRITTEN_DOWN = ("data.pipeline", "run.precision")  # by `train`, instead of `auto`
 SETTINGS_OF_A_MODEL = ("data.root", "run.device", "run.precision", "run.threads")
 
+GO_ON = "; the same command with --resume goes on"
+
 # torch and timm are imported by the commands: a wrong config is reported before they have loaded.
 if TYPE_CHECKING:
     from supcon.evaluation.trained import Trained
@@ -32,9 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2
+    except OSError as error:  # a full disk, say
+        hint = GO_ON if options.command == "train" else ""
+        show_error(UserError(f"{error}{hint}"), with_trace=options.debug)
+        return 2
     except KeyboardInterrupt:
-        hint = "; the same command with --resume goes on" if options.command == "train" else ""
-        print(f"interrupted{hint}", file=sys.stderr)
+        print(f"interrupted{GO_ON if options.command == 'train' else ''}", file=sys.stderr)
         return 130
 
 

@@ -24,10 +24,19 @@ def save_atomic(state: dict[str, Any], path: Path) -> None:
     Args:
         state: tensors and plain values; `load_state` asks for a key `config`.
         path: the file; beside it there is one with the suffix .partial meanwhile.
+
+    Raises:
+        OSError: it cannot be written.
     """
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if "inline_container" not in str(error):
+                raise
+            # How torch says that the file did not take what it wrote.
+            raise OSError(f"{partial}: cannot be written ({one_line(error)[:100]})") from error
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

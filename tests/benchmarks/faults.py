@@ -280,6 +280,7 @@ def without_ray() -> Iterator[None]:
         yield images.splits
 
     with (
+        mock.patch("threading.excepthook"),  # nor does a search show what its workers print
         mock.patch("search.course.ray_session", session),
         mock.patch.object(SharedImages, "shared", shared),
         mock.patch("search.course.check_room"),

@@ -393,3 +393,27 @@ def test_tensorboard_gets_scalars_and_hyper_parameters(finished: Path) -> None:
     assert set(start) == set(flatten(config))
     assert start["loss.temperature"].number_value == config.loss.temperature
     assert start["model.backbone"].string_value == config.model.backbone
+
+
+def test_a_disk_that_fails_in_training_is_one_line_and_the_run_goes_on_later(
+    tiny: Config,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, out = tmp_path / "x.yaml", tmp_path / "out"
+    config.write_text(dump_config(override(tiny, {"run.epochs": 2})))
+    command = ["train", str(config), "--out", str(out)]
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", "last.partial")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("supcon.train.save_atomic", fail)
+        assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "error: [Errno 28] No space left on device: 'last.partial'; the same command with "
+        "--resume goes on\n"
+    )
+    assert main([*command, "--resume"]) == 0

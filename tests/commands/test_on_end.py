@@ -49,6 +49,8 @@ def test_a_command_that_fails_is_one_line(
 @pytest.mark.parametrize(
     ("end", "code", "lines"),
     [(0, 0, ["0", ""]), (1, 1, ["1", ""]), (UserError("bad key"), 2, ["2", "bad key"]),
+     (OSError(28, "No space"), 2,
+      ["2", "[Errno 28] No space; a study that was started goes on with --resume"]),
      (75, 75, None), (130, 130, None), (KeyboardInterrupt(), 130, None)],
 )  # fmt: skip
 def test_every_end_is_told_but_that_of_a_search_that_was_interrupted(

@@ -50,6 +50,16 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
     assert load_state(path)["epoch"] == 3
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as Linux has it")
+def test_a_full_disk_is_an_error_of_the_disk_as_others_are(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_atomic(STATE, path)
+    (tmp_path / "last.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"last\.partial: cannot be written|No space left"):
+        save_atomic(STATE | {"epoch": 4}, path)
+    assert load_state(path)["epoch"] == 3
+
+
 def test_saving_replaces_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     path.write_bytes(b"half a checkpoint")
