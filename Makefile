@@ -4,8 +4,7 @@
 # make check   ruff and mypy
 PYTHON ?= python3
 BIN := .venv/bin
-# Two for each core: most of the time of a whole search it waits, for Ray or for a process to start.
-PROCESSES ?= 4
+PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test fast check install clean
@@ -15,7 +14,6 @@ demo: install
 test: install
 	$(PYTEST)
 
-fast: PROCESSES = 2
 fast: install
 	$(PYTEST) -m "not slow and not gpu"
 

@@ -49,14 +49,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """For several processes: what runs in one of them, and what takes long first.
 
     The tests of a file share its fixtures and go to one process, but slow ones go each by itself,
-    so that one search trains while another waits for Ray. Files of few tests come last: they level.
+    so that one search trains while another waits for Ray. Whole searches come first, files of few
+    tests last: they level.
     pytest-xdist takes the group from the end of a name. That it would write there itself, of the
     mark `xdist_group`, gets lost in pytest 9.2.
     """
     if not hasattr(config, "workerinput"):  # a process by itself
         return
     sizes = Counter(item.location[0] for item in items)
-    items.sort(key=lambda i: (i.get_closest_marker("slow") is None, -sizes[i.location[0]]))
+    whole = "tests/whole/"
+
+    def late(item: pytest.Item) -> tuple[bool, bool, int]:
+        file = item.location[0]
+        is_slow = item.get_closest_marker("slow") is not None
+        return not is_slow, not file.startswith(whole), -sizes[file]
+
+    items.sort(key=late)
     for item in items:
         shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
         is_slow = item.get_closest_marker("slow") is not None

@@ -70,7 +70,7 @@ def test_a_study_that_can_no_longer_be_written_ends_in_one_line_and_goes_on_late
 
 
 def test_a_search_whose_time_is_up_ends_with_a_report(home: Path, tmp_path: Path) -> None:
-    flags = [*SMALL, "--trials", "500", "--time", "45s", "--set", "budget.total_epochs=null"]
+    flags = [*SMALL, "--trials", "500", "--time", "75s", "--set", "budget.total_epochs=null"]
     code, output = finish(start(home, tmp_path, *flags))
     assert code == 0, output
     journal = Journal.open(tmp_path / "digits" / "events.jsonl")
