@@ -71,10 +71,12 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="only every so many points")
     parser.add_argument("--first", type=int, default=0, help="begin with that one")
     parser.add_argument("--kills", type=int, help="kill searches so often, and make nothing fail")
+    parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
     options = parser.parse_args()
     if options.kills:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(kill_often(Path(folder).resolve(), options.kills)))
+            found = kill_often(Path(folder).resolve(), options.kills, options.seed)
+        print(json.dumps(found))
         return
     if "LD_PRELOAD" not in os.environ:
         with tempfile.TemporaryDirectory() as folder:
@@ -160,9 +162,9 @@ def try_one(folder: Path, undisturbed: Search, point: Point, how: int) -> Found:
     return Found(point, errno.errorcode[how], codes, lines, problems)
 
 
-def kill_often(folder: Path, kills: int) -> dict[str, Any]:
+def kill_often(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """Kill searches after times that are drawn; each ends at last, as if undisturbed."""
-    rng, done, problems = np.random.default_rng(0), 0, list[str]()
+    rng, done, problems = np.random.default_rng(seed), 0, list[str]()
     whole = Search(folder / "none")
     began = time.monotonic()
     assert os.waitpid(whole.fork(), 0)[1] == 0
