@@ -20,7 +20,8 @@ from search.judge.comparison import MIN_SEARCHES, methods
 from search.judge.sentence import methods_sentence
 from search.on_end import OnEnd
 from search.preflight.options import Options
-from search.preflight.which_study import check_name, check_unchanged
+from search.preflight.which_study import check_name, check_unchanged, space_name
+from search.reporting.files import write_file
 from search.reporting.tables import aligned
 from search.space.loading import load_space
 from search.space.space import Space
@@ -90,7 +91,7 @@ def repeat(options: Options, interrupt: Interrupt, on_end: OnEnd, run: Run) -> i
         raise UserError("--repeat: does not go with --dry-run or --extend; run them without it")
     check_name(options.name)
     given = options.changes()
-    folder = options.results / (options.name or load_space(options.space, {}).name)
+    folder = options.results / (options.name or space_name(options))
     to_resume = options.resume or (options.go_on and (folder / SPACE).exists())
     if to_resume and (folder / SPACE).exists():
         check_unchanged(load_space(folder / SPACE, {}), given)
@@ -172,9 +173,9 @@ def conclude_repeats(folder: Path) -> str:
         )
         for name, each in found.items()
     }
-    (folder / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_file(folder / "summary.json", json.dumps(facts, indent=2) + "\n")
     text = _markdown(folder.name, facts)
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    write_file(folder / "report.md", text)
     return text
 
 

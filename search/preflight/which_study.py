@@ -48,9 +48,14 @@ def chosen_study(options: Options) -> Chosen:
 def existing(options: Options) -> StudyFolder | None:
     """The study that --resume or --continue would go on with, if there is one."""
     if options.name is None:
-        return newest_of(options.results, load_space(options.space, {}).name)
+        return newest_of(options.results, space_name(options))
     folder = StudyFolder(options.results / options.name)
     return folder if folder.events.exists() else None
+
+
+def space_name(options: Options) -> str:
+    """The name of the space that is meant: the file's, unless --set gives another."""
+    return str(options.changes().get("name") or load_space(options.space, {}).name)
 
 
 def new_study(options: Options) -> Chosen:
@@ -74,7 +79,7 @@ def study_to_resume(options: Options) -> Chosen:
     """A study that exists, with the space that its log recorded."""
     given = options.changes()
     check_name(options.name)
-    wanted = load_space(options.space, {}).name
+    wanted = space_name(options)
     folder = StudyFolder(options.results / options.name) if options.name else existing(options)
     if folder is None:
         raise UserError(

@@ -36,10 +36,10 @@ def write_answer(study: Study) -> Summary:
     """
     found = answer(study)
     _write_texts(study, found)
-    _write(study.folder.path / "trials.csv", trials_csv(study))
+    write_file(study.folder.path / "trials.csv", trials_csv(study))
     for arm, facts in found.arms.items():
         if facts.best is not None:
-            _write(study.folder.best(arm), dump_config(best_config(study, arm)))
+            write_file(study.folder.best(arm), dump_config(best_config(study, arm)))
     return found
 
 
@@ -60,7 +60,7 @@ def write_rest(study: Study, found: Summary, not_drawn: Mapping[str, str]) -> Su
     summary = summary.model_copy(update={"wider": name})
 
     def write(file: Path, make: Callable[[], str]) -> None:
-        parts.made(file.name, f"{file.name} not written", lambda: _write(file, make()), None)
+        parts.made(file.name, f"{file.name} not written", lambda: write_file(file, make()), None)
 
     write(study.folder.path / "curves.svg", partial(draw_curves, study))
     write(study.folder.page, partial(render, study, summary, parts))
@@ -70,8 +70,8 @@ def write_rest(study: Study, found: Summary, not_drawn: Mapping[str, str]) -> Su
 
 
 def _write_texts(study: Study, summary: Summary) -> None:
-    _write(study.folder.summary, summary.to_json())
-    _write(study.folder.path / "report.md", markdown(summary))
+    write_file(study.folder.summary, summary.to_json())
+    write_file(study.folder.path / "report.md", markdown(summary))
 
 
 def _write_wider(study: Study) -> str | None:
@@ -80,12 +80,16 @@ def _write_wider(study: Study) -> str | None:
     if wide is None:
         return None
     file = study.folder.path / f"{study.space.name}.wider.yaml"
-    _write(file, wider_yaml(wide, as_typed(file)))
+    write_file(file, wider_yaml(wide, as_typed(file)))
     return file.name
 
 
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing: who is killed here leaves no half of a file."""
+def write_file(path: Path, text: str) -> None:
+    """All of a text or nothing: who is killed here leaves no half of a file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     new = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(exist_ok=True)

@@ -214,6 +214,16 @@ def test_repeats_run_one_after_the_other_and_are_judged_together(
     assert json.loads((tmp_path / "aa" / "summary.json").read_text())["n_searches"] == 3
 
 
+def test_repeats_of_a_space_whose_name_was_set_lie_under_that_name(tmp_path: Path) -> None:
+    flags = ["--space", "spaces/aa.yaml", "--results", str(tmp_path), "--repeat", "2"]
+    flags += ["--continue", "--set", "name=other"]
+    searched: list[str] = []
+    for last in (75, 0):
+        run = search_as(tmp_path / "other", [0, last], searched)
+        assert repeat_as(parse_options("", flags), run) == last
+    assert searched == ["repeat-1", "repeat-2", "repeat-1 again", "repeat-2 again"]
+
+
 @pytest.mark.parametrize(("code", "flag"), [(130, "--resume"), (75, "--continue")])
 def test_an_interrupted_repeat_ends_them_all_and_they_go_on_where_they_were(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, flag: str

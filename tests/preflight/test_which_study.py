@@ -10,6 +10,7 @@ import yaml
 
 from search.log.events import Started
 from search.log.folder import StudyFolder
+from search.log.journal import Journal
 from search.preflight.options import Options, parse_options
 from search.preflight.which_study import (
     Chosen,
@@ -88,6 +89,16 @@ def test_one_line_starts_a_study_and_goes_on_with_it(study: WrittenStudy) -> Non
         assert chosen_study(options(study, "--continue", *flags)).folder == study.folder
         assert chosen_study(options(study, "--continue", *flags)).goes_on
     assert not chosen_study(options(study)).goes_on
+
+
+def test_a_study_whose_name_was_set_is_found_by_the_same_line(study: WrittenStudy) -> None:
+    line = options(study, "--continue", "--set", "name=other")
+    new = chosen_study(line)
+    assert (new.folder.name, new.goes_on) == ("other", False)
+    opened = Started(study="other", space=new.space.dump(), commit="", versions={})
+    Journal.create(new.folder.events, opened).close()
+    assert chosen_study(line).folder == new.folder
+    assert chosen_study(line).goes_on
 
 
 @pytest.mark.parametrize(
