@@ -37,9 +37,8 @@ class Interrupt:
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler."""
         again, self.by = self.requested, self.by or signum
-        if not self.is_patient or (
-            again and signum != signal.SIGUSR1
-        ):  # sent to all, it comes twice
+        is_order = again and signum != signal.SIGUSR1  # a queue may send that one twice
+        if is_order or not self.is_patient:
             raise KeyboardInterrupt
         if not again:
             how = "press Ctrl-C again to stop at once"
@@ -68,7 +67,7 @@ class Interrupt:
 def deaf_children() -> Iterator[None]:
     """What is started inside ignores SIGUSR1 and SIGTERM: a queue may send them to all processes.
 
-    The mask is inherited; a signal that comes meanwhile reaches us at the end of the block at last.
+    The mask is inherited; a signal that comes meanwhile reaches us at its end at the latest.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
     try:

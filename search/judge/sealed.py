@@ -48,7 +48,8 @@ def open_test(study: Study, data: Splits) -> None:
         return
     if len(study.arms) > 1 and budget_problems(study)[0] is not None:
         return  # there will be no verdict: what --extend will find must be blind
-    waiting = [(each, runs) for each in final_runs(study) if (runs := _ready(each, study))]
+    rows = final_runs(study)
+    waiting = [(each, runs) for each in rows if (runs := _ready(each, study))]
     left = [t for t in study.log.trials.values() if _is_unsealed(t, study) and t.tested is None]
     if not waiting and not left:
         return
@@ -68,9 +69,9 @@ def open_test(study: Study, data: Splits) -> None:
             )
         )
         left += runs
-    rows = {(each.arm, each.phase): i for i, each in enumerate(final_runs(study))}
     # After a restart in the order in which they would have been scored without it.
-    left.sort(key=lambda t: (rows.get((t.ask.arm, t.ask.phase), len(rows)), t.ask.number))
+    place = {(each.arm, each.phase): i for i, each in enumerate(rows)}
+    left.sort(key=lambda t: (place.get((t.ask.arm, t.ask.phase), len(rows)), t.ask.number))
     for run in left:
         _score(study, data, test, run)
 

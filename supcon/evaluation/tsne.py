@@ -109,18 +109,9 @@ def _add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str])
 def flatten_to_plane(
     embeddings: Tensor, seed: int, seconds: float | None = None
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """t-SNE of embeddings, by direction (normalised first, as kNN sees them).
+    """t-SNE of (N, D) embeddings by direction, normalised first, as kNN sees them.
 
-    Args:
-        embeddings: (N, D), N at least 5.
-        seed: of t-SNE.
-        seconds: how long it may take; None: as long as it wants.
-
-    Returns:
-        (N, 2) places in the plane.
-
-    Raises:
-        NotDrawn: the images cannot be told apart, or t-SNE crashed or took too long.
+    All else, errors included, is as in `supcon.evaluation.plane.flatten`.
     """
     return flatten(F.normalize(embeddings.float(), dim=1).cpu().numpy(), seed, seconds)
 
