@@ -20,10 +20,7 @@ their last file, and started again by the same line until they have ended.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import io
-import itertools
 import json
 import os
 import re
@@ -34,34 +31,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import numpy as np
-import yaml
 
-from tests.benchmarks.reliability import SPACE, lost, repeated, story
+from tests.without_ray import Search
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 RECORD = 256
 ROOT = Path(__file__).resolve().parents[2]
-SMALL: dict[str, Any] = {
-    **SPACE,
-    "base": {
-        **SPACE["base"],
-        "data": {**SPACE["base"]["data"], "train_size": 260},
-        "probe": {"l2": [0.01], "max_iter": 20},
-        "run": {"epochs": 2, "precision": "fp32"},
-    },
-    "budget": {"trials": 2},
-    "resources": {"cpu": 1, "gpu": 0, "concurrency": 1},
-}
 STARTS = 3  # of one search, after which it should have ended
 
 
@@ -120,10 +101,18 @@ class Found:
     problems: list[str]
 
 
+def armed(search: Search, calls: Path, at: int, how: int) -> dict[str, str]:
+    """What tells the library which call of a search fails, and how; at -1 they are only counted."""
+    return {
+        "FAULT_ROOT": str(search.results), "FAULT_LOG": str(calls), "FAULT_AT": str(at),
+        "FAULT_ERRNO": str(how),
+    }  # fmt: skip
+
+
 def try_all(folder: Path, first: int, every: int) -> Iterator[Found]:
     """A search for each point, and one before that nobody disturbs."""
     undisturbed, calls = Search(folder / "none"), folder / "calls"
-    assert undisturbed.run(calls, -1, 0) == (0, []), undisturbed.said
+    assert undisturbed.run(armed(undisturbed, calls, -1, 0)) == (0, []), undisturbed.said
     points = points_of(calls)
     print(f"{len(points)} points of {len(records(calls))} calls", flush=True)
     for n, point in enumerate(points):
@@ -144,7 +133,7 @@ def try_one(folder: Path, undisturbed: Search, point: Point, how: int) -> Found:
     """Run a search in which one call fails until it has ended, and compare it."""
     search, calls = Search(folder / "one"), folder / "these"
     calls.unlink(missing_ok=True)
-    code, lines = search.run(calls, point.index, how)
+    code, lines = search.run(armed(search, calls, point.index, how))
     codes, problems = [code], list[str]()
     made = records(calls)
     if point.index >= len(made):
@@ -156,7 +145,7 @@ def try_one(folder: Path, undisturbed: Search, point: Point, how: int) -> Found:
     if code and not lines:
         problems.append("nothing was said")
     while codes[-1] and len(codes) < STARTS:
-        codes.append(search.run(folder / "later", -1, 0)[0])
+        codes.append(search.run()[0])
     problems += search.unlike(undisturbed)
     shutil.rmtree(search.results, ignore_errors=True)
     return Found(point, errno.errorcode[how], codes, lines, problems)
@@ -196,141 +185,6 @@ def ended(pid: int, seconds: float) -> bool:
             return True
         time.sleep(0.005)
     return False
-
-
-class Search:
-    """A search on digits, without Ray, whose calls are counted."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.results, self.space = folder / "results", folder / "x.yaml"
-        self.space.write_text(yaml.safe_dump(SMALL | {"name": "x"}))
-        self.said = ""
-
-    def run(self, calls: Path, at: int, how: int) -> tuple[int, list[str]]:
-        """Start it or go on; the exit code, and what it said of errors."""
-        from search.run import main
-
-        armed = {
-            "FAULT_ROOT": str(self.results), "FAULT_LOG": str(calls), "FAULT_AT": str(at),
-            "FAULT_ERRNO": str(how),
-        }  # fmt: skip
-        line = ["--space", str(self.space), "--results", str(self.results), "--continue"]
-        self.results.mkdir(exist_ok=True)
-        out = io.StringIO()
-        with (
-            contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), without_ray(),
-            mock.patch.dict(os.environ, armed),
-        ):  # fmt: skip
-            try:
-                code = main(line)
-            except Exception as error:
-                code = 70
-                print(f"Traceback: {type(error).__name__}: {error}")
-        self.said = out.getvalue()
-        told = ("error: ", "missing ", "Traceback", "study.db")
-        return code, [line for line in self.said.splitlines() if line.startswith(told)]
-
-    def fork(self) -> int:
-        """Start it or go on in another process, which has loaded all that it needs; its number."""
-        import search.course
-        import search.engine.trial_actor  # noqa: F401
-
-        pid = os.fork()
-        if pid == 0:
-            code = 70
-            try:
-                code = self.run(Path(os.devnull), -1, 0)[0]
-            finally:
-                os._exit(code)
-        return pid
-
-    def unlike(self, other: Search) -> list[str]:
-        """In what its log and verdict differ from those of another search."""
-        from search.log.journal import Journal
-
-        problems = list[str]()
-        folders = [search.results / "x" for search in (self, other)]
-        ours, theirs = (Journal.open(folder / "events.jsonl").events for folder in folders)
-        if lost(ours) or repeated(ours):
-            problems.append(f"lost {lost(ours)}, repeated {repeated(ours)}")
-        for line, (a, b) in enumerate(itertools.zip_longest(story(theirs), story(ours)), start=1):
-            if a != b:
-                keys = [key for key in (a or {}) if (b or {}).get(key) != (a or {})[key]]
-                shown = f"another log from line {line} ({', '.join(keys)}): {a} and {b}"
-                problems.append(shown[:900])
-                break
-        a, b = (json.loads((folder / "summary.json").read_text()) for folder in folders)
-        if a["verdict"] != b["verdict"]:
-            problems.append("another verdict")
-        if a["test_evaluations"] != b["test_evaluations"]:
-            problems.append("test images opened again")
-        return problems
-
-
-@contextmanager
-def without_ray() -> Iterator[None]:
-    """Trials run one after the other in this process; all else is as it is."""
-    from search.engine.shared_images import SharedImages
-
-    @contextmanager
-    def session(*_: Any) -> Iterator[str]:
-        yield ""
-
-    @contextmanager
-    def shared(images: SharedImages) -> Iterator[Any]:
-        yield images.splits
-
-    with (
-        mock.patch("threading.excepthook"),  # nor does a search show what its workers print
-        mock.patch("search.course.ray_session", session),
-        mock.patch.object(SharedImages, "shared", shared),
-        mock.patch("search.course.check_room"),
-        mock.patch("search.course.slots_to_confirm", return_value=1),
-        mock.patch("search.course.endpoint", str),
-        mock.patch("search.course.Metrics"),
-        mock.patch("search.course.run_trials", run_trials),
-        mock.patch("search.judge.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()),
-    ):
-        yield
-
-
-def run_trials(
-    study: Any, data: Any, phases: Any, next_trial: Callable[[], Any], must_stop: Callable[[], bool]
-) -> None:
-    """As Ray would, with one worker; a worker that raises is a dead one."""
-    from search.engine.scheduler import LoggedAsha
-    from search.engine.trial_actor import SupConTrial
-    from search.engine.trial_source import TrialSource
-
-    class Actor(SupConTrial):
-        def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
-            super().setup(config, data, study.folder)
-
-    asha = LoggedAsha(study)
-    source, actor = TrialSource(study, phases, next_trial, errors=asha.errors), None
-    for n in count():
-        if must_stop():
-            break
-        trial = source.suggest(str(n))
-        if not isinstance(trial, dict):
-            break
-        said = SimpleNamespace(config=trial, error_file=str(study.folder.path.parent / "error"))
-        try:
-            if actor is None:
-                actor = Actor(trial)
-            else:
-                actor.reset_config(trial)
-            result = actor.step()
-            while not result["done"] and asha.on_trial_result(None, said, result) == "CONTINUE":
-                result = actor.step()
-            if result["done"]:
-                asha.on_trial_complete(None, said, result)
-        except OSError as error:
-            actor = None
-            Path(said.error_file).write_text(str(error))
-            asha.on_trial_error(None, said)
-            source.on_trial_complete(str(n), error=True)
 
 
 def records(calls: Path) -> list[str]:
