@@ -43,21 +43,13 @@ class Search:
 
     def run(self, environment: Mapping[str, str] | None = None) -> tuple[int, list[str]]:
         """Start it or go on; the exit code, and what it said of errors."""
-        from search.run import main
-
-        line = ["--space", str(self.space), "--results", str(self.results), "--continue"]
         self.results.mkdir(exist_ok=True)
-        out = io.StringIO()
+        line = ["--space", str(self.space), "--results", str(self.results), "--continue"]
         with (
-            contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), without_ray(),
+            mock.patch("search.judge.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()),
             mock.patch.dict(os.environ, environment or {}),
-        ):  # fmt: skip
-            try:
-                code = main(line)
-            except Exception as error:
-                code = 70
-                print(f"Traceback: {type(error).__name__}: {error}")
-        self.said = out.getvalue()
+        ):
+            code, self.said = searched(*line)
         told = ("error: ", "missing ", "Traceback", "study.db")
         return code, [line for line in self.said.splitlines() if line.startswith(told)]
 
@@ -98,6 +90,20 @@ class Search:
         return problems
 
 
+def searched(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of a command line; 70 for what would be a stack trace."""
+    from search.run import main
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), without_ray():
+        try:
+            code = main(list(arguments))
+        except Exception as error:
+            code = 70
+            print(f"Traceback: {type(error).__name__}: {error}")
+    return code, out.getvalue()
+
+
 @contextmanager
 def without_ray() -> Iterator[None]:
     """Trials run one after the other in this process; all else is as it is."""
@@ -120,7 +126,6 @@ def without_ray() -> Iterator[None]:
         mock.patch("search.course.endpoint", str),
         mock.patch("search.course.Metrics"),
         mock.patch("search.course.run_trials", run_trials),
-        mock.patch("search.judge.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()),
     ):
         yield
 
@@ -161,3 +166,5 @@ def run_trials(
             Path(said.error_file).write_text(str(error))
             asha.on_trial_error(None, said)
             source.on_trial_complete(str(n), error=True)
+    if actor is not None:
+        actor.cleanup()

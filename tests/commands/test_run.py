@@ -247,6 +247,7 @@ def test_points_from_a_file_replace_the_sampler_and_the_budget(tmp_path: Path) -
     assert space.point("supcon", 0) is None
 
 
+@pytest.mark.slow
 def test_a_forecast_starts_nothing_and_says_what_it_will_cost(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def test_what_lies_in_one_direction_is_drawn_together(n: int) -> None:
         assert torch.equal(y[distances.argmin(1)], y)
 
 
+@pytest.mark.slow
 def test_the_picture_is_a_function_of_directions_and_seed() -> None:
     x, _ = clouds(30)
     lengths = 2.0 ** (torch.arange(30) % 5 - 2)[:, None]  # exact
@@ -74,6 +75,7 @@ def shown(path: Path) -> list[str]:
     return [node.text or "" for node in nodes if node.tag.endswith("text")]
 
 
+@pytest.mark.slow
 def test_the_legend_shows_every_name_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +97,7 @@ def test_the_legend_shows_every_name_as_it_is(
     assert not (tmp_path / "y.svg").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "has_legend"), [(3, True), (21, False)])
 def test_panels_stand_side_by_side_and_many_classes_have_no_legend(
     tmp_path: Path, classes: int, has_legend: bool

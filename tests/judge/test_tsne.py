@@ -24,6 +24,7 @@ def data(study: TrainedStudy) -> Splits:
     return Splits(study.data.train, val, study.data.classes)
 
 
+@pytest.mark.slow
 def test_a_picture_is_logged_once_for_each_winner(study: TrainedStudy, data: Splits) -> None:
     for arm in ("supcon", "ce"):
         study.confirm(arm, 0, 3)

@@ -113,6 +113,7 @@ def test_a_network_that_takes_long_is_timed_on_few_steps_and_scored_on_a_part(
     assert part.evaluation_seconds == pytest.approx(2.0 * n / (2 * LEAST_IMAGES))
 
 
+@pytest.mark.slow
 def test_a_process_that_measures_fails_before_the_machine_is_out_of_memory() -> None:
     code = """if True:
         import torch

@@ -63,6 +63,7 @@ FIGURES = """Object.keys(figures).map(name => {
 })"""
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [390, 1400])
 def test_a_browser_draws_every_figure_offline_and_without_complaint(
@@ -94,6 +95,7 @@ def test_a_browser_draws_every_figure_offline_and_without_complaint(
     assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_page_prints_with_its_figures_as_wide_as_the_paper(report: Path) -> None:
     async def print_it() -> tuple[bytes, list[float]]:

@@ -536,6 +536,7 @@ def test_training_imports_neither_ray_nor_optuna_nor_the_search() -> None:
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.slow
 def test_what_a_worker_of_a_search_imports_leaves_out_what_only_loading_needs() -> None:
     code = "import sys, supcon.train; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ from tests.benchmarks.search import ROOT, own_home, start_search
 
 DECLARED: dict[str, Any] = {
     **SPACE,
-    "budget": {"trials": 3},
+    "budget": {"trials": 2},
     "confirm": {"top": 1, "seeds": 1, "references": False},
     "resources": {"cpu": 0.25, "gpu": "auto"},
 }
@@ -43,11 +43,11 @@ def nodes() -> Iterator[Cluster]:
 
 @pytest.mark.slow
 def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial() -> None:
-    found = chaos(each=1, seed=1, trials=5)
+    found = chaos(each=1, seed=1, trials=3)
     assert [found[what] for what in ("removed", "joined", "driver")] == [1, 1, 1]
     assert found["late nodes used"] == 1
     assert (found["failed"], found["lost"], found["repeated"]) == (0, 0, 0)
-    assert found["trials"] == 2 * (5 + 2 + 3)
+    assert found["trials"] == 2 * (3 + 2 + 3)
 
 
 @pytest.mark.slow

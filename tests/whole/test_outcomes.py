@@ -15,7 +15,8 @@ from search.log.journal import Journal
 from search.strategy.search_order import SearchOrder
 from supcon.config import Config, override
 from tests.benchmarks.cliff import wasted_by_rays_own, wasted_by_us
-from tests.whole.searching import ROOT, SMALL, finish, start
+from tests.whole.searching import DIGITS, ROOT, SMALL
+from tests.without_ray import searched
 from tests.written import WrittenStudy
 
 # Memory that runs out
@@ -104,9 +105,7 @@ def backbone(ask: Ask) -> str:
 
 
 @pytest.mark.slow
-def test_images_that_cannot_be_told_apart_have_a_report_which_says_so_first(
-    home: Path, tmp_path: Path
-) -> None:
+def test_images_that_cannot_be_told_apart_have_a_report_which_says_so_first(tmp_path: Path) -> None:
     for part, name in itertools.product(("train", "test"), "abc"):
         folder = tmp_path / "black" / part / name
         folder.mkdir(parents=True)
@@ -117,7 +116,7 @@ def test_images_that_cannot_be_told_apart_have_a_report_which_says_so_first(
     flags += ["--set", "data.image_size=16", "--set", "model.backbone=test_resnet"]
     flags += ["--set", "params.data.batch_size={pow2: [8, 16]}", "--set", "data.train_size=null"]
     flags += ["--cpus-per-trial", "1", "--gpus-per-trial", "0"]
-    code, output = finish(start(home, tmp_path, *flags))
+    code, output = searched(*flags, "--results", str(tmp_path))
     assert code == 0, output
     report = (tmp_path / "folder" / "report.md").read_text()
     first = report.split("\n\n")[1]
@@ -130,10 +129,20 @@ def test_images_that_cannot_be_told_apart_have_a_report_which_says_so_first(
 
 
 @pytest.mark.slow
-def test_an_arm_of_which_every_trial_diverges_starts_a_handful(home: Path, tmp_path: Path) -> None:
-    flags = [*SMALL, "--trials", "100", "--set", "budget.give_up=3", "--set", "optim.warmup=0"]
+def test_an_arm_of_which_every_trial_diverges_starts_a_handful(tmp_path: Path) -> None:
+    flags = [
+        "--space",
+        DIGITS,
+        *SMALL,
+        "--trials",
+        "100",
+        "--set",
+        "budget.give_up=3",
+        "--set",
+        "optim.warmup=0",
+    ]
     flags += ["--set", "optim.lr_per_256=1000", "--set", "optim.weight_decay=1000"]
-    code, output = finish(start(home, tmp_path, *flags))
+    code, output = searched(*flags, "--results", str(tmp_path))
     assert code == 1, output
     log = Journal.open(tmp_path / "digits" / "events.jsonl")
     assert [len(log.of(arm)) for arm in ("supcon", "ce")] == [3, 3]

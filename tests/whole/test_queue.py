@@ -14,6 +14,7 @@ import pytest
 
 from search.log.journal import Journal
 from tests.whole.searching import DIGITS, ROOT, SMALL, finish, processes, start, story, wait_for
+from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +84,7 @@ def test_a_signal_to_every_process_of_a_job_loses_nothing(
     code, output = finish(process)
     assert code == 75, output
     assert "Traceback" not in output
-    code, output = finish(start(home, tmp_path, *flags))
+    code, output = searched("--space", DIGITS, "--results", str(tmp_path), *flags)
     assert code == 0, output
     trials = Journal.open(log).trials.values()
     assert len(trials) == 2 * (4 + 3)

@@ -8,23 +8,39 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 from search.log.journal import Journal
-from search.run import main as search
-from tests.benchmarks.reliability import chaos
+from tests.benchmarks.reliability import SPACE, Kill, lost, repeated, run_and_kill
+from tests.benchmarks.reliability import story as told
 from tests.whole.searching import DIGITS, SMALL, finish, start, story, wait_for
+from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_search_that_is_killed_and_resumed_loses_and_repeats_nothing() -> None:
-    found = chaos(at_once=1, kills=3, seed=1, trials=4)  # several at once: in test_cluster.py
-    assert found["driver"] + found["worker"] + found["group"] >= 2  # a worker may be away
-    assert found["at_end"] == 1
-    assert (found["lost"], found["repeated"]) == (0, 0)
-    assert found["trials"] == 2 * (4 + 2 + 3)
-    assert found["same_log"] is found["same_verdict"] is True
+def resumed(results: Path, *arguments: str) -> tuple[int, str]:
+    """Go on with a search on digits, without Ray: it takes over what Ray's left."""
+    return searched("--space", DIGITS, "--results", str(results), "--resume", *arguments)
+
+
+def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_path: Path) -> None:
+    flags = ("--concurrency", "1", "--cpus-per-trial", "0.5", "--trials", "3", "--epochs", "3")
+    space = tmp_path / "x.yaml"
+    space.write_text(yaml.safe_dump(SPACE))
+    code, output = searched("--space", str(space), "--results", str(tmp_path), *flags)
+    assert code == 0, output
+    undisturbed = Journal.open(tmp_path / "x" / "events.jsonl").events
+    rng = np.random.default_rng(1)
+    plan = [Kill("line", 9, "worker"), Kill("line", 30, "driver"), Kill("end", 8, "group")]
+    events, verdict, killed = run_and_kill(flags, plan, rng)  # several at once: in test_cluster.py
+    assert killed["driver"] == 1
+    assert killed["at_end"] == 1
+    assert (lost(events), repeated(events)) == (set(), [])
+    assert told(events) == told(undisturbed)
+    assert verdict == json.loads((tmp_path / "x" / "summary.json").read_text())["verdict"]
 
 
 def test_ctrl_c_stops_cleanly_with_a_report_and_can_be_resumed(home: Path, tmp_path: Path) -> None:
@@ -40,7 +56,7 @@ def test_ctrl_c_stops_cleanly_with_a_report_and_can_be_resumed(home: Path, tmp_p
     assert "Traceback" not in output
     assert (tmp_path / "mine" / "report.md").exists()
     done = {event[1] for event in story(tmp_path / "mine") if event[0] == "end"}
-    code, output = finish(start(home, tmp_path, "--resume", "--name", "mine"))
+    code, output = resumed(tmp_path, "--name", "mine")
     assert code == 0, output
     asked = [event[1] for event in story(tmp_path / "mine") if event[0] == "ask"]
     assert len(asked) == len(set(asked)) == 2 * (4 + 3)
@@ -63,15 +79,15 @@ def test_a_study_that_can_no_longer_be_written_ends_in_one_line_and_goes_on_late
     assert "Traceback" not in output
     shutil.rmtree(tmp_path / "digits", ignore_errors=True)  # what trials wrote in the meantime
     (tmp_path / "elsewhere").rename(tmp_path / "digits")
-    code, output = finish(start(home, tmp_path, "--resume"))
+    code, output = resumed(tmp_path)
     assert code == 0, output
     ends = [event[1] for event in story(tmp_path / "digits") if event[0] == "end"]
     assert len(ends) == len(set(ends)) == 2 * (4 + 3)
 
 
-def test_a_search_whose_time_is_up_ends_with_a_report(home: Path, tmp_path: Path) -> None:
-    flags = [*SMALL, "--trials", "500", "--time", "75s", "--set", "budget.total_epochs=null"]
-    code, output = finish(start(home, tmp_path, *flags))
+def test_a_search_whose_time_is_up_ends_with_a_report(tmp_path: Path) -> None:
+    flags = [*SMALL, "--trials", "500", "--time", "45s", "--set", "budget.total_epochs=null"]
+    code, output = searched("--space", DIGITS, "--results", str(tmp_path), *flags)
     assert code == 0, output
     journal = Journal.open(tmp_path / "digits" / "events.jsonl")
     assert journal.unfinished("search") == []
@@ -79,26 +95,25 @@ def test_a_search_whose_time_is_up_ends_with_a_report(home: Path, tmp_path: Path
     assert all(journal.of(arm, "confirm") for arm in ("supcon", "ce"))  # time was kept for it
     assert (tmp_path / "digits" / "report.md").exists()
     done = story(tmp_path / "digits")
-    code, output = finish(start(home, tmp_path, "--resume"))  # no time is left: only the report
+    code, output = resumed(tmp_path)  # no time is left: only the report
     assert code == 0, output
     assert [event for event in story(tmp_path / "digits") if event[0] != "tested"] == [
         event for event in done if event[0] != "tested"
     ]
 
 
-def test_a_finished_study_resumes_to_its_report(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_study_resumes_to_its_report(copy: Path) -> None:
     before = story(copy)
-    assert search(["--space", DIGITS, "--results", str(copy.parent), "--resume"]) == 0
+    code, output = resumed(copy.parent)
+    assert code == 0, output
     assert story(copy) == before
-    assert "report    " in capsys.readouterr().out
+    assert "report    " in output
 
 
-def test_a_moved_study_goes_on_with_a_larger_budget(copy: Path, home: Path) -> None:
+def test_a_moved_study_goes_on_with_a_larger_budget(copy: Path) -> None:
     before = story(copy)
-    flags = ["--extend", "--trials", "6", "--concurrency", "2"]
-    code, output = finish(start(home, copy.parent, *flags))
+    line = ["--space", DIGITS, "--results", str(copy.parent), "--extend", "--trials", "6"]
+    code, output = searched(*line)
     assert code == 0, output
     assert story(copy)[: len(before)] == before
     summary = json.loads((copy / "summary.json").read_text())
@@ -108,14 +123,13 @@ def test_a_moved_study_goes_on_with_a_larger_budget(copy: Path, home: Path) -> N
     assert summary["test_evaluations"] >= 6
 
 
-def test_images_that_changed_are_noticed_before_a_study_goes_on(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_that_changed_are_noticed_before_a_study_goes_on(copy: Path) -> None:
     log = copy / "events.jsonl"
     first, rest = log.read_text().split("\n", 1)
     opened = json.loads(first)
     opened["data_hash"] = "0" * 32
     log.write_text(json.dumps(opened) + "\n" + rest)
-    assert search(["--space", DIGITS, "--results", str(copy.parent), "--resume"]) == 2
-    assert "was started on other images" in capsys.readouterr().err
+    code, output = resumed(copy.parent)
+    assert code == 2
+    assert "was started on other images" in output
     assert log.read_text().endswith(rest)
