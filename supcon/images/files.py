@@ -53,19 +53,40 @@ class ImageFiles:
         Raises:
             UserError: a file cannot be read, or is no image.
         """
+        pixels, broken = self.decode(chosen)
+        for i in sorted(broken):
+            raise broken[i]
+        return pixels
+
+    def decode(
+        self, chosen: slice | npt.NDArray[np.intp] = slice(None)
+    ) -> tuple[Pixels, dict[int, UserError]]:
+        """The chosen pictures, and by their place among these what is wrong with broken ones."""
         files = self.paths(chosen)
-        pixels = np.empty((len(files), *self.shape[1:]), dtype=np.uint8)
+        pixels = np.zeros((len(files), *self.shape[1:]), dtype=np.uint8)
+        broken: dict[int, UserError] = {}
 
         # Decoding releases the GIL. A loader's worker is one of several, and has no threads to use.
         threads = 1 if get_worker_info() is not None else torch.get_num_threads()
 
         def decode(first: int) -> None:
             for i in range(first, len(files), threads):
-                pixels[i] = read_image(files[i], self.size)
+                try:
+                    pixels[i] = read_image(files[i], self.size)
+                except UserError as error:
+                    broken[i] = error
 
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(decode, range(threads)))
-        return pixels
+        return pixels, dict(sorted(broken.items()))
+
+    def broken(self) -> dict[int, UserError]:
+        """What is wrong with broken files, by their index; all are decoded in a small size."""
+        small, found = ImageFiles(self.root, self.names, min(8, self.size)), dict[int, UserError]()
+        for start in range(0, len(small), BLOCK):
+            _, problems = small.decode(slice(start, start + BLOCK))
+            found |= {start + i: problem for i, problem in problems.items()}
+        return found
 
     def take(self, indices: npt.NDArray[np.intp]) -> ImageFiles:
         """The files at `indices`."""
@@ -74,16 +95,6 @@ class ImageFiles:
     def paths(self, chosen: slice | npt.NDArray[np.intp] = slice(None)) -> list[Path]:
         """Where the chosen pictures are."""
         return [self.root / os.fsdecode(name) for name in self.names[chosen]]
-
-    def check(self) -> None:
-        """Raise what looking at any of the pictures would raise; they are decoded in a small size.
-
-        Raises:
-            UserError: a file cannot be read, or is no image.
-        """
-        small = ImageFiles(self.root, self.names, min(8, self.size))
-        for start in range(0, len(small), BLOCK):
-            small[start : start + BLOCK]
 
     def identity(self) -> Iterator[bytes]:
         """Names and lengths of the files: what stands for their content where it is hashed."""

@@ -164,7 +164,7 @@ def test_missing_data_says_where_to_put_it(
 ) -> None:
     arguments = folder_space(tmp_path)
     said = refuse(capsys, *arguments, "--set", f"data.root={tmp_path}/nowhere")
-    assert f"data.root: {tmp_path}/nowhere/train is missing" in said
+    assert f"data.root: {tmp_path}/nowhere is missing; a folder" in said
 
 
 def test_debug_shows_the_trace() -> None:
