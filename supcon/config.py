@@ -22,22 +22,24 @@ SELECTION_METRIC = "val/probe_top1"
 class DataConfig(Section):
     """Which images, and how they are split and batched."""
 
-    name: Literal["digits", "cifar10", "cifar100", "folder", "table"] = "digits"
+    name: Literal["digits", "cifar10", "cifar100", "folder", "table", "huggingface"] = "digits"
     """digits is bundled with scikit-learn; cifar* are downloaded on first use; the others are your
     own. folder: train/<class>/*, test/<class>/* and perhaps val/<class>/*, or <class>/* alone.
-    table: a CSV or parquet file with a row for each image."""
+    table: a CSV or parquet file with a row for each image. huggingface: what `save_to_disk` of
+    Hugging Face's datasets (an extra) wrote."""
     root: Path = Path("~/data")
     """Where cifar* lie or are downloaded to; for `folder`, what holds train/ and test/, or the
-    folders of the classes; for `table`, the file."""
+    folders of the classes; for `table`, the file; for `huggingface`, the folder."""
     path_column: str = "path"
-    """table: column of the images' paths, which start at the table's folder."""
+    """table: column of the images' paths, which start at the table's folder. huggingface: that of
+    the images, if there are several."""
     label_column: str = "label"
-    """table: column of the classes."""
+    """table: column of the classes. huggingface: that of type ClassLabel, if there are several."""
     split_column: str | None = "split"
     """table: column that says train, val or test. Without it, or if it is null, a split is made."""
     group_column: str | None = "group"
-    """table: column of what several images are of, such as a patient or a camera: no group is on
-    two sides of a split. Without it, or if it is null, each image is by itself."""
+    """table, huggingface: column of what several images are of, such as a patient or a camera: no
+    group is on two sides of a split. Without it, or if it is null, each image is by itself."""
     image_size: int | None = Field(None, ge=8, le=4096)
     """Side of the square images in pixels; null keeps the data set's own (digits: 16, cifar*: 32).
     Must be given for your own images."""
@@ -65,7 +67,7 @@ class DataConfig(Section):
     @property
     def is_own(self) -> bool:
         """Whether the images are somebody's own, in files."""
-        return self.name in ("folder", "table")
+        return self.name in ("folder", "table", "huggingface")
 
 
 class AugmentConfig(Section):

@@ -22,6 +22,7 @@ from supcon.listing.folder import list_folder
 from supcon.listing.listing import Listing
 from supcon.listing.names import NONE, TEST, TRAIN, VAL
 from supcon.listing.partition import assign, check_groups, with_test
+from supcon.listing.saved import list_saved
 from supcon.listing.table import list_table
 from supcon.parsing import UserError
 
@@ -57,10 +58,13 @@ def list_images(
         UserError: images are missing, or too few for the split, or their names or groups clash.
     """
     root = _root(config)
-    if config.name == "table":
-        found = list_table(root, config)
-    else:
-        found = list_folder(root, with_test=TEST in parts)
+    match config.name:
+        case "table":
+            found = list_table(root, config)
+        case "huggingface":
+            found = list_saved(root, config)
+        case _:
+            found = list_folder(root, with_test=TEST in parts)
     if found.groups is not None:
         check_groups(found.parts, found.groups, found.group_names)
     if TRAIN not in parts:
@@ -79,7 +83,7 @@ def part_of(listing: Listing, part: str, config: DataConfig) -> Split:
     if folder:  # a part is what its own folder holds, wherever that is
         start = len(os.fsencode(folder)) + 1
         names = np.array([name[start:] for name in names.tolist()], dtype=np.bytes_)
-    files = ImageFiles(listing.root / folder, names, _size(config))
+    files = ImageFiles(listing.root / folder, names, _size(config), listing.reader)
     groups = None if listing.groups is None else listing.groups[chosen]
     return Split(files, listing.labels[chosen], groups)
 

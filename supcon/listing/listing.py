@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,33 @@ def some(names: tuple[str, ...] | list[str], shown: int = SHOWN) -> str:
     return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
 
 
+class Reader(Protocol):
+    """Reads what a path stands for."""
+
+    def read(self, path: Path) -> bytes:
+        """The content; an OSError if it cannot be read."""
+        ...
+
+    def length(self, path: Path) -> int:
+        """Its bytes."""
+        ...
+
+
+class FileReader:
+    """Reads files."""
+
+    def read(self, path: Path) -> bytes:
+        """Likewise."""
+        return path.read_bytes()
+
+    def length(self, path: Path) -> int:
+        """Likewise."""
+        return path.stat().st_size
+
+
+FILES = FileReader()
+
+
 @dataclass(frozen=True)
 class Listing:
     """Images that were found, none of them decoded."""
@@ -77,6 +105,8 @@ class Listing:
     left_out: LeftOut = NOTHING
     folders: Mapping[str, str] = field(default_factory=dict)
     """Part -> the folder under `root` that holds all of it, where it has one."""
+    reader: Reader = FILES
+    """What reads the images."""
 
     def __len__(self) -> int:
         return len(self.names)

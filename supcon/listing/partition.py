@@ -125,7 +125,7 @@ def stratified(labels: Labels, n_second: int, seed: int) -> tuple[Indices, Indic
 
 
 def by_groups(
-    labels: Labels, groups: Labels, share: float, seed: int, *, left: int = 1
+    labels: Labels, groups: Labels, share: float, seed: int, *, left: int = 1, least: int = 1
 ) -> Indices | None:
     """Sorted indices of whole groups that hold about a `share` of the images of each class.
 
@@ -138,6 +138,7 @@ def by_groups(
         share: of the images, between 0 and 1.
         seed: of the draw.
         left: groups of each class that must be left.
+        least: groups that must be taken.
 
     Returns:
         The images; None if no draw put every class on either side.
@@ -151,7 +152,7 @@ def by_groups(
         fold_of = _fold_of(label, group, n_folds, seed + draw)
         fits: list[tuple[float, npt.NDArray[np.bool_]]] = []
         for start in range(n_folds):
-            is_taken = _completed((fold_of - start) % n_folds < n_taken, counts_GC, left)
+            is_taken = _completed((fold_of - start) % n_folds < n_taken, counts_GC, left, least)
             if is_taken is not None:
                 taken = counts_GC[is_taken].sum(0) / counts_GC.sum(0)
                 fits.append((float(np.abs(taken - share).sum()), is_taken))
@@ -198,7 +199,8 @@ def _whole_groups(
     part: str, share: float, labels: Labels, groups: Labels, seed: int, left: int
 ) -> Indices:
     """What is split off for val or test, as whole groups."""
-    taken = by_groups(labels, groups, share, seed, left=left)
+    least = 2 if part == TEST else 1  # a single group says nothing of how much others differ
+    taken = by_groups(labels, groups, share, seed, left=left, least=least)
     if taken is None:
         raise UserError(
             f"data.group_column: of {DRAWS} draws of whole groups for {part}, each left a class "
@@ -288,15 +290,18 @@ def _fold_of(labels: Labels, groups: Labels, n_folds: int, seed: int) -> Labels:
 
 
 def _completed(
-    is_taken: npt.NDArray[np.bool_], counts_GC: npt.NDArray[np.float64], left: int
+    is_taken: npt.NDArray[np.bool_], counts_GC: npt.NDArray[np.float64], left: int, least: int
 ) -> npt.NDArray[np.bool_] | None:
-    """(G,) groups to take so that no class is missing; None if too few groups would be left."""
+    """(G,) groups to take so that no class is missing, nor less than the least number of groups.
+
+    None if too few groups of a class would be left.
+    """
     is_taken, has_GC = is_taken.copy(), counts_GC > 0
-    for c in np.flatnonzero(~has_GC[is_taken].any(0)):
-        if has_GC[is_taken, c].any():  # came with another class
+    for is_wanted in (*has_GC.T, *np.ones((least, len(counts_GC)), dtype=bool)):
+        if is_taken[is_wanted].sum() >= (least if is_wanted.all() else 1):
             continue
         spare_C = has_GC[~is_taken].sum(0) > left
-        free = has_GC[:, c] & ~is_taken & (spare_C | ~has_GC).all(1)
+        free = is_wanted & ~is_taken & (spare_C | ~has_GC).all(1)
         if not free.any():
             return None
         is_taken[np.flatnonzero(free)[counts_GC[free].sum(1).argmin()]] = True

@@ -116,7 +116,7 @@ def main() -> None:
         found = simulate_groups(n_seeds, sizes, options.accuracy, options.studies, rng)
         print(grouped_markdown(found, options.studies), flush=True)
         grouped.append(found)
-    print("\n" + json.dumps([asdict(row) for row in [*rows, *grouped]]))
+    print("\n" + json.dumps([*map(asdict, rows), *map(asdict, grouped)]))
 
 
 def simulate(cell: Cell, studies: int, rng: np.random.Generator) -> Row:

@@ -297,10 +297,10 @@ def test_groups_of_one_image_each_are_images() -> None:
 def test_copies_of_images_in_one_group_are_no_evidence(copies: int) -> None:
     a, b, _ = grouped_arms(1, [1] * 40)
     once = compare(a, b, np.arange(40))
-    many = [np.repeat(arm, copies, axis=1) for arm in (a, b)]
-    again = compare(*many, np.repeat(np.arange(40), copies))
+    a, b = (np.repeat(arm, copies, axis=1) for arm in (a, b))
+    again = compare(a, b, np.repeat(np.arange(40), copies))
     assert _numbers(again) == pytest.approx(_numbers(once))
-    assert compare(*many).standard_error < 0.9 * once.standard_error
+    assert compare(a, b).standard_error < 0.9 * once.standard_error
 
 
 def test_a_study_may_beat_by_images_and_show_nothing_by_groups() -> None:

@@ -140,9 +140,9 @@ def test_groups_of_test_images_are_resampled_and_the_log_alone_tells_them(
     assert found.probes is not None
     assert found.probes.n_groups == 18
     assert "3 seeds each, test images in 18 groups" in found.text
-    runs = [correctness(confirmed(study, arm), "probe") for arm in ("supcon", "ce")]
+    a, b = (correctness(confirmed(study, arm), "probe") for arm in ("supcon", "ce"))
     assert test.groups is not None
-    assert found.probes == compare(*runs, test.groups)
+    assert found.probes == compare(a, b, test.groups)
     per_class = by_class(study)
     assert per_class is not None
     assert all(np.isfinite([*per_class.low, *per_class.high]))

@@ -126,7 +126,7 @@ def test_an_unknown_key_of_a_file_names_the_nearest_right_one(
 @pytest.mark.parametrize(
     ("key", "value", "rule"),
     [
-        ("data.name", "cifar", "must be 'digits', 'cifar10', 'cifar100', 'folder' or 'table'"),
+        ("data.name", "cifar", "'folder', 'table' or 'huggingface', got 'cifar'"),
         ("data.root", 5, "path"),
         ("data.image_size", 4, "must be greater than or equal to 8"),
         ("data.val_size", 0, "must be greater than 0"),
