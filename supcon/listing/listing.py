@@ -47,7 +47,9 @@ class LeftOut:
             ("links to what is listed already", self.loops),
             ("broken files", self.broken),
         )
-        return phrases + [f"{len(names)} {what}: {some(names)}" for what, names in named if names]
+        return phrases + [
+            f"{what} ({len(names):,}): {some(names)}" for what, names in named if names
+        ]
 
 
 NOTHING = LeftOut()

@@ -36,6 +36,7 @@ def list_table(file: Path, config: DataConfig) -> Listing:
     labels = [_name(label) for label in columns[config.label_column]]
     parts = [part.strip() for part in columns.get(config.split_column or "", [])]
     groups = [_name(group) for group in columns.get(config.group_column or "", [])]
+    groups = groups if any(groups) else []  # a column that is all empty is none
     known = [PART_NAMES.get(part.lower(), NONE) for part in parts]
     problems = [
         _empty("path", paths),

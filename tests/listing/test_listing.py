@@ -62,9 +62,9 @@ def test_what_was_left_out_is_said_by_reason() -> None:
     assert left_out.describe() == [
         "1,200 .png (hidden)",
         "1 without a suffix, 3 .txt (no image)",
-        "1 folders passed over: __MACOSX",
-        "1 links to what is listed already: a/up -> a",
-        "12 broken files: a, b, c, d, e, f, g, h, i, j and 2 more",
+        "folders passed over (1): __MACOSX",
+        "links to what is listed already (1): a/up -> a",
+        "broken files (12): a, b, c, d, e, f, g, h, i, j and 2 more",
     ]
     assert LeftOut().describe() == []
     assert some(["a", "b", "c"], 2) == "a, b and 1 more"

@@ -91,7 +91,8 @@ def test_columns_may_have_other_names(tmp_path: Path) -> None:
 def test_split_and_group_need_not_be_there_and_can_be_ignored(tmp_path: Path) -> None:
     bare = table(tmp_path, text([row[:2] for row in ROWS]))
     ignored = table(tmp_path, text(), split_column=None, group_column=None)
-    for found in (bare, ignored):
+    empty = table(tmp_path, text([(*row[:2], "", "") for row in ROWS]))
+    for found in (bare, ignored, empty):
         assert found.parts.tolist() == [""] * 4
         assert found.groups is None
 

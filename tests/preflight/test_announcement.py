@@ -98,7 +98,7 @@ def test_what_is_left_out_of_the_images_is_said_and_nothing_otherwise(digits: Sp
     lines = describe(parse_space(TREE, "x"), (), some)
     assert [line for line in lines if line.startswith("left out")] == [
         "left out  3 .txt (no image by its suffix)",
-        "left out  1 folders passed over: __MACOSX",
-        "left out  1 broken files: a/1.png",
+        "left out  folders passed over (1): __MACOSX",
+        "left out  broken files (1): a/1.png",
     ]
     assert not any("left out" in line for line in describe(parse_space(TREE, "x"), (), digits))
