@@ -19,9 +19,10 @@ from supcon.config import DataConfig
 from supcon.images.files import ImageFiles
 from supcon.images.split import Split
 from supcon.listing.folder import list_folder
+from supcon.listing.groups import check_groups
 from supcon.listing.listing import Listing
 from supcon.listing.names import NONE, TEST, TRAIN, VAL
-from supcon.listing.partition import assign, check_groups, with_test
+from supcon.listing.partition import assign, with_test
 from supcon.listing.saved import list_saved
 from supcon.listing.table import list_table
 from supcon.parsing import UserError

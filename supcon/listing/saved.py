@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from supcon.config import DataConfig
 from supcon.listing.listing import LeftOut, Listing
@@ -59,13 +60,8 @@ def list_saved(root: Path, config: DataConfig) -> Listing:
         UserError: there is none, its columns are not known, or two splits could be one part.
     """
     whole = _load(root)
-    parts = {name: PART_NAMES.get(name.lower(), NONE) for name in whole}
-    known = sorted(part for part in parts.values() if part)
-    if twice := [part for part in set(known) if known.count(part) > 1]:
-        names = [name for name, part in parts.items() if part == twice[0]]
-        raise UserError(f"{root}: {' and '.join(names)} could each be {twice[0]}; keep one of them")
-    if known and TRAIN not in known:
-        raise UserError(f"data.root: {root} has no split train; it has {', '.join(whole)}")
+    parts = _parts(root, list(whole))
+    known = [part for part in parts.values() if part]
     used = {name: split for name, split in whole.items() if parts[name] or not known}
     features = next(iter(used.values())).features
     label = _column(root, features, "ClassLabel", config.label_column, "data.label_column")
@@ -78,11 +74,7 @@ def list_saved(root: Path, config: DataConfig) -> Listing:
     is_whole = known in ([], [TRAIN])
     names = [f"{name}/{i}".lstrip("/") for name, split in used.items() for i in range(len(split))]
     given = [NONE if is_whole else parts[name] for name in used]
-    groups, group_names = None, tuple[str, ...]()
-    if config.group_column in features:
-        column = [str(g) for split in used.values() for g in split[config.group_column]]
-        found, groups = np.unique(column, return_inverse=True)
-        group_names = tuple(found.tolist())
+    groups, group_names = _groups(used, config.group_column)
     return Listing(
         root,
         np.array([name.encode() for name in names], dtype=np.bytes_),
@@ -94,6 +86,28 @@ def list_saved(root: Path, config: DataConfig) -> Listing:
         LeftOut(passed_over=tuple(name for name in whole if name not in used)),
         reader=Rows(root, used, picture),
     )
+
+
+def _parts(root: Path, names: list[str]) -> dict[str, str]:
+    """The part that each split is, by its name."""
+    parts = {name: PART_NAMES.get(name.lower(), NONE) for name in names}
+    for part in {part for part in parts.values() if part}:
+        alike = [name for name in names if parts[name] == part]
+        if len(alike) > 1:
+            raise UserError(f"{root}: {' and '.join(alike)} could each be {part}; keep one of them")
+    if any(parts.values()) and TRAIN not in parts.values():
+        raise UserError(f"data.root: {root} has no split train; it has {', '.join(names)}")
+    return parts
+
+
+def _groups(
+    splits: dict[str, Any], column: str | None
+) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    if column not in next(iter(splits.values())).features:
+        return None, ()
+    values = [str(value) for split in splits.values() for value in split[column]]
+    names, groups = np.unique(values, return_inverse=True)
+    return groups, tuple(names.tolist())
 
 
 def _load(root: Path) -> dict[str, Any]:

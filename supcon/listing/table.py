@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from supcon.config import DataConfig
 from supcon.listing.listing import UNASSIGNED, LeftOut, Listing, some
@@ -48,7 +49,8 @@ def list_table(file: Path, config: DataConfig) -> Listing:
     ]
     if found := [f"{file}: {problem}" for problem in problems if problem]:
         raise UserError("\n".join(found))
-    classes = tuple(sorted(set(labels)))
+    groups_of_rows, group_names = _indexed(groups)
+    label_of_rows, classes = _indexed(labels)
     check_class_names(file, classes)
     if len(classes) < 2:
         raise UserError(f"{file}: at least 2 classes are needed, got {len(classes)}")
@@ -58,19 +60,23 @@ def list_table(file: Path, config: DataConfig) -> Listing:
         for path, part in zip(paths, known, strict=False)
         if has_split and part == NONE
     )
-    label_of = {name: label for label, name in enumerate(classes)}
-    group_names = tuple(sorted(set(groups)))
-    group_of = {name: i for i, name in enumerate(group_names)}
     return Listing(
         file.parent,
         np.array([os.fsencode(path) for path in paths], dtype=np.bytes_),
-        np.array([label_of[label] for label in labels], dtype=np.int64),
+        label_of_rows,
         classes,
         np.array(known if has_split else [NONE] * len(paths), dtype="U5"),
-        np.array([group_of[g] for g in groups], dtype=np.int64) if groups else None,
+        groups_of_rows if groups else None,
         group_names,
         LeftOut(lost),
     )
+
+
+def _indexed(names: list[str]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Each name's place among all, and all of them, sorted."""
+    known = tuple(sorted(set(names)))
+    place = {name: i for i, name in enumerate(known)}
+    return np.array([place[name] for name in names], dtype=np.int64), known
 
 
 def _wanted(config: DataConfig) -> dict[str, bool]:

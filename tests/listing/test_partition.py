@@ -9,7 +9,8 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from supcon.config import DataConfig
-from supcon.listing.partition import Labels, assign, by_groups, check_groups, stratified
+from supcon.listing.groups import Labels, by_groups
+from supcon.listing.partition import assign, stratified
 from supcon.parsing import UserError
 
 CLASSES = ("a", "b", "c", "d")
@@ -107,27 +108,6 @@ def test_the_error_names_the_smallest_size_that_will_do(
 # Groups
 
 
-def grouped(n_groups: int, per_group: int, n_classes: int = 2, seed: int = 0) -> Any:
-    """Labels and groups; each group holds images of all classes, unequally."""
-    rng = np.random.default_rng(seed)
-    groups = np.repeat(np.arange(n_groups), per_group)
-    labels = rng.integers(0, n_classes, len(groups))
-    order = rng.permutation(len(groups))
-    return labels[order], groups[order]
-
-
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.5, 0.7])
-def test_whole_groups_are_taken_about_as_many_images_as_wanted(share: float) -> None:
-    labels, groups = grouped(60, 5, 3)
-    taken = by_groups(labels, groups, share, 0)
-    assert taken is not None
-    inside = set(groups[taken])
-    assert set(groups[np.setdiff1d(np.arange(300), taken)]).isdisjoint(inside)
-    assert len(taken) / 300 == pytest.approx(share, abs=0.05)
-    per_class = np.bincount(labels[taken]) / np.bincount(labels)
-    assert np.abs(per_class - share).max() < 0.08
-
-
 def test_groups_of_one_class_each_leave_every_class_on_every_side() -> None:
     groups = np.repeat(np.arange(40), 3)
     labels = groups // 10  # ten products of each of four classes
@@ -183,12 +163,3 @@ def test_lost_images_change_nothing_of_test_and_are_nowhere_else() -> None:
     assert np.array_equal(found == "test", whole == "test")
     assert set(found[is_lost]) == {"", "test"}
     assert min(counts(labels, found, "val")) > 0
-
-
-def test_groups_on_two_sides_are_counted_and_three_are_named() -> None:
-    groups = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
-    sides = np.array(["train", "test"] * 4 + ["train", ""])
-    with pytest.raises(UserError) as error:
-        check_groups(sides, groups, ["p0", "p1", "p2", "p3", "p4"])
-    assert "4 group(s) lie on two sides of a split: p0, p1, p2 and 1 more;" in str(error.value)
-    check_groups(np.where(groups < 3, "train", "test"), groups, ["p"] * 5)
