@@ -33,6 +33,7 @@ from search.strategy.confirmation import next_after_search
 from search.strategy.search_order import SearchOrder
 from search.strategy.stage import end_for_time, end_search, stage
 from search.strategy.time_limit import Clock, must_confirm
+from supcon.images.sources import list_images
 from supcon.parsing import UserError
 
 
@@ -40,9 +41,13 @@ def create(chosen: Chosen, images: SharedImages, command: str) -> Study:
     """A new study, and its log."""
     started, folder = start_of(chosen, images, command), chosen.folder
     try:
-        return Study(chosen.space, Journal.create(folder.events, started))
+        study = Study(chosen.space, Journal.create(folder.events, started))
     except OSError as error:
         raise UserError(f"--results {folder.path.parent}: cannot be written ({error})") from error
+    if chosen.space.config.data.is_own:
+        broken = images.splits.left_out.broken
+        list_images(chosen.space.config.data, broken=broken).write(folder.images)
+    return study
 
 
 def reopen(chosen: Chosen, images: SharedImages, command: str) -> Study:

@@ -126,7 +126,7 @@ def options_of(options: Options, file: Path, number: int) -> Options:
 def repeat_settings(space: Space, number: int) -> dict[str, Any]:
     """What differs in repeat `number` from 0; in the first, nothing.
 
-    Where a folder has a val of its own, its images do not change.
+    Where images come with a val or test of their own, these do not change.
     """
     if number == 0:
         return {"seed": space.seed}

@@ -120,6 +120,8 @@ def run_training(options: argparse.Namespace) -> int:
         f"{len(data.classes)} classes; {config.loss.name} with {config.model.backbone} "
         f"({encoder.describe()})\nimages {describe(config, data)}"
     )
+    for phrase in data.left_out.describe():
+        print(f"left out: {phrase}")
     try:
         log = RunLog(config, out, out / "tensorboard")
     except OSError as error:

@@ -22,18 +22,36 @@ SELECTION_METRIC = "val/probe_top1"
 class DataConfig(Section):
     """Which images, and how they are split and batched."""
 
-    name: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
-    """digits is bundled with scikit-learn; cifar* are downloaded on first use; folder is your own:
-    train/<class>/*, test/<class>/* and optionally val/<class>/*."""
+    name: Literal["digits", "cifar10", "cifar100", "folder", "table", "huggingface"] = "digits"
+    """digits is bundled with scikit-learn; cifar* are downloaded on first use; the others are your
+    own. folder: train/<class>/*, test/<class>/* and perhaps val/<class>/*, or <class>/* alone.
+    table: a CSV or parquet file with a row for each image. huggingface: what `save_to_disk` of
+    Hugging Face's datasets (an extra) wrote."""
     root: Path = Path("~/data")
-    """Where cifar* lie or are downloaded to; for `folder`, what holds train/ and test/."""
+    """Where cifar* lie or are downloaded to; for `folder`, what holds train/ and test/, or the
+    folders of the classes; for `table`, the file; for `huggingface`, the folder."""
+    path_column: str = "path"
+    """table: column of the images' paths, which start at the table's folder. huggingface: that of
+    the images, if there are several."""
+    label_column: str = "label"
+    """table: column of the classes. huggingface: that of type ClassLabel, if there are several."""
+    split_column: str | None = "split"
+    """table: column that says train, val or test. Without it, or if it is null, a split is made."""
+    group_column: str | None = "group"
+    """table, huggingface: column of what several images are of, such as a patient or a camera: no
+    group is on two sides of a split. Without it, or if it is null, each image is by itself."""
     image_size: int | None = Field(None, ge=8, le=4096)
     """Side of the square images in pixels; null keeps the data set's own (digits: 16, cifar*: 32).
-    Must be given for `folder`."""
+    Must be given for your own images."""
+    test_size: float = Field(0.2, gt=0)
+    """Test images split off images of your own that come without a split, stratified: a fraction
+    below 1, or else a count."""
     val_size: float = Field(0.1, gt=0)
     """Validation images taken from train, stratified: a fraction below 1, or else a count."""
     split_seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the train/val split, the same for all trials of a search."""
+    """Seed of the splits that are made, the same for all trials of a search."""
+    broken: Literal["refuse", "skip"] = "refuse"
+    """Files that are no readable images: refuse names them; skip leaves them out, and says so."""
     train_size: int | None = Field(None, ge=1)
     """Use only so many training images (stratified, after val is taken); null uses all."""
     batch_size: int = Field(256, ge=2)
@@ -45,6 +63,11 @@ class DataConfig(Section):
     workers: int | None = Field(None, ge=0, le=1024)
     """streaming: processes that make views; 0: the training process does; null: one for each CPU
     thread of the run for images in files, else 0."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the images are somebody's own, in files."""
+        return self.name in ("folder", "table", "huggingface")
 
 
 class AugmentConfig(Section):
@@ -206,13 +229,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> Config:
-        if self.data.name == "folder" and self.data.image_size is None:
-            raise ValueError("data.image_size must be given for data.name folder (try 32 or 64)")
-        if self.data.val_size >= 1 and self.data.val_size != int(self.data.val_size):
+        if self.data.is_own and self.data.image_size is None:
             raise ValueError(
-                f"data.val_size must be a fraction below 1 or a whole number of images, "
-                f"got {self.data.val_size}"
+                f"data.image_size must be given for data.name {self.data.name} (try 32 or 64)"
             )
+        for key, size in (("val_size", self.data.val_size), ("test_size", self.data.test_size)):
+            if size >= 1 and size != int(size):
+                raise ValueError(
+                    f"data.{key} must be a fraction below 1 or a whole number of images, got {size}"
+                )
         if not 1 <= len(self.probe.l2) <= 7 or any(l2 <= 0 for l2 in self.probe.l2):
             raise ValueError(f"probe.l2 must hold 1 to 7 values > 0, got {list(self.probe.l2)}")
         if late := [epoch for epoch in self.run.eval_at if not 1 <= epoch <= self.run.epochs]:

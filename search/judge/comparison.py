@@ -6,6 +6,11 @@ seeds, g_i image i's difference of seed means and e an arm's mean within-image v
 
     Var(D) = s2_A / n_A + s2_B / n_B + max(0, Var_i(g_i) - (e_A / n_A + e_B / n_B)) / N
 
+Where test images come in G groups (of a patient, say), images of one are no independent evidence,
+and groups take the place of images: with r_sk what seed s has right in group k beyond its share of
+all, R_k the difference of the arms' mean r_k, and v_k an arm's variance of r_k over seeds, the last
+term is max(0, sum_k(R_k^2) - sum_k(v_Ak / n_A + v_Bk / n_B)) G / (G - 1) / N^2.
+
 A t-distribution with Satterthwaite's degrees of freedom gives interval and p-value.
 `results/calibration.md` shows how often it errs. Accuracies and differences are fractions of 1.
 """
@@ -15,7 +20,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +34,7 @@ MIN_SEARCHES = 3
 ROUNDING = 1e-16  # a variance below it is float error: one image of a million gives 1e-12
 
 Correct = npt.NDArray[np.bool_]
+Groups = npt.NDArray[np.int64]
 
 
 @documented(frozen=True, config=DOCUMENTED)
@@ -43,21 +49,24 @@ class Difference:
     standard_error: float
     detectable: float
     """The smallest true difference that is found 4 times in 5; 0 without variance."""
+    n_groups: int = 0
+    """Groups of test images, which are resampled as wholes; 0: each image is by itself."""
 
 
-def compare(a: Correct, b: Correct) -> Difference:
+def compare(a: Correct, b: Correct, groups: Groups | None = None) -> Difference:
     """Difference of two configurations, each trained on several seeds.
 
     Args:
         a: (n_A, N) which test images each seed of A classifies correctly, n_A >= 3.
         b: (n_B, N) likewise for B, on the same images in the same order, N >= 2.
+        groups: (N,) ids of at least 2 groups of images, if they come in groups.
 
     Returns:
         The difference. Without any variance, that is, if all seeds of an arm are right on the same
         images and the arms differ on none or on all of them, the interval is a point and the
         p-value 1 or 0.
     """
-    noise = _noise(a, b, MIN_SEEDS)
+    noise = _noise(a, b, MIN_SEEDS, groups)
     # From counts, so that equal accuracies differ by 0 and not by a rounding error.
     d = int(a.sum()) / a.size - int(b.sum()) / b.size
     terms = noise.terms(noise.over_seeds, (len(a), len(b)), a.shape[1])
@@ -66,10 +75,13 @@ def compare(a: Correct, b: Correct) -> Difference:
         # images. To be certain then would be wrong: 1.3 instead of 0.9 % false alarms, of 10,000
         # simulated studies with 3 seeds, 100 images and 99 % accuracy.
         terms = noise.terms(noise.of_draws(a.shape[1]), (len(a), len(b)), a.shape[1])
-    return _estimate(d, terms, min(len(a), len(b)))
+    found = _estimate(d, terms, min(len(a), len(b)))
+    return found if groups is None else replace(found, n_groups=len(np.unique(groups)))
 
 
-def detectable_with(a: Correct, b: Correct, n_seeds: int, n_images: int) -> float:
+def detectable_with(
+    a: Correct, b: Correct, n_seeds: int, n_images: int, groups: Groups | None = None
+) -> float:
     """The smallest difference that a study will probably be able to show, before it is run.
 
     Args:
@@ -78,17 +90,19 @@ def detectable_with(a: Correct, b: Correct, n_seeds: int, n_images: int) -> floa
         b: (n_B, M) likewise for another configuration, on the same images.
         n_seeds: seeds an arm that the study will have, >= 3.
         n_images: its test images, >= 2.
+        groups: (M,) groups of the validation images, if the study's images come in groups alike.
     """
     if n_seeds < MIN_SEEDS or n_images < 2:
         raise ValueError(
             f"a study needs {MIN_SEEDS} seeds and 2 images, got {n_seeds} and {n_images}"
         )
-    noise = _noise(a, b, 2)
+    noise = _noise(a, b, 2, groups)
     # Part of s2 shrinks with the number of images: a seed's result on an image is a draw.
     draws = zip(noise.of_draws(a.shape[1]), noise.of_draws(n_images), strict=True)
     s2 = [max(0.0, v - now) + then for v, (now, then) in zip(noise.over_seeds, draws, strict=True)]
     terms = noise.terms(s2, (n_seeds, n_seeds), n_images)
-    known = [(v, n - 1) for (v, _), n in zip(terms, (len(a), len(b), a.shape[1]), strict=True)]
+    here = (len(a) - 1, len(b) - 1, noise.freedom_of(a.shape[1]))
+    known = [(v, freedom) for (v, _), freedom in zip(terms, here, strict=True)]
     return _detectable(math.sqrt(sum(v for v, _ in terms)), _freedom(terms), _freedom(known))
 
 
@@ -101,21 +115,27 @@ class _Noise:
     within_image: list[float]
     """e of each arm."""
     over_images: float
-    """Var_i(g_i) without what the seeds contribute to it."""
+    """Var_i(g_i), or N times the variance by groups, without what the seeds contribute to it."""
+    units: float
+    """Independent units an image: 1 without groups."""
 
     def of_draws(self, n_images: int) -> list[float]:
         """The part of s2 that is there because a seed's result on an image is a draw."""
         return [e / n_images for e in self.within_image]
 
+    def freedom_of(self, n_images: int) -> float:
+        """Degrees of freedom of `over_images`, from so many images."""
+        return max(1.0, self.units * n_images - 1)
+
     def terms(
         self, s2: list[float], n_seeds: tuple[int, int], n_images: int
-    ) -> list[tuple[float, int]]:
+    ) -> list[tuple[float, float]]:
         """The terms of Var(D), each with its degrees of freedom."""
         seeds = [(v / n, n - 1) for v, n in zip(s2, n_seeds, strict=True)]
-        return [*seeds, (self.over_images / n_images, n_images - 1)]
+        return [*seeds, (self.over_images / n_images, self.freedom_of(n_images))]
 
 
-def _noise(a: Correct, b: Correct, min_seeds: int) -> _Noise:
+def _noise(a: Correct, b: Correct, min_seeds: int, groups: Groups | None) -> _Noise:
     n_images = a.shape[1]
     if min(len(a), len(b)) < min_seeds or n_images != b.shape[1] or n_images < 2:
         raise ValueError(
@@ -123,11 +143,36 @@ def _noise(a: Correct, b: Correct, min_seeds: int) -> _Noise:
         )
     over_seeds = [float(arm.sum(1).var(ddof=1)) / n_images**2 for arm in (a, b)]
     within = [float(arm.var(axis=0, ddof=1).mean()) for arm in (a, b)]
+    if groups is not None:
+        return _Noise(over_seeds, within, *_over_groups(a, b, groups))
     of_g = float((a.mean(0) - b.mean(0)).var(ddof=1))
-    return _Noise(over_seeds, within, max(0.0, of_g - within[0] / len(a) - within[1] / len(b)))
+    over_images = max(0.0, of_g - within[0] / len(a) - within[1] / len(b))
+    return _Noise(over_seeds, within, over_images, 1.0)
 
 
-def _estimate(d: float, terms: list[tuple[float, int]], n: int) -> Difference:
+def _over_groups(a: Correct, b: Correct, groups: Groups) -> tuple[float, float]:
+    """N times the variance of D over groups, and how many independent groups an image stands for.
+
+    Of groups of unequal sizes, few hold most of the variance: as many are counted as equal ones
+    would have the same share of it (Kish), if images of a group were right or wrong together.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(group).astype(float)
+    if len(sizes) < 2:
+        raise ValueError("at least 2 groups of images are needed, got 1")
+    difference, of_seeds = np.zeros(len(sizes)), 0.0
+    for sign, arm in ((1, a), (-1, b)):
+        sums = np.stack([np.bincount(group, weights=seed, minlength=len(sizes)) for seed in arm])
+        beyond = sums - sizes * arm.mean(axis=1, keepdims=True)  # (n, G)
+        difference += sign * beyond.mean(axis=0)
+        of_seeds += float(beyond.var(axis=0, ddof=1).sum()) / len(arm)
+    n_images, n_groups = len(group), len(sizes)
+    variance = max(0.0, float((difference**2).sum()) - of_seeds) * n_groups / (n_groups - 1)
+    effective = float((sizes**2).sum() ** 2 / (sizes**4).sum())
+    return variance / n_images, effective / n_images
+
+
+def _estimate(d: float, terms: list[tuple[float, float]], n: int) -> Difference:
     """Satterthwaite's t from a difference and the terms of its variance."""
     variance = sum(v for v, _ in terms)
     if variance < ROUNDING:
@@ -138,7 +183,7 @@ def _estimate(d: float, terms: list[tuple[float, int]], n: int) -> Difference:
     return Difference(d, (d - half, d + half), p, n, error, _detectable(error, freedom, freedom))
 
 
-def _freedom(terms: list[tuple[float, int]]) -> float:
+def _freedom(terms: list[tuple[float, float]]) -> float:
     """Satterthwaite's degrees of freedom of a sum of variances; any where the sum is 0."""
     variance = sum(v for v, _ in terms)
     return variance**2 / sum(v**2 / df for v, df in terms) if variance >= ROUNDING else 1.0

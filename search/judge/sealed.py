@@ -66,6 +66,7 @@ def open_test(study: Study, data: Splits) -> None:
                 of_files=found.of_files,
                 classes=list(found.classes),
                 labels=pack_labels(np.array(found.labels)),
+                groups="" if test.groups is None else pack_labels(test.groups),
             )
         )
         left += runs
@@ -177,6 +178,12 @@ def unlike_images(study: Study, runs: Sequence[Trial]) -> str | None:
     if pairs:
         return f"its runs were not tested on the same images ({pairs[0]}); search again"
     return None
+
+
+def groups_of(study: Study, runs: Sequence[Trial]) -> npt.NDArray[np.int64] | None:
+    """(N,) groups of the test images that the runs were scored on, if they come in groups."""
+    opened = [opening for opening in study.log.openings if any(is_for(opening, r) for r in runs)]
+    return unpack_labels(opened[0].groups) if opened and opened[0].groups else None
 
 
 def _ready(wanted: SeedRuns, study: Study) -> list[Trial]:

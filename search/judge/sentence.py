@@ -17,7 +17,10 @@ def sentence(name_a: str, name_b: str, probes: Difference, against_head: Differe
         against_head: A's linear probe minus B's own head, where B has one; A wins only if it beats
             both.
     """
-    found = _finding(name_a, name_b, probes, against_head, f"{probes.n_seeds} seeds each")
+    evidence = f"{probes.n_seeds} seeds each"
+    if probes.n_groups:
+        evidence += f", test images in {probes.n_groups} groups"
+    found = _finding(name_a, name_b, probes, against_head, evidence)
     return f"These two configurations on this split: {found}."
 
 

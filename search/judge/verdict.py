@@ -9,12 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, dropwhile
 
+import numpy as np
 from pydantic.dataclasses import dataclass as documented
 
 from search.judge.comparison import MIN_SEEDS, Difference, compare
 from search.judge.fairness import budget_problems
 from search.judge.nothing_learned import collapse_warnings, nothing_learned
-from search.judge.sealed import correctness, is_for, openings, unlike_images, unpack_labels
+from search.judge.sealed import (
+    correctness,
+    groups_of,
+    is_for,
+    openings,
+    unlike_images,
+    unpack_labels,
+)
 from search.judge.sentence import sentence
 from search.log.events import Ask, Tested, Unsealed
 from search.log.remembered import remembered
@@ -79,10 +87,12 @@ def verdict(study: Study) -> Verdict:
     a, b = [*runs, ""][:2]
     if refusal is not None:
         return Verdict(a, b, None, None, n_seeds, warnings, f"No verdict: {refusal}.")
-    probes = compare(correctness(runs[a], "probe"), correctness(runs[b], "probe"))
+    groups = groups_of(study, runs[a])
+    ours = correctness(runs[a], "probe")
+    probes = compare(ours, correctness(runs[b], "probe"), groups)
     head: Difference | None = None
     if all(run.tested and "head" in run.tested.correct for run in runs[b]):
-        head = compare(correctness(runs[a], "probe"), correctness(runs[b], "head"))
+        head = compare(ours, correctness(runs[b], "head"), groups)
     text = " ".join(filter(None, [sentence(a, b, probes, head), opened_before(study)]))
     return Verdict(a, b, probes, head, n_seeds, warnings, text)
 
@@ -145,13 +155,14 @@ def by_class(study: Study) -> ByClass | None:
     if not opened or unlike_images(study, [*chain(*runs)]):
         return None
     opening = opened[0]
-    labels = unpack_labels(opening.labels)
+    labels, groups = unpack_labels(opening.labels), groups_of(study, runs[0])
     a, b = (correctness(r, "probe") for r in runs)
     found = []
     for label, name in enumerate(opening.classes):
         own = labels == label
-        if own.sum() > 1:
-            d = compare(a[:, own], b[:, own])
+        group = None if groups is None else groups[own]
+        if (own.sum() if group is None else len(np.unique(group))) > 1:
+            d = compare(a[:, own], b[:, own], group)
             found.append((name, int(own.sum()), d.difference, *d.ci95))
     if not found:  # an image a class tells nothing of it
         return None

@@ -186,6 +186,8 @@ class Unsealed(_Event):
     classes: list[str]
     labels: str
     """Of the test images, as `search.judge.sealed.unpack_labels` reads them."""
+    groups: str = Field("", exclude_if=_is_empty)
+    """Ids of the groups that the test images come in, likewise; empty: in none."""
 
 
 class Tested(_TrialEvent):

@@ -39,6 +39,11 @@ class StudyFolder:
         return self.path / "report.html"
 
     @property
+    def images(self) -> Path:
+        """Which image is in which part, where they are somebody's own files."""
+        return self.path / "images.csv"
+
+    @property
     def database(self) -> Path:
         """The mirror for optuna-dashboard."""
         return self.path / "study.db"

@@ -32,6 +32,7 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         f"{data.train.images.shape[1]}x{data.train.images.shape[2]}, {len(data.classes)} classes; "
         f"test is sealed",
         f"images    {describe_auto(config, data)}",
+        *(f"left out  {phrase}" for phrase in data.left_out.describe()),
         f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",
         f"budget    {', '.join(limit for limit in limits if limit)}; arms {', '.join(space.arms)}; "
         f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "

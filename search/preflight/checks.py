@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from search.preflight.packing import Node, at_once, misfit, this_machine
@@ -12,9 +13,11 @@ from search.space.loading import with_base, with_resources
 from search.space.resources import Footprint, Shares
 from search.space.space import Space
 from supcon.auto_settings import settle
+from supcon.config import DataConfig
 from supcon.images.batches import check_room_to_share
 from supcon.images.loading import check_batch_size, check_test, load_splits
 from supcon.images.split import Splits
+from supcon.listing.listing import LeftOut
 from supcon.network.device import pick_device
 from supcon.network.models import network_for
 from supcon.parsing import UserError
@@ -115,20 +118,43 @@ def load_checked_data(space: Space) -> Splits:
         UserError: images missing or broken, a batch too large, a backbone or an optimiser that
             cannot be built.
     """
-    data = load_splits(space.config.data)
-    check_test(space.config.data)
-    data.check()
+    data, hint = load_images(space.config.data), ""
+    if space.config.data.is_own:
+        hint = f"python search/run.py --init {space.config.data.root} writes a space that fits"
     for arm in space.arms:
         params = space.arm_params(arm)
         drawn = params.get("data.batch_size")
         fixed = space.arm_config(arm).data.batch_size
-        check_batch_size(max(drawn.values) if drawn else fixed, len(data.train))
+        check_batch_size(max(drawn.values) if drawn else fixed, len(data.train), hint)
         keys = [key for key in params if key.startswith("model.") or key == "optim.name"]
         for changes in _each_value(params, keys) or [{}]:
             given = {k: v for key in changes for k, v in conditions(key, params).items()}
             config = space.trial_config(arm, {**given, **changes}, seed=0)
             build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
     return data
+
+
+def load_images(config: DataConfig) -> Splits:
+    """Train and val, after a look at all images, those of test included.
+
+    Raises:
+        UserError: images are missing or broken; those of train and val, and those of test, are told
+            together.
+    """
+    problems, data, left_out = [], None, LeftOut()
+    try:
+        data = load_splits(config)
+        data.check()
+    except UserError as error:
+        problems.append(str(error))
+    try:
+        left_out = check_test(config)
+    except UserError as error:
+        problems += [line for line in str(error).splitlines() if line not in "\n".join(problems)]
+    if problems or data is None:
+        raise UserError("\n".join(problems))
+    broken = data.left_out.broken + left_out.broken
+    return replace(data, left_out=replace(left_out, broken=broken))
 
 
 def settle_gpus(space: Space, nodes: Sequence[Node]) -> Space:

@@ -9,6 +9,7 @@ are Pillow's from file to square.
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import get_worker_info
 
+from supcon.listing.listing import FILES, Reader
 from supcon.parsing import UserError
 
 Pixels = npt.NDArray[np.uint8]
@@ -35,9 +37,11 @@ BLOCK = 1024  # files that are decoded together where each is looked at once
 class ImageFiles:
     """Reads like an array (N, size, size, 3) uint8 along its first axis, and keeps no picture."""
 
-    def __init__(self, root: Path, names: npt.NDArray[np.bytes_], size: int) -> None:
+    def __init__(
+        self, root: Path, names: npt.NDArray[np.bytes_], size: int, reader: Reader = FILES
+    ) -> None:
         """`names` are (N,) paths under `root`, `size` is the side of a picture in pixels."""
-        self.root, self.names, self.size = root, names, size
+        self.root, self.names, self.size, self.reader = root, names, size, reader
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,42 +57,54 @@ class ImageFiles:
         Raises:
             UserError: a file cannot be read, or is no image.
         """
+        pixels, broken = self.decode(chosen)
+        for i in sorted(broken):
+            raise broken[i]
+        return pixels
+
+    def decode(
+        self, chosen: slice | npt.NDArray[np.intp] = slice(None)
+    ) -> tuple[Pixels, dict[int, UserError]]:
+        """The chosen pictures, and by their place among these what is wrong with broken ones."""
         files = self.paths(chosen)
-        pixels = np.empty((len(files), *self.shape[1:]), dtype=np.uint8)
+        pixels = np.zeros((len(files), *self.shape[1:]), dtype=np.uint8)
+        broken: dict[int, UserError] = {}
 
         # Decoding releases the GIL. A loader's worker is one of several, and has no threads to use.
         threads = 1 if get_worker_info() is not None else torch.get_num_threads()
 
         def decode(first: int) -> None:
             for i in range(first, len(files), threads):
-                pixels[i] = read_image(files[i], self.size)
+                try:
+                    pixels[i] = read_image(files[i], self.size, self.reader)
+                except UserError as error:
+                    broken[i] = error
 
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(decode, range(threads)))
-        return pixels
+        return pixels, dict(sorted(broken.items()))
+
+    def broken(self) -> dict[int, UserError]:
+        """What is wrong with broken files, by their index; all are decoded in a small size."""
+        small, found = copy.copy(self), dict[int, UserError]()
+        small.size = min(8, self.size)
+        for start in range(0, len(small), BLOCK):
+            _, problems = small.decode(slice(start, start + BLOCK))
+            found |= {start + i: problem for i, problem in problems.items()}
+        return found
 
     def take(self, indices: npt.NDArray[np.intp]) -> ImageFiles:
         """The files at `indices`."""
-        return ImageFiles(self.root, self.names[indices], self.size)
+        return ImageFiles(self.root, self.names[indices], self.size, self.reader)
 
     def paths(self, chosen: slice | npt.NDArray[np.intp] = slice(None)) -> list[Path]:
         """Where the chosen pictures are."""
         return [self.root / os.fsdecode(name) for name in self.names[chosen]]
 
-    def check(self) -> None:
-        """Raise what looking at any of the pictures would raise; they are decoded in a small size.
-
-        Raises:
-            UserError: a file cannot be read, or is no image.
-        """
-        small = ImageFiles(self.root, self.names, min(8, self.size))
-        for start in range(0, len(small), BLOCK):
-            small[start : start + BLOCK]
-
     def identity(self) -> Iterator[bytes]:
         """Names and lengths of the files: what stands for their content where it is hashed."""
         for name, path in zip(self.names, self.paths(), strict=True):
-            yield b"%s %d\n" % (name, path.stat().st_size)
+            yield b"%s %d\n" % (name, self.reader.length(path))
 
     def contents(self) -> Iterator[bytes]:
         """Names, lengths and bytes of the files, one after the other.
@@ -98,7 +114,7 @@ class ImageFiles:
         """
         for name, path in zip(self.names, self.paths(), strict=True):
             try:
-                content = path.read_bytes()
+                content = self.reader.read(path)
             except OSError as error:
                 raise UserError(f"{path}: cannot be read ({error.strerror}); repair it") from None
             yield b"%s %d\n" % (name, len(content))
@@ -109,14 +125,14 @@ Images = Pixels | ImageFiles
 """(N, H, W, C) uint8, decoded or not; a slice or an index array gives pixels."""
 
 
-def read_image(path: Path, size: int) -> Pixels:
+def read_image(path: Path, size: int, reader: Reader = FILES) -> Pixels:
     """A picture, its shorter side resized to `size` and its centre cropped: (size, size, 3).
 
     Raises:
         UserError: the file cannot be read, or is no image.
     """
     try:
-        content = path.read_bytes()
+        content = reader.read(path)
         if (pixels := _decode_plain_jpeg(content, size)) is not None:
             if pixels.shape[:2] == (size, size):
                 return pixels

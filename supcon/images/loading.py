@@ -1,20 +1,24 @@
 """Data sets -> splits: train and val for everybody, test for those who ask for it by name.
 
-The validation images are a folder's own, or a stratified, seeded part of the training images.
-`load_splits` never touches the test images; they are reached by `load_test` and `find_test` alone.
+`load_splits` never looks at a test image; they are reached by `load_test` and `find_test` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from supcon.config import DataConfig
-from supcon.images.memory import has_room_for
-from supcon.images.sources import load_folder, load_published, part_of_folder
+from supcon.images.broken import refuse_broken
+from supcon.images.files import ImageFiles
+from supcon.images.memory import has_room_for, is_resident
+from supcon.images.sources import list_images, load_published, part_of
 from supcon.images.split import Split, Splits
+from supcon.listing.listing import LeftOut
+from supcon.listing.names import TEST, TRAIN, VAL
+from supcon.listing.partition import assign
 from supcon.parsing import UserError
 
 
@@ -25,24 +29,64 @@ def load_splits(config: DataConfig) -> Splits:
         config: which images, and how they are split.
 
     Returns:
-        Images decoded in memory, or those of a folder in their files, as `data.pipeline` says.
+        Images decoded in memory, or those in files, as `data.pipeline` says.
 
     Raises:
         UserError: the images are missing, broken, or too few for the split.
     """
-    if config.name == "folder":
-        train, val, classes = load_folder(config)
+    if config.is_own:
+        data = _load_own(config)
     else:
-        train, classes = load_published(config, "train")
-        val = None
-    _check_class_counts(train, classes)
-    if val is None:
-        train, val = _split_off_val(train, config)
-    if config.train_size is not None:
-        train = _shrink(train, config.train_size, len(classes), config.split_seed)
-    _check_every_class_is_there(train, "train", classes)
-    _check_every_class_is_there(val, "val", classes)
-    return Splits(train, val, classes)
+        whole, classes = load_published(config, "train")
+        parts = assign(np.full(len(whole), TRAIN), whole.labels, classes, config)
+        train, val = (whole.take(np.flatnonzero(parts == part)) for part in (TRAIN, VAL))
+        data = Splits(train, val, classes)
+    for part, split in ((TRAIN, data.train), (VAL, data.val)):
+        _check_every_class_is_there(split, part, data.classes)
+    return data
+
+
+def _load_own(config: DataConfig) -> Splits:
+    broken: tuple[str, ...] = ()
+    while True:
+        listing = list_images(config, (TRAIN, VAL), broken)
+        splits = [part_of(listing, part, config) for part in (TRAIN, VAL)]
+        is_kept, found = is_resident(config, splits), tuple[str, ...]()
+        if is_kept or config.broken == "skip":  # otherwise `Splits.check` looks at them
+            splits, found = _looked_at(splits, config, is_kept=is_kept)
+        if not found:
+            train, val = splits
+            return Splits(train, val, listing.classes, replace(listing.left_out, broken=broken))
+        broken += found  # once more: val is split off those that are whole
+
+
+def _looked_at(
+    splits: list[Split], config: DataConfig, *, is_kept: bool
+) -> tuple[list[Split], tuple[str, ...]]:
+    """Splits without files that are broken, and which these are; each is decoded once.
+
+    Args:
+        splits: of images in files.
+        config: says whether broken ones are left out.
+        is_kept: whether the pictures are kept, decoded.
+
+    Raises:
+        UserError: files are broken, and none is to be left out.
+    """
+    found: list[Split] = []
+    problems: list[UserError] = []
+    lost: list[str] = []
+    for split in splits:
+        files = split.images
+        assert isinstance(files, ImageFiles)
+        pixels, broken = files.decode() if is_kept else (files, files.broken())
+        whole = replace(split, images=pixels)
+        problems += broken.values()
+        lost += [str(path) for path in files.paths(np.array([*broken], dtype=np.intp))]
+        found.append(whole.take(np.delete(np.arange(len(whole)), [*broken])) if broken else whole)
+    if config.broken == "refuse":
+        refuse_broken(problems, sum(map(len, splits)))
+    return found, tuple(lost)
 
 
 def load_test(config: DataConfig) -> Split:
@@ -58,26 +102,31 @@ def load_test(config: DataConfig) -> Split:
 
 
 def find_test(config: DataConfig) -> Split:
-    """The same images, those of a folder not decoded: to count them, or to tell them apart.
+    """The same images, those in files not decoded: to count them, or to tell them apart.
 
     Raises:
         UserError: the images are missing.
     """
-    if config.name == "folder":
-        return part_of_folder(config, "test")
-    return load_published(config, "test")[0]
+    return _find_test(config)[0] if config.is_own else load_published(config, "test")[0]
 
 
-def check_test(config: DataConfig) -> None:
-    """Raise unless the test images of a folder are there and can be read; none is kept.
+def check_test(config: DataConfig) -> LeftOut:
+    """Raise unless the test images are there and can be read; none is kept.
 
     A search would otherwise find a broken file only after all training.
+
+    Returns:
+        What is left out of all images, broken ones of test alone.
 
     Raises:
         UserError: an image is missing or broken.
     """
-    if config.name == "folder":
-        part_of_folder(config, "test").check()
+    if not config.is_own:
+        return LeftOut()
+    test, left_out = _find_test(config)
+    if config.broken == "refuse":
+        test.check()
+    return left_out
 
 
 def count_test(config: DataConfig) -> int:
@@ -85,10 +134,30 @@ def count_test(config: DataConfig) -> int:
     return len(find_test(config))
 
 
-def check_batch_size(batch_size: int, n_train: int) -> None:
+def _find_test(config: DataConfig) -> tuple[Split, LeftOut]:
+    listing = list_images(config, (TEST,))
+    test, broken = part_of(listing, TEST, config), tuple[str, ...]()
+    if config.broken == "skip":
+        (test,), broken = _looked_at([test], config, is_kept=False)
+    if not len(test):
+        raise UserError(f"data.root: {config.root} holds no test image; add some")
+    if test.groups is not None and len(np.unique(test.groups)) < 2:
+        raise UserError(
+            f"data.group_column: the {len(test)} test images are of one group, and nothing says "
+            f"how much another would differ; take more (data.test_size), or other splits"
+        )
+    return test, replace(listing.left_out, broken=broken)
+
+
+def check_batch_size(batch_size: int, n_train: int, way_out: str = "") -> None:
     """Refuse a batch of more than a quarter of the training images.
 
     The incomplete last batch of an epoch is dropped; with a large one, most images would be.
+
+    Args:
+        batch_size: the largest of all.
+        n_train: training images.
+        way_out: what else can be done about it.
 
     Raises:
         UserError: the batch is too large.
@@ -97,29 +166,8 @@ def check_batch_size(batch_size: int, n_train: int) -> None:
         raise UserError(
             f"data.batch_size must be at most a quarter of the {n_train} training images "
             f"({n_train // 4}), since incomplete batches are dropped; got {batch_size}"
+            f"{way_out and f'; {way_out}'}"
         )
-
-
-def _check_class_counts(train: Split, classes: Sequence[str]) -> None:
-    counts = np.bincount(train.labels, minlength=len(classes))
-    for name, count in zip(classes, counts, strict=True):
-        if count < 2:
-            raise UserError(
-                f"class '{name}' has {count} training image(s), at least 2 are needed (one to "
-                f"train, one to validate); add images or remove the class"
-            )
-
-
-def _split_off_val(train: Split, config: DataConfig) -> tuple[Split, Split]:
-    n, classes = len(train), len(np.unique(train.labels))
-    n_val = round(config.val_size * n) if config.val_size < 1 else int(config.val_size)
-    if not classes <= n_val <= n - classes:
-        raise UserError(
-            f"data.val_size must leave at least one image of each of the {classes} classes on "
-            f"either side: {classes} to {n - classes} of {n} images, got {n_val}"
-        )
-    rest, val = _stratified(train.labels, n_val, config.split_seed)
-    return train.take(rest), train.take(val)
 
 
 def _check_every_class_is_there(split: Split, part: str, classes: Sequence[str]) -> None:
@@ -129,27 +177,3 @@ def _check_every_class_is_there(split: Split, part: str, classes: Sequence[str])
             f"class '{classes[missing[0]]}' has no image in {part}; add some, or, if {part} was "
             f"split off, change data.val_size or data.train_size"
         )
-
-
-def _shrink(train: Split, size: int, classes: int, seed: int) -> Split:
-    if size > len(train) - classes:
-        raise UserError(
-            f"data.train_size must be at most {len(train) - classes} ({classes} classes fewer); "
-            f"leave it out to use all images; got {size}"
-        )
-    if size < 2 * classes:
-        raise UserError(f"data.train_size must be at least {2 * classes} (2 a class), got {size}")
-    _, kept = _stratified(train.labels, size, seed)
-    return train.take(kept)
-
-
-def _stratified(
-    labels: npt.NDArray[np.int64], n_second: int, seed: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Sorted indices of a stratified split into the rest and `n_second` images."""
-    from sklearn.model_selection import train_test_split
-
-    first, second = train_test_split(
-        np.arange(len(labels)), test_size=n_second, stratify=labels, random_state=seed
-    )
-    return np.sort(first), np.sort(second)

@@ -1,11 +1,14 @@
-"""Where images come from: scikit-learn's digits, CIFAR, a folder; each part as it is published.
+"""Where images come from: scikit-learn's digits, CIFAR, or files of one's own.
 
-Digits and CIFAR are read into memory, and resized if the config asks for another size; how the
-images of a folder are found and decoded is in `supcon.images.folder` and `supcon.images.files`.
+Digits and CIFAR are read into memory, and resized if the config asks for another size; how files
+are found and parted is in `supcon.listing`, how they are decoded in `supcon.images.files`.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from supcon.config import DataConfig
-from supcon.images.folder import class_names, list_folder
-from supcon.images.memory import is_resident
+from supcon.images.files import ImageFiles
 from supcon.images.split import Split
+from supcon.listing.folder import list_folder
+from supcon.listing.groups import check_groups
+from supcon.listing.listing import Listing
+from supcon.listing.names import NONE, TEST, TRAIN, VAL
+from supcon.listing.partition import assign, with_test
+from supcon.listing.saved import list_saved
+from supcon.listing.table import list_table
 from supcon.parsing import UserError
 
 CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
@@ -36,31 +45,48 @@ def load_published(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...
     return _load_cifar(config, part)
 
 
-def load_folder(config: DataConfig) -> tuple[Split, Split | None, tuple[str, ...]]:
-    """Train, val if the folder has one, and the names of the classes.
+def list_images(
+    config: DataConfig, parts: Collection[str] = (TRAIN, VAL, TEST), broken: Collection[str] = ()
+) -> Listing:
+    """Images of one's own, each in its part; none is decoded.
 
-    Returns:
-        Images decoded in memory if there is room or the config asks for it, else in their files.
-
-    Raises:
-        UserError: images are missing, broken, or too many for the memory.
-    """
-    classes = class_names(_root(config))
-    train = part_of_folder(config, "train")
-    val = part_of_folder(config, "val") if (_root(config) / "val").is_dir() else None
-    if is_resident(config, [train, val] if val is not None else [train]):
-        return train.decoded(), val and val.decoded(), classes
-    return train, val, classes
-
-
-def part_of_folder(config: DataConfig, part: str) -> Split:
-    """train, val or test of a folder, its images not decoded yet.
+    Args:
+        config: where they are, and how they are split.
+        parts: those that count; what is wrong with another may not be found.
+        broken: paths of files that are in no part.
 
     Raises:
-        UserError: the part is missing or empty, or holds a class that train does not.
+        UserError: images are missing, or too few for the split, or their names or groups clash.
     """
     root = _root(config)
-    return Split(*list_folder(root / part, class_names(root), _size(config)))
+    match config.name:
+        case "table":
+            found = list_table(root, config)
+        case "huggingface":
+            found = list_saved(root, config)
+        case _:
+            found = list_folder(root, with_test=TEST in parts)
+    if found.groups is not None:
+        check_groups(found.parts, found.groups, found.group_names)
+    if TRAIN not in parts:
+        assigned = with_test(found.parts, found.labels, found.classes, config, found.groups)
+        return replace(found, parts=assigned)
+    is_lost = found.is_at(broken)
+    assigned = assign(found.parts, found.labels, found.classes, config, found.groups, is_lost)
+    assigned[is_lost] = NONE
+    return replace(found, parts=assigned)
+
+
+def part_of(listing: Listing, part: str, config: DataConfig) -> Split:
+    """train, val or test of images in files, not decoded yet."""
+    chosen = np.flatnonzero(listing.parts == part)
+    names, folder = listing.names[chosen], listing.folders.get(part, "")
+    if folder:  # a part is what its own folder holds, wherever that is
+        start = len(os.fsencode(folder)) + 1
+        names = np.array([name[start:] for name in names.tolist()], dtype=np.bytes_)
+    files = ImageFiles(listing.root / folder, names, _size(config), listing.reader)
+    groups = None if listing.groups is None else listing.groups[chosen]
+    return Split(files, listing.labels[chosen], groups)
 
 
 def _root(config: DataConfig) -> Path:

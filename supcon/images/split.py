@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from supcon.images.broken import refuse_broken
 from supcon.images.files import ImageFiles, Images
+from supcon.listing.listing import NOTHING, LeftOut
 
 STATISTICS_IMAGES = 4096  # that tell the channels' statistics of images that stay in files
 BLOCK = 256  # images whose pixels are counted together: bincount makes 8 bytes of each pixel
@@ -24,6 +26,8 @@ class Split:
     """(N, H, W, C) uint8."""
     labels: npt.NDArray[np.int64]
     """(N,), an index into the class names."""
+    groups: npt.NDArray[np.int64] | None = None
+    """(N,) group ids, where images come in groups: of a patient, say."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,16 +40,16 @@ class Split:
     def take(self, indices: npt.NDArray[np.intp]) -> Split:
         """The images at `indices`."""
         take = self.images.take if isinstance(self.images, ImageFiles) else self.images.__getitem__
-        return Split(take(indices), self.labels[indices])
+        groups = None if self.groups is None else self.groups[indices]
+        return Split(take(indices), self.labels[indices], groups)
 
     def decoded(self) -> Split:
         """The same with all images in memory."""
-        return Split(self.images[:], self.labels)
+        return replace(self, images=self.images[:])
 
     def check(self) -> None:
-        """Raise a UserError if an image that was not decoded yet cannot be."""
-        if isinstance(self.images, ImageFiles):
-            self.images.check()
+        """Raise a UserError if images that were not decoded yet cannot be, naming them."""
+        _check([self])
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,12 @@ class Splits:
     val: Split
     classes: tuple[str, ...]
     """Names, by label."""
+    left_out: LeftOut = NOTHING
+    """What lies among the images and is not used."""
 
     def check(self) -> None:
-        """Raise a UserError if an image that was not decoded yet cannot be."""
-        self.train.check()
-        self.val.check()
+        """Raise a UserError if images that were not decoded yet cannot be, naming them."""
+        _check([self.train, self.val])
 
     @property
     def val_counts(self) -> tuple[int, ...]:
@@ -70,6 +75,12 @@ class Splits:
     def fingerprint(self) -> str:
         """Equal for equal images, labels and class names, in the same order."""
         return fingerprint([self.train, self.val], self.classes)
+
+
+def _check(splits: Sequence[Split]) -> None:
+    files = [split.images for split in splits if isinstance(split.images, ImageFiles)]
+    problems = [problem for each in files for problem in each.broken().values()]
+    refuse_broken(problems, sum(map(len, files)))
 
 
 def fingerprint(

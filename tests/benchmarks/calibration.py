@@ -6,7 +6,9 @@
 A run is right on an image if `level + HARDNESS * image + shift * seed + draw > 0`, with image, seed
 and draw standard normal: images differ in difficulty, a seed shifts all of them, and each run
 draws each image anew. A configuration's accuracy over the population of images and seeds is then
-known exactly. Test images are fresh in each study. The table is Markdown, the last line is JSON.
+known exactly. Test images are fresh in each study. The tables are Markdown, the last line is JSON.
+
+In the second table images come in groups, half of whose difficulty the images of a group share.
 """
 
 from __future__ import annotations
@@ -32,7 +34,17 @@ ALIKE = 0.8
 """Correlation of the images' difficulties between two configurations that differ."""
 NOISES = {"seeds": 3.0, "images": 0.1}
 """Standard deviation of accuracy over seeds, as a multiple of sqrt(p (1 - p) / N)."""
+WITHIN = 0.5
+"""Share of an image's difficulty that is its group's, where images come in groups."""
 HEADER = "| n | N | noise | false alarms | detectable | planned | power | different | Welch |"
+GROUPED_HEADER = "| n | groups | sizes | false alarms | detectable | different | by images |"
+GROUPINGS = {
+    "20 of 18": [18] * 20,
+    "60 of 6": [6] * 60,
+    "60 of 1 to 19": [1, 2, 3, 4, 5, 6, 7, 8, 9, 19] * 6,
+    "20 of 1 to 100": [100, 50, 40, 30, 20, 20, 15, 15, 10, 10, 9, 8, 7, 6, 6, 5, 3, 3, 2, 1],
+}
+"""Sizes of groups of 360 images."""
 
 Correct = npt.NDArray[np.bool_]
 
@@ -97,7 +109,14 @@ def main() -> None:
         row = simulate(cell, options.studies, np.random.default_rng([options.seed, number]))
         print(markdown(row, options.studies), flush=True)
         rows.append(row)
-    print("\n" + json.dumps([asdict(row) for row in rows]))
+    print(f"\n{GROUPED_HEADER}\n{'|---' * (GROUPED_HEADER.count('|') - 1)}|")
+    grouped = []
+    for number, (n_seeds, sizes) in enumerate((n, sizes) for n in (3, 5) for sizes in GROUPINGS):
+        rng = np.random.default_rng([options.seed, 100 + number])
+        found = simulate_groups(n_seeds, sizes, options.accuracy, options.studies, rng)
+        print(grouped_markdown(found, options.studies), flush=True)
+        grouped.append(found)
+    print("\n" + json.dumps([*map(asdict, rows), *map(asdict, grouped)]))
 
 
 def simulate(cell: Cell, studies: int, rng: np.random.Generator) -> Row:
@@ -122,6 +141,44 @@ def simulate(cell: Cell, studies: int, rng: np.random.Generator) -> Row:
     return Row(cell, false_alarms, detectable, float(expected), power, _share(ours), _share(welch))
 
 
+@dataclass(frozen=True)
+class GroupedRow:
+    """What studies whose test images come in groups showed; shares of studies."""
+
+    n_seeds: int
+    sizes: str
+    false_alarms: float
+    """Both arms are the same configuration."""
+    detectable: float
+    """Median of what these studies state."""
+    different: float
+    """Alarms where the arms differ group by group and image by image, but not in accuracy."""
+    by_images: float
+    """In the same studies, if each image is taken for evidence of its own."""
+
+
+def simulate_groups(
+    n_seeds: int, sizes: str, accuracy: float, studies: int, rng: np.random.Generator
+) -> GroupedRow:
+    """So many studies of two kinds, noise by images: the same arms, different arms."""
+    groups = np.repeat(np.arange(len(GROUPINGS[sizes])), GROUPINGS[sizes])
+    cell = Cell(n_seeds, len(groups), "images", accuracy)
+    same = [compare(*draw(cell, rng, groups=groups), groups) for _ in range(studies)]
+    ours, by_images = [], []
+    for _ in range(studies):
+        arms = draw(cell, rng, alike=ALIKE, groups=groups)
+        ours.append(alarms(compare(*arms, groups)))
+        by_images.append(alarms(compare(*arms)))
+    return GroupedRow(
+        n_seeds,
+        sizes,
+        _share([alarms(d) for d in same]),
+        float(np.median([d.detectable for d in same])),
+        _share(ours),
+        _share(by_images),
+    )
+
+
 def alarms(difference: Difference) -> bool:
     """Whether the sentence claims a difference."""
     return "beats" in sentence("A", "B", difference, None)
@@ -132,13 +189,22 @@ def draw(
     rng: np.random.Generator,
     accuracies: tuple[float, float] | None = None,
     alike: float = 1.0,
+    groups: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Correct, Correct]:
     """One study: which of its fresh test images each seed of each arm classifies correctly."""
     shape = cell.n_seeds, cell.n_images
-    shared = rng.standard_normal(cell.n_images, np.float32)
+
+    def difficulty() -> npt.NDArray[np.float32]:
+        each = rng.standard_normal(cell.n_images, np.float32)
+        if groups is None:
+            return each
+        of_group = rng.standard_normal(groups.max() + 1, np.float32)[groups]
+        return math.sqrt(WITHIN) * of_group + math.sqrt(1 - WITHIN) * each
+
+    shared = difficulty()
     arms = []
     for accuracy in accuracies or (cell.accuracy, cell.accuracy):
-        own = rng.standard_normal(cell.n_images, np.float32)
+        own = difficulty()
         images = HARDNESS * (math.sqrt(alike) * shared + math.sqrt(1 - alike) * own)
         seeds = cell.level(accuracy) + cell.shift * rng.standard_normal((cell.n_seeds, 1))
         arms.append(rng.standard_normal(shape, np.float32) > -images - seeds.astype(np.float32))
@@ -157,6 +223,16 @@ def markdown(row: Row, studies: int) -> str:
     )
     cell, stated, plan = row.cell, f"{100 * row.detectable:.2f}", f"{100 * row.planned:.2f}"
     columns = [cell.n_seeds, cell.n_images, cell.noise, alarm, stated, plan, power, ours, welch]
+    return "| " + " | ".join(map(str, columns)) + " |"
+
+
+def grouped_markdown(row: GroupedRow, studies: int) -> str:
+    """A line of the second table, likewise."""
+    alarm, ours, images = (
+        _percent(share, studies) for share in (row.false_alarms, row.different, row.by_images)
+    )
+    n_groups, of = row.sizes.split(" of ")
+    columns = [row.n_seeds, n_groups, of, alarm, f"{100 * row.detectable:.2f}", ours, images]
     return "| " + " | ".join(map(str, columns)) + " |"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
+from PIL import Image
 
 from search.course import conclude, create, execute, reopen
 from search.engine.interrupts import Interrupt
@@ -20,9 +23,12 @@ from search.log.journal import Journal
 from search.log.study import Study
 from search.preflight.options import parse_options
 from search.preflight.which_study import Chosen
+from search.space.loading import parse_space
+from supcon.images.files import ImageFiles
+from supcon.images.loading import find_test, load_splits
 from supcon.images.split import Splits
 from supcon.parsing import UserError
-from tests.written import WrittenStudy
+from tests.written import TREE, WrittenStudy
 
 Train = Callable[..., None]
 
@@ -201,3 +207,32 @@ def test_a_study_without_a_trained_trial_has_no_result(
     study.end("ce", 0, "diverged")
     assert conclude(study, SharedImages(digits), Interrupt()) == 1
     assert capsys.readouterr().err == "no arm has a result; the report and trials.csv say why\n"
+
+
+def test_a_study_writes_down_which_image_is_in_which_part(tmp_path: Path) -> None:
+    images = tmp_path / "pictures"
+    for name in ("cat", "dog"):
+        (images / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("L", (8, 8), 10 * i).save(images / name / f"{i}.png")
+    (images / "cat" / "7.png").write_bytes(b"no image")
+    data = {"name": "folder", "root": str(images), "image_size": 8, "broken": "skip"}
+    space = parse_space(TREE | {"base": {"data": data, "run": {"epochs": 9}}}, "x")
+    loaded = load_splits(space.config.data)
+    folder = StudyFolder(tmp_path / "results" / "x")
+    create(Chosen(folder, space), SharedImages(loaded), "").log.close()
+    with folder.images.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert Counter(row["split"] for row in rows) == {"train": 28, "val": 3, "test": 8, "": 1}
+    assert [row["path"] for row in rows if not row["split"]] == [f"{images}/cat/7.png"]
+    test = find_test(space.config.data).images
+    assert isinstance(test, ImageFiles)
+    assert [row["path"] for row in rows if row["split"] == "test"] == [*map(str, test.paths())]
+
+
+def test_images_that_come_with_a_library_are_not_written_down(
+    tmp_path: Path, digits: Splits
+) -> None:
+    folder = StudyFolder(tmp_path / "x")
+    create(Chosen(folder, parse_space(TREE, "x")), SharedImages(digits), "").log.close()
+    assert not folder.images.exists()

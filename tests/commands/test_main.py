@@ -22,6 +22,7 @@ from supcon.evaluation.accuracy import accuracy
 from supcon.evaluation.scores import Scores, score
 from supcon.evaluation.trained import load_trained, predict
 from supcon.images.loading import load_splits, load_test
+from supcon.images.sources import list_images
 
 CPU = torch.device("cpu")
 
@@ -417,3 +418,26 @@ def test_a_disk_that_fails_in_training_is_one_line_and_the_run_goes_on_later(
         "--resume goes on\n"
     )
     assert main([*command, "--resume"]) == 0
+
+
+def test_images_of_a_table_are_trained_on_and_what_is_left_out_is_said(
+    tiny: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["path,label,group"]
+    for i in range(60):
+        Image.new("L", (16, 16), 4 * i).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{'ab'[i % 2]},{i // 4}")
+    (tmp_path / "images.csv").write_text("\n".join(rows))
+    data = {"name": "table", "root": str(tmp_path / "images.csv"), "image_size": 16}
+    changes = {f"data.{key}": value for key, value in data.items()}
+    changes |= {"data.train_size": None, "data.batch_size": 8, "data.broken": "skip"}
+    changes |= {"run.epochs": 1, "run.precision": "fp32"}
+    config = override(tiny, changes)
+    (tmp_path / "x.yaml").write_text(dump_config(config))
+    listing = list_images(config.data)
+    spoilt = listing.path(listing.parts.tolist().index("train"))
+    spoilt.write_bytes(b"no image")
+    assert run_command(tmp_path / "x.yaml", "--out", tmp_path / "out") == 0
+    assert f"left out: broken files (1): {spoilt}" in capsys.readouterr().out
+    assert run("evaluate", tmp_path / "out", "--split", "test") == 0
+    assert "test/probe_top1" in capsys.readouterr().out

@@ -159,12 +159,39 @@ def test_a_class_with_one_image_is_named(
     assert "class 'emu' has 1 training image(s)" in refuse(capsys, *arguments)
 
 
+def test_too_few_images_for_the_shipped_space_name_the_way_out(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(120):
+            Image.new("L", (8, 8), i).save(tmp_path / name / f"{i}.png")
+    space = str(ROOT / "spaces" / "folder.yaml")
+    said = refuse(capsys, "--space", space, "--set", f"data.root={tmp_path}")
+    assert "data.batch_size must be at most a quarter of the 173 training images (43)" in said
+    assert f"got 256; python search/run.py --init {tmp_path} writes a space that fits" in said
+
+
+def test_broken_images_of_train_and_test_are_named_together(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = folder_space(tmp_path)
+    for name in ("train/cat/7.png", "train/dog/1.png", "test/cat/0.png"):
+        (tmp_path / "images" / name).write_bytes(b"no image")
+    said = refuse(capsys, *arguments)
+    named = [line.split("images/")[1] for line in said.splitlines() if "not a readable" in line]
+    assert [name.split(": ")[0] for name in named] == [
+        "train/cat/7.png", "train/dog/1.png", "test/cat/0.png"
+    ]  # fmt: skip
+    assert "2 of 40 files are broken; repair or remove them, or leave such files out" in said
+
+
 def test_missing_data_says_where_to_put_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     arguments = folder_space(tmp_path)
     said = refuse(capsys, *arguments, "--set", f"data.root={tmp_path}/nowhere")
-    assert f"data.root: {tmp_path}/nowhere/train is missing" in said
+    assert f"data.root: {tmp_path}/nowhere is missing; a folder" in said
 
 
 def test_debug_shows_the_trace() -> None:

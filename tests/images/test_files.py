@@ -85,12 +85,21 @@ def test_threads_change_nothing(files: ImageFiles) -> None:
         torch.set_num_threads(1)
 
 
-def test_a_broken_file_is_found_by_checking_all(files: ImageFiles) -> None:
-    files.check()
-    files.paths()[3].write_bytes(b"no picture")
-    files[:3]  # the others can still be looked at
-    with pytest.raises(UserError, match=r"3\.jpeg: not a readable image"):
-        files.check()
+def test_all_broken_files_are_found_and_the_others_can_still_be_looked_at(
+    files: ImageFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supcon.images.files.BLOCK", 2)
+    assert files.broken() == {}
+    whole = files[:]
+    for i in (3, 1):
+        files.paths()[i].write_bytes(b"no picture")
+    assert [*files.broken()] == [1, 3]
+    assert "3.jpeg: not a readable image" in str(files.broken()[3])
+    pixels, broken = files.decode()
+    assert [*broken] == [1, 3]
+    assert np.array_equal(pixels[[0, 2, 4]], whole[[0, 2, 4]])
+    with pytest.raises(UserError, match=r"1\.png: not a readable image"):
+        files[:]
 
 
 def test_the_identity_of_files_tells_a_changed_from_an_equal_folder(files: ImageFiles) -> None:

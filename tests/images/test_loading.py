@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from supcon.images.loading import check_test, load_splits, load_test
+from supcon.images.files import ImageFiles
+from supcon.images.loading import check_test, find_test, load_splits, load_test
 from supcon.images.split import Split
 from supcon.parsing import UserError
 from tests.images.pictures import COLOURS, contents, digits, folder, pixels
@@ -118,7 +119,8 @@ def _add_class(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "where", "message"),
     [
-        (lambda r: shutil.rmtree(r), "data.root: {r}/train", "is missing; a folder data set has"),
+        (lambda r: shutil.rmtree(r), "data.root: {r} is", "is missing; a folder data set has"),
+        (lambda r: shutil.rmtree(r / "train"), "data.root: {r}/train is missing", "test is there"),
         (lambda r: _truncate(r / "train/cat/0.png"), "{r}/train/cat/0.png", "not a readable image"),
         (lambda r: _truncate(r / "train/owl/1.jpg"), "{r}/train/owl/1.jpg", "repair or remove it"),
         (
@@ -140,7 +142,7 @@ def _add_class(root: Path, name: str) -> None:
         (lambda r: (r / "train/eel").mkdir(), "class 'eel'", "has 0 training image(s)"),
         (lambda r: _add_class(r, "val/xyz"), "{r}/val/xyz", "class 'xyz' is not in train/"),
         (lambda r: _add_class(r, "val/dog"), "class 'cat'", "has no image in val"),
-        (lambda r: (r / "val").mkdir(), "{r}/val", "holds no images (.bmp, .gif"),
+        (lambda r: (r / "val").mkdir(), "{r}/val", "holds no images (.jpg, .png"),
         (
             lambda r: _keep_one(r / "train"),
             "{r}/train",
@@ -181,8 +183,104 @@ def test_spoilt_test_images_are_found_before_they_are_needed_and_do_not_stop_tra
     assert message in line
 
 
-def test_a_class_too_rare_for_the_split_is_refused(images: Path) -> None:
-    for i in range(4, 40):
-        Image.new("RGB", (9, 9), COLOURS["cat"]).save(images / f"train/cat/{i}.png")
-    with pytest.raises(UserError, match=r"^class '(dog|owl)' has no image in val; add some"):
-        load_splits(folder(images))
+def test_classes_of_very_unequal_sizes_are_each_on_either_side_of_every_split(
+    tmp_path: Path,
+) -> None:
+    sizes = {"ant": 120, "bee": 60, "cat": 20, "dog": 4}
+    for name, n in sizes.items():
+        fill(tmp_path / name, n)
+    config = folder(tmp_path, val_size=0.1)
+    splits, test = load_splits(config), load_test(config)
+    parts = [np.bincount(part.labels, minlength=4) for part in (splits.train, splits.val, test)]
+    assert np.array_equal(sum(parts), [*sizes.values()])
+    assert min(counts.min() for counts in parts) == 1
+    assert [part.sum() for part in parts] == [147, 16, 41]
+    assert np.abs(parts[2] / [*sizes.values()] - 0.2).max() <= 0.05
+
+
+def fill(place: Path, n: int) -> None:
+    """Pictures of one colour each, all different."""
+    place.mkdir(parents=True, exist_ok=True)
+    for i in range(n):
+        Image.new("RGB", (9, 9), (i, len(place.name), ord(place.name[0]))).save(
+            place / f"{i:03d}.png"
+        )
+
+
+def test_a_folder_without_parts_has_its_test_images_split_off_once_and_for_all(
+    tmp_path: Path,
+) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 20)
+    config = folder(tmp_path, val_size=4)
+    splits, test = load_splits(config), load_test(config)
+    assert [len(part) for part in (splits.train, splits.val, test)] == [28, 4, 8]
+    assert np.bincount(test.labels).tolist() == [4, 4]
+    whole = contents(splits.train) + contents(splits.val) + contents(test)
+    assert len(whole) == whole.total() == 40  # each picture once
+    assert contents(load_test(config)) == contents(test)
+    assert contents(load_test(folder(tmp_path, val_size=10))) == contents(test)
+    assert contents(load_test(folder(tmp_path, split_seed=1))) != contents(test)
+    assert len(load_test(folder(tmp_path, test_size=10))) == 10
+
+
+def test_training_looks_at_no_test_image_that_is_split_off(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 10)
+    test = find_test(folder(tmp_path)).images
+    assert isinstance(test, ImageFiles)
+    for path in test.paths():
+        path.write_bytes(b"")
+    load_splits(folder(tmp_path)).check()
+    with pytest.raises(UserError, match="4 of 4 files are broken"):
+        check_test(folder(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "dev", "Val"])
+def test_a_val_folder_may_have_any_of_its_usual_names(images: Path, name: str) -> None:
+    shutil.copytree(images / "test", images / name)
+    assert len(load_splits(folder(images)).val) == 6
+    assert len(load_splits(folder(images)).train) == 12
+
+
+# Broken files
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_broken_files_of_all_parts_are_named_at_once(images: Path, pipeline: str) -> None:
+    config = folder(images, pipeline=pipeline)
+    for name in ("train/cat/0.png", "train/dog/1.jpg", "train/owl/3.bmp"):
+        (images / name).write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        load_splits(config).check()
+    lines = str(error.value).splitlines()
+    assert [line.split(": ")[0] for line in lines[:3]] == [
+        str(images / name) for name in ("train/cat/0.png", "train/dog/1.jpg", "train/owl/3.bmp")
+    ]
+    assert lines[3:] == [
+        "3 of 12 files are broken; repair or remove them, or leave such files out with "
+        "data.broken=skip"
+    ]
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_broken_files_are_left_out_if_asked_and_counted(images: Path, pipeline: str) -> None:
+    whole = load_splits(folder(images, pipeline=pipeline))
+    lost = contents(whole.train) + contents(whole.val)
+    for name in ("train/cat/0.png", "test/dog/1.jpg"):
+        (images / name).write_bytes(b"")
+    config = folder(images, pipeline=pipeline, broken="skip")
+    splits = load_splits(config)
+    assert splits.left_out.broken == (str(images / "train/cat/0.png"),)
+    assert check_test(config).broken == (str(images / "test/dog/1.jpg"),)
+    assert len(load_test(config)) == len(find_test(config)) == 5
+    lost.subtract(contents(splits.train) + contents(splits.val))
+    assert sorted(n for n in lost.values() if n) == [1]
+    splits.check()
+
+
+def test_a_class_of_broken_files_alone_is_refused(images: Path) -> None:
+    for path in (images / "train/owl").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="class 'owl' has 0 training image"):
+        load_splits(folder(images, broken="skip"))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from search.judge.comparison import Difference, compare, detectable_with, mean_interval, methods
-from tests.benchmarks.calibration import Cell, simulate
+from search.judge.sentence import sentence
+from tests.benchmarks.calibration import Cell, simulate, simulate_groups
 
 Correct = npt.NDArray[np.bool_]
 
@@ -238,3 +239,95 @@ def test_simulated_studies_raise_few_false_alarms() -> None:
     assert row.power is not None
     assert row.power > 0.7
     assert row.planned == pytest.approx(row.detectable, rel=0.5)
+
+
+# Groups
+
+
+def grouped_arms(seed: int, sizes: list[int]) -> tuple[Correct, Correct, npt.NDArray[np.int64]]:
+    """Two arms of 4 and 3 seeds, each right or wrong on much the same groups."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    arms = [rng.random((n, len(groups))) < rng.random(len(sizes))[groups] for n in (4, 3)]
+    return arms[0], arms[1], groups
+
+
+def test_variance_over_groups_is_that_of_the_formula_written_out() -> None:
+    a, b, groups = grouped_arms(0, [3, 1, 7, 2, 5, 5, 2])
+    n, g = 25, 7
+    total = of_seeds = 0.0
+    for k in range(g):
+        inside = groups == k
+        mean = 0.0
+        for sign, arm in ((1, a), (-1, b)):
+            beyond = [seed[inside].sum() - inside.sum() * seed.mean() for seed in arm]
+            mean += sign * float(np.mean(beyond))
+            of_seeds += float(np.var(beyond, ddof=1)) / len(arm)
+        total += mean**2
+    v_i = max(0.0, total - of_seeds) * g / (g - 1) / n**2
+    assert v_i > 0
+    v_a, v_b = np.var(a.mean(1), ddof=1) / 4, np.var(b.mean(1), ddof=1) / 3
+    sizes = np.bincount(groups)
+    freedom = (sizes**2).sum() ** 2 / (sizes**4).sum() - 1
+    variance = v_a + v_b + v_i
+    df = variance**2 / (v_a**2 / 3 + v_b**2 / 2 + v_i**2 / freedom)
+    found = compare(a, b, groups)
+    assert found.standard_error == pytest.approx(math.sqrt(variance))
+    assert found.ci95 == pytest.approx(
+        stats.t.interval(0.95, df, loc=a.mean() - b.mean(), scale=math.sqrt(variance))
+    )
+    assert found.n_groups == g
+
+
+def test_groups_of_one_image_each_are_images() -> None:
+    rng = np.random.default_rng(0)
+    easy, hard = (np.arange(300) < n_right for n_right in (270, 150))
+
+    def seeds(*blocks: npt.NDArray[np.bool_]) -> Correct:
+        """Each has as many right, so that none of them shifts all."""
+        return np.stack([np.concatenate([rng.permutation(b) for b in blocks]) for _ in range(3)])
+
+    a, b = seeds(easy, hard), seeds(hard, easy)
+    found, plain = compare(a, b, np.arange(600)), compare(a, b)
+    assert plain.standard_error > 0.01
+    assert _numbers(found) == pytest.approx(_numbers(plain), rel=0.01)
+
+
+@pytest.mark.parametrize("copies", [2, 10])
+def test_copies_of_images_in_one_group_are_no_evidence(copies: int) -> None:
+    a, b, _ = grouped_arms(1, [1] * 40)
+    once = compare(a, b, np.arange(40))
+    a, b = (np.repeat(arm, copies, axis=1) for arm in (a, b))
+    again = compare(a, b, np.repeat(np.arange(40), copies))
+    assert _numbers(again) == pytest.approx(_numbers(once))
+    assert compare(a, b).standard_error < 0.9 * once.standard_error
+
+
+def test_a_study_may_beat_by_images_and_show_nothing_by_groups() -> None:
+    """Six patients of 60 images; the arms differ on two of them."""
+    groups = np.repeat(np.arange(6), 60)
+    rng = np.random.default_rng(2)
+    chance = np.where(groups < 2, 0.95, 0.75)
+    a = rng.random((5, 360)) < chance
+    b = rng.random((5, 360)) < np.where(groups < 2, 0.75, 0.75)
+    assert "a beats b" in sentence("a", "b", compare(a, b), None)
+    by_groups = sentence("a", "b", compare(a, b, groups), None)
+    assert "no difference shown" in by_groups
+    assert "5 seeds each, test images in 6 groups" in by_groups
+
+
+def test_planning_takes_groups_into_account() -> None:
+    a, b, groups = grouped_arms(3, [10] * 30)
+    by_images = detectable_with(a, b, 5, 300)
+    assert detectable_with(a, b, 5, 300, groups) > 1.3 * by_images
+
+
+def test_a_single_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 groups"):
+        compare(random_arm(0, 3, 9), random_arm(1, 3, 9), np.zeros(9, dtype=np.int64))
+
+
+def test_grouped_studies_are_calibrated_where_counting_images_is_not() -> None:
+    row = simulate_groups(5, "60 of 6", 0.8, 150, np.random.default_rng(0))
+    assert row.different <= 0.09  # of 150, where 5 % are expected
+    assert row.by_images >= 0.15

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from search.judge.verdict import by_class, verdict
+from search.judge.comparison import compare
+from search.judge.sealed import correctness
+from search.judge.verdict import by_class, confirmed, verdict
 from search.log.events import Ask, Searched
+from search.log.journal import Journal
 from search.log.study import Study
 from search.space.loading import parse_space
+from supcon.images.loading import load_test
 from tests.trained_study import TrainedStudy
 from tests.written import TREE, WrittenStudy
 
@@ -120,3 +125,27 @@ def test_classes_are_compared_one_by_one(study: TrainedStudy) -> None:
     assert found.classes == list(study.data.classes)
     mean = np.average(found.difference, weights=found.n)
     assert mean == pytest.approx(probes.difference)
+
+
+def test_groups_of_test_images_are_resampled_and_the_log_alone_tells_them(
+    study: TrainedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = replace(load_test(study.space.config.data), groups=np.arange(360) // 20)
+    for name in ("load_test", "find_test"):
+        monkeypatch.setattr(f"search.judge.sealed.{name}", lambda _: test)
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    study.open_test()
+    found = verdict(study)
+    assert found.probes is not None
+    assert found.probes.n_groups == 18
+    assert "3 seeds each, test images in 18 groups" in found.text
+    a, b = (correctness(confirmed(study, arm), "probe") for arm in ("supcon", "ce"))
+    assert test.groups is not None
+    assert found.probes == compare(a, b, test.groups)
+    per_class = by_class(study)
+    assert per_class is not None
+    assert all(np.isfinite([*per_class.low, *per_class.high]))
+    monkeypatch.undo()
+    reread = Study(study.space, Journal.open(study.folder.events))
+    assert verdict(reread) == found

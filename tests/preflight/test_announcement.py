@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from search.preflight.packing import Node
 from search.space.loading import parse_space
 from search.space.resources import Footprint
 from supcon.images.split import Splits
+from supcon.listing.listing import LeftOut
 from tests.written import TREE
 
 SMALL = Footprint(
@@ -88,3 +90,15 @@ def test_the_plan_says_what_each_arm_draws(digits: Splits) -> None:
         "supcon    draws loss.temperature uniform[0.1, 0.5], data.batch_size pow2[16, 64]"
     )
     assert said(digits, "ce", params=params) == "ce        draws data.batch_size pow2[16, 64]"
+
+
+def test_what_is_left_out_of_the_images_is_said_and_nothing_otherwise(digits: Splits) -> None:
+    counts = {("no image by its suffix", ".txt"): 3}
+    some = replace(digits, left_out=LeftOut(counts, ("__MACOSX",), broken=("a/1.png",)))
+    lines = describe(parse_space(TREE, "x"), (), some)
+    assert [line for line in lines if line.startswith("left out")] == [
+        "left out  3 .txt (no image by its suffix)",
+        "left out  folders passed over (1): __MACOSX",
+        "left out  broken files (1): a/1.png",
+    ]
+    assert not any("left out" in line for line in describe(parse_space(TREE, "x"), (), digits))

@@ -126,7 +126,7 @@ def test_an_unknown_key_of_a_file_names_the_nearest_right_one(
 @pytest.mark.parametrize(
     ("key", "value", "rule"),
     [
-        ("data.name", "cifar", "must be 'digits', 'cifar10', 'cifar100' or 'folder'"),
+        ("data.name", "cifar", "'folder', 'table' or 'huggingface', got 'cifar'"),
         ("data.root", 5, "path"),
         ("data.image_size", 4, "must be greater than or equal to 8"),
         ("data.val_size", 0, "must be greater than 0"),
@@ -225,7 +225,9 @@ def test_a_value_that_its_setting_cannot_have_is_refused_by_its_dotted_key() -> 
 
 
 def test_settings_of_any_text_are_paths_and_names() -> None:
-    assert {"data.root", "model.backbone", "optim.name"} == TEXT_KEYS
+    assert {
+        "data.root", "data.path_column", "data.label_column", "model.backbone", "optim.name"
+    } == TEXT_KEYS  # fmt: skip
 
 
 def test_warm_up_and_decay_must_fit_into_the_run() -> None:

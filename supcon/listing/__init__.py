@@ -1,0 +1,1 @@
+"""Which images there are: found in folders, tables and saved data sets, and parted for training."""
