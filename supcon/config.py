@@ -30,6 +30,11 @@ class DataConfig(Section):
     image_size: int | None = Field(None, ge=8, le=4096)
     """Side of the square images in pixels; null keeps the data set's own (digits: 16, cifar*: 32).
     Must be given for `folder`."""
+    fit: Literal["crop", "squeeze", "pad"] = "crop"
+    """How a folder's pictures that are not square become square: crop keeps the centre, squeeze
+    all of it out of shape, pad all of it with bars of `background`."""
+    background: str = Field("white", pattern="^(white|black|#[0-9a-fA-F]{6})$")
+    """What a folder's transparent pictures are laid on: white, black or "#rrggbb"."""
     val_size: float = Field(0.1, gt=0)
     """Validation images taken from train, stratified: a fraction below 1, or else a count."""
     split_seed: int = Field(0, ge=0, lt=2**32)

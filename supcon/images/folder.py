@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from supcon.images.decoding import Reading
 from supcon.images.files import ImageFiles
 from supcon.parsing import UserError, nearest
 from supcon.plain_yaml import is_fit
@@ -48,14 +49,14 @@ def class_names(root: Path) -> tuple[str, ...]:
 
 
 def list_folder(
-    folder: Path, classes: Sequence[str], size: int
+    folder: Path, classes: Sequence[str], reading: Reading
 ) -> tuple[ImageFiles, npt.NDArray[np.int64]]:
     """All images under folder/<class>/, not decoded yet.
 
     Args:
         folder: train/, val/ or test/.
         classes: names of the class folders; their order gives the labels.
-        size: side of the square that each image is fit into, in pixels.
+        reading: how each file becomes a picture.
 
     Returns:
         (N, size, size, 3) images and (N,) labels.
@@ -78,7 +79,7 @@ def list_folder(
     if not names:
         raise UserError(f"{folder}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     encoded = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
-    return ImageFiles(folder, encoded, size), np.array(labels, dtype=np.int64)
+    return ImageFiles(folder, encoded, reading), np.array(labels, dtype=np.int64)
 
 
 def _check_names(folder: Path, classes: Sequence[str]) -> None:

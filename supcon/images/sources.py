@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from supcon.config import DataConfig
+from supcon.images.decoding import Reading
 from supcon.images.folder import class_names, list_folder
 from supcon.images.memory import is_resident
 from supcon.images.split import Split
@@ -59,8 +60,8 @@ def part_of_folder(config: DataConfig, part: str) -> Split:
     Raises:
         UserError: the part is missing or empty, or holds a class that train does not.
     """
-    root = _root(config)
-    return Split(*list_folder(root / part, class_names(root), _size(config)))
+    root, reading = _root(config), Reading(_size(config), config.fit, config.background)
+    return Split(*list_folder(root / part, class_names(root), reading))
 
 
 def _root(config: DataConfig) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from supcon.images.decoding import Reading
 from supcon.images.folder import class_names, list_folder
 from supcon.images.loading import load_splits, load_test
 from supcon.parsing import UserError
@@ -47,7 +48,7 @@ def test_images_deeper_in_a_class_are_found_each_folder_in_order(tmp_path: Path)
         (tmp_path / "owl" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "owl" / name).write_bytes(b"")
     (tmp_path / "owl/a/x/9.png.txt").write_bytes(b"")
-    files, labels = list_folder(tmp_path, ["owl"], 8)
+    files, labels = list_folder(tmp_path, ["owl"], Reading(8))
     found = [path.relative_to(tmp_path / "owl").as_posix() for path in files.paths()]
     assert found == ["a/0.gif", "a/x/9.png", "a/x/y/1.tif", "b/1.jpeg", "b/2.PNG"]
     assert labels.tolist() == [0] * 5
@@ -55,7 +56,7 @@ def test_images_deeper_in_a_class_are_found_each_folder_in_order(tmp_path: Path)
 
 
 def test_labels_are_places_in_the_given_order_of_classes(images: Path) -> None:
-    files, labels = list_folder(images / "test", ["owl", "cat", "dog"], 8)
+    files, labels = list_folder(images / "test", ["owl", "cat", "dog"], Reading(8))
     assert [path.parent.name for path in files.paths()] == ["owl"] * 2 + ["cat"] * 2 + ["dog"] * 2
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
 
@@ -70,7 +71,7 @@ def test_classes_are_the_folders_of_train_sorted(tmp_path: Path) -> None:
 def test_a_name_that_is_no_text_is_that_of_an_image_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "owl").mkdir()
     Image.new("RGB", (9, 9), COLOURS["owl"]).save(tmp_path / "owl" / os.fsdecode(b"\xff.png"))
-    files, _ = list_folder(tmp_path, ["owl"], 8)
+    files, _ = list_folder(tmp_path, ["owl"], Reading(8))
     assert np.array_equal(files[:][0, 4, 4], COLOURS["owl"])
 
 
@@ -91,7 +92,10 @@ def test_a_class_whose_name_cannot_be_shown_is_refused_in_one_line(
 ) -> None:
     for place in ("train/a", "train/b", f"train/{name}", "val/a", f"val/{name}"):
         (tmp_path / place).mkdir(parents=True)
-    for read in (lambda: class_names(tmp_path), lambda: list_folder(tmp_path / "val", "ab", 8)):
+    for read in (
+        lambda: class_names(tmp_path),
+        lambda: list_folder(tmp_path / "val", "ab", Reading(8)),
+    ):
         with pytest.raises(UserError, match="must be text in UTF-8 without control") as error:
             read()
         assert len(str(error.value).splitlines()) == 1
