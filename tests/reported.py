@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from search.judge.sealed import pack, pack_labels
 from search.log.events import Outcome, Phase, Pictured, Started, Tested, Unsealed
+from search.log.packed import pack, pack_labels
 from tests.written import WrittenStudy
 
 CLASSES = ["cat", "dog", "<owl>"]
@@ -65,8 +66,14 @@ def run(
     study.end(arm, number, outcome or ending, phase, detail="<script>alert(1)</script>")
 
 
-def confirm(study: WrittenStudy, n_seeds: int) -> None:
-    """Train the best of each arm again, and score it on test images of three classes."""
+def confirm(
+    study: WrittenStudy, n_seeds: int, right: dict[str, npt.NDArray[np.bool_]] | None = None
+) -> None:
+    """Train the best of each arm again, and score it on test images of three classes.
+
+    `right`: arm -> on which images its probe and head are, of all seeds but for the image of its
+    number; None: by chance.
+    """
     generator, seeds = torch.Generator().manual_seed(0), list(range(n_seeds))
     scores = [0.7] * (len(study.space.rungs) - 1)
     for arm in study.arms:
@@ -86,10 +93,13 @@ def confirm(study: WrittenStudy, n_seeds: int) -> None:
         names = ["probe", "knn", "head"] if arm == "ce" else ["probe", "knn"]
         for seed in seeds:
             correct = torch.rand(N_IMAGES, generator=generator) < 0.85
+            if right is not None:
+                correct = torch.from_numpy(right[arm].copy())
+                correct[seed] = not correct[seed]
             study.add(
                 Tested, **key, number=seed, n_images=N_IMAGES,
                 metrics={f"test/{name}_top1": correct.float().mean().item() for name in names},
-                correct={name: pack(correct) for name in names},
+                correct={name: pack(correct.numpy()) for name in names},
             )  # fmt: skip
 
 

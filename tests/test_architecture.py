@@ -30,10 +30,11 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "plain_yaml": (),
         "seeds": (),
         "images": BASICS,
+        "audit": (*BASICS, "images"),
         "network": (*BASICS, "images"),
         "recipe": (*BASICS, "images", "network"),
         "evaluation": (*BASICS, "images", "network", "recipe"),
-        ".": (*BASICS, "images", "network", "recipe", "evaluation"),
+        ".": (*BASICS, "images", "audit", "network", "recipe", "evaluation"),
     },
 }
 MOST_MODULES = 14

@@ -17,6 +17,7 @@ from supcon.parsing import UserError
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
 Colour = tuple[int, int, int]
+Make = Callable[[Path], object]
 
 
 def halves(left: Any, right: Any, mode: str = "RGB", side: int = 16) -> Image.Image:
@@ -69,7 +70,7 @@ def inks(cyan: tuple[int, int, int]) -> bytes:
     return profile(b"CMYK", {b"A2B0": lut + grid.tobytes() + bytes(range(256)) * 3}, b"Lab ")
 
 
-def saved(image: Image.Image, **options: Any) -> Callable[[Path], None]:
+def saved(image: Image.Image, **options: Any) -> Make:
     return lambda path: image.save(path, **options)
 
 
@@ -83,7 +84,7 @@ def turned(orientation: int) -> Image.Exif:
     return exif
 
 
-def patched(image: Image.Image, tag: int, value: int, **options: Any) -> Callable[[Path], None]:
+def patched(image: Image.Image, tag: int, value: int, **options: Any) -> Make:
     """A TIFF that says `value` in one of its tags of 16 bits."""
 
     def make(path: Path) -> None:
@@ -96,7 +97,7 @@ def patched(image: Image.Image, tag: int, value: int, **options: Any) -> Callabl
     return make
 
 
-def png(width: int, bits: int, colour: int, rows: bytes, **chunks: bytes) -> Callable[[Path], None]:
+def png(width: int, bits: int, colour: int, rows: bytes, **chunks: bytes) -> Make:
     """What Pillow cannot write: 16 bits a channel, and what is transparent there."""
     import zlib
 
@@ -108,9 +109,7 @@ def png(width: int, bits: int, colour: int, rows: bytes, **chunks: bytes) -> Cal
     size = struct.pack(">IIBBBBB", width, width, bits, colour, 0, 0, 0)
     body = b"".join(chunk(name.encode(), data) for name, data in chunks.items())
     whole = chunk(b"IHDR", size) + body + chunk(b"IDAT", zlib.compress((b"\0" + rows) * width))
-    return lambda path: (
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + whole + chunk(b"IEND", b"")) and None
-    )
+    return lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + whole + chunk(b"IEND", b""))
 
 
 def deep(*left_then_right: tuple[int, ...]) -> bytes:
@@ -120,7 +119,7 @@ def deep(*left_then_right: tuple[int, ...]) -> bytes:
 
 
 PALETTE = halves(RED, BLUE).quantize(4)
-SHOWN: dict[str, tuple[Callable[[Path], None], Colour, Colour]] = {
+SHOWN: dict[str, tuple[Make, Colour, Colour]] = {
     "plain.jpg": (saved(halves(RED, BLUE), quality=95), (254, 0, 0), (0, 0, 254)),
     "grey.jpg": (saved(halves(0, 255, "L")), BLACK, WHITE),
     "cmyk.jpg": (saved(halves((0, 255, 255, 0), (0, 0, 0, 255), "CMYK"), quality=95), RED, BLACK),
@@ -194,7 +193,7 @@ SHOWN: dict[str, tuple[Callable[[Path], None], Colour, Colour]] = {
         path, save_all=True, append_images=[halves(GREEN, GREEN)], quality=95),
         (254, 0, 0), (0, 0, 254)),
 }  # fmt: skip
-REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+REFUSED: dict[str, tuple[Make, str]] = {
     "whole-32.tif": (
         saved(array(0, 200, np.int32)),
         "32-bit and signed pixels have no known range",
@@ -205,7 +204,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "float-255.tif": (saved(array(0, 255, np.float32)), "pixels of 0 to 255 have no known range"),
     "float-nan.tif": (saved(array(0, np.nan, np.float32)), "have no known range"),
-    "text.jpg": (lambda path: path.write_text("no picture") and None, "cannot identify image file"),
+    "text.jpg": (lambda path: path.write_text("no picture"), "cannot identify image file"),
     "empty.png": (lambda path: path.touch(), "cannot identify image file"),
 }
 
