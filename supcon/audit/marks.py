@@ -1,8 +1,8 @@
 """What is kept of each picture to find its copies: 37 bytes, made of its pixels alone.
 
 The hash is pHash, bit for bit that of `imagehash.phash` (a test holds that), of a block of pictures
-at once and with that of the mirrored picture: one CPU thread makes 62,000 a second of 32 pixels,
-imagehash 4,900.
+at once and with that of the mirrored picture: one CPU thread marks 55,000 pictures a second of 32
+pixels; imagehash alone, twice for each picture, would take it down to 9,700.
 """
 
 from __future__ import annotations

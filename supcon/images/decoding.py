@@ -12,10 +12,10 @@
 | several pictures (animations, pages) | the first |
 
 JPEGs are decoded by simplejpeg (libjpeg-turbo), those that are much too large in a reduced size.
-Images a second on one CPU thread: of 32 pixels 94,000 (OpenCV 73,000, torchvision 55,000, Pillow
-18,000); of 500x375 pixels to a side of 64 1,500 (1,200, 1,200, 760), and to 224, where resizing by
-Pillow takes most of the time, 610 (Pillow alone 610). All others, and JPEGs out of the ordinary,
-are Pillow's from file to square.
+Images a second on one CPU thread, decoded alone: of 32 pixels 94,000 (OpenCV 73,000, torchvision
+55,000, Pillow 18,000); of 500x375 pixels to a side of 64 1,500 (1,200, 1,200, 760), and to 224,
+where resizing by Pillow takes most of the time, 610 (Pillow alone 610). All others, and JPEGs out
+of the ordinary, are Pillow's from file to square.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,8 +56,7 @@ class Reading:
     """white, black or #rrggbb."""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """What a file shows, and what had to be decided to show it."""
 
     pixels: Pixels
