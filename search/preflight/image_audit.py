@@ -39,7 +39,7 @@ def audit_once(study: Study, data: Splits) -> list[str]:
         return []
     found = look_over(study.space.config.data, data)
     new = study.folder.audit.with_suffix(".new")
-    new.write_text(audit_csv(found, data.classes), encoding="utf-8", errors="surrogateescape")
+    new.write_text(audit_csv(found, data.classes), encoding="utf-8")
     new.replace(study.folder.audit)
     study.log.append(audited(found, data.classes))
     return audit_lines(found)

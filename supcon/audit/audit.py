@@ -5,6 +5,7 @@ Pictures and labels are compared, nothing is trained or scored: sealed test imag
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -17,7 +18,7 @@ from supcon.audit.marking import mark_all
 from supcon.audit.marks import ANIMATED, ONE_COLOUR, TRANSPARENT, Marks, thumbnails
 from supcon.audit.twins import PAIR, Indices, Pairs, near_pairs
 from supcon.images.decoding import Pixels
-from supcon.images.files import Images
+from supcon.images.files import ImageFiles, Images
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ class Part:
     """(N,) of which patient, video or product each image is; None: not known."""
 
     def name_of(self, i: int) -> str:
-        """The path of an image, or its index."""
-        paths = getattr(self.images, "paths", None)
-        return str(i) if paths is None else str(paths(slice(i, i + 1))[0])
+        """The path of an image, or its index; bytes that are no text are written out (`\\xff`)."""
+        if not isinstance(self.images, ImageFiles):
+            return str(i)
+        return os.fsencode(self.images.paths(slice(i, i + 1))[0]).decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True)

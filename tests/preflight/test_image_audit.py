@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_all_pairs_lie_beside_the_log(config: DataConfig, tmp_path: Path) -> Non
         "part_1": "train", "image_1": str(config.root / "train/cat/3.png"), "label_1": "cat",
         "part_2": "test", "image_2": str(config.root / "test/cat/1.png"), "label_2": "cat",
     }  # fmt: skip
+
+
+def test_a_file_whose_name_is_no_text_is_named_all_the_same(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    os.rename(config.root / "test/cat/0.png", os.fsencode(config.root / "test/cat") + b"/\xff.png")
+    study = study_of(config, tmp_path)
+    audit_once(study, load_splits(config))
+    study.log.close()
+    event = Journal.open(study.folder.events).audited
+    assert event is not None
+    assert event.copies[0].second.image.endswith(r"test/cat/\xff.png")
+    assert r"test/cat/\xff.png" in study.folder.audit.read_text()
 
 
 def test_a_study_is_audited_once(config: DataConfig, tmp_path: Path) -> None:
