@@ -34,7 +34,7 @@ class Part:
     """(N,) of which patient, video or product each image is; None: not known."""
 
     def name_of(self, i: int) -> str:
-        """The path of an image, or its index; bytes that are no text are written out (`\\xff`)."""
+        """The path of an image, or its index; bytes that are no text are written as hex."""
         if not isinstance(self.images, ImageFiles):
             return str(i)
         return os.fsencode(self.images.paths(slice(i, i + 1))[0]).decode(errors="backslashreplace")
