@@ -71,12 +71,14 @@ def run(options: Options, interrupt: Interrupt, on_end: OnEnd) -> int:
     from search.engine.shared_images import SharedImages
     from search.judge.noise_floor import check_noise_floor
     from search.preflight.checks import check_all
+    from search.preflight.image_audit import audit_lines, audit_once, look_over
 
     if options.noise_floor:
         check_noise_floor(chosen.space)
     images = SharedImages(check_all(chosen.space, chosen.measured, options.address))
     chosen, lines = prepare(chosen, images, options)
     if options.dry_run:
+        lines += audit_lines(look_over(chosen.space.config.data, images.splits))
         print(*lines, sep="\n")
         return 0
 
@@ -85,10 +87,12 @@ def run(options: Options, interrupt: Interrupt, on_end: OnEnd) -> int:
     study = (reopen if chosen.goes_on else create)(chosen, images, options.command)
     print(f"study     {study.folder.path}", *lines, sep="\n", flush=True)
     try:
+        for line in audit_once(study, images.splits):
+            print(line, flush=True)
         execute(study, images, options, watch, interrupt)
         return conclude(study, images, interrupt)
     except UserError:
-        if len(study.log.events) == 1:  # nothing has happened in this study: leave nothing behind
+        if not chosen.goes_on and not study.log.trials:  # nothing has happened: leave nothing
             shutil.rmtree(study.folder.path)
         raise
     finally:

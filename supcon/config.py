@@ -43,6 +43,11 @@ class DataConfig(Section):
     image_size: int | None = Field(None, ge=8, le=4096)
     """Side of the square images in pixels; null keeps the data set's own (digits: 16, cifar*: 32).
     Must be given for your own images."""
+    fit: Literal["crop", "squeeze", "pad"] = "crop"
+    """How your own pictures that are not square become square: crop keeps the centre, squeeze all
+    of it out of shape, pad all of it with bars of `background`."""
+    background: str = Field("white", pattern="^(white|black|#[0-9a-fA-F]{6})$")
+    """What your own transparent pictures are laid on: white, black or "#rrggbb"."""
     test_size: float = Field(0.2, gt=0)
     """Test images split off images of your own that come without a split, stratified: a fraction
     below 1, or else a count."""

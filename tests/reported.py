@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 
-from search.judge.sealed import pack, pack_labels
-from search.log.events import Outcome, Phase, Pictured, Started, Tested, Unsealed
+from search.log.events import (
+    Audited,
+    Copies,
+    Outcome,
+    Phase,
+    Pictured,
+    Shown,
+    Started,
+    Tested,
+    Unsealed,
+)
+from search.log.packed import pack, pack_labels
+from supcon.audit.findings import Looks, Twins
 from tests.written import WrittenStudy
 
 CLASSES = ["cat", "dog", "<owl>"]
@@ -23,6 +38,31 @@ PARAMS: dict[str, Any] = {
     "optim.name": {"choice": ["sgd", "adamw"]},
     "optim.momentum": {"uniform": [0.5, 0.99], "when": {"optim.name": "sgd"}},
 }
+
+
+def _shown(part: str, image: str, label: str) -> Shown:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), "teal").save(file, "JPEG")
+    picture = base64.b64encode(file.getvalue()).decode()
+    return Shown(part=part, image=image, label=label, picture=picture)
+
+
+AUDITED: dict[str, Any] = {
+    "looks": [
+        Looks(part=part, images=n, one_colour=0, little_detail=0, transparent=0, animated=0)
+        for part, n in (("train", 900), ("val", 100), ("test", N_IMAGES))
+    ],
+    "twins": [Twins(part="test", of="train", images=2, equal=1, other_label=1, shared_groups=None)],
+    "n_test": N_IMAGES,
+    "test_in_train": pack(np.arange(N_IMAGES) < 2),
+    "test_in_val": pack(np.zeros(N_IMAGES, dtype=bool)),
+    "copies": [
+        Copies(kind="equal", difference=0, first=_shown("train", "<i>1.png", "cat"),
+               second=_shown("test", "2.png", "<owl>")),
+        Copies(kind="mirrored", difference=7.25, first=_shown("train", "3.png", "dog"),
+               second=_shown("test", "4.png", "dog")),
+    ],
+}  # fmt: skip
 
 
 def unsearched(path: Path) -> WrittenStudy:
@@ -65,8 +105,14 @@ def run(
     study.end(arm, number, outcome or ending, phase, detail="<script>alert(1)</script>")
 
 
-def confirm(study: WrittenStudy, n_seeds: int) -> None:
-    """Train the best of each arm again, and score it on test images of three classes."""
+def confirm(
+    study: WrittenStudy, n_seeds: int, right: dict[str, npt.NDArray[np.bool_]] | None = None
+) -> None:
+    """Train the best of each arm again, and score it on test images of three classes.
+
+    `right`: arm -> on which images its probe and head are, of all seeds but for the image of its
+    number; None: by chance.
+    """
     generator, seeds = torch.Generator().manual_seed(0), list(range(n_seeds))
     scores = [0.7] * (len(study.space.rungs) - 1)
     for arm in study.arms:
@@ -86,10 +132,13 @@ def confirm(study: WrittenStudy, n_seeds: int) -> None:
         names = ["probe", "knn", "head"] if arm == "ce" else ["probe", "knn"]
         for seed in seeds:
             correct = torch.rand(N_IMAGES, generator=generator) < 0.85
+            if right is not None:
+                correct = torch.from_numpy(right[arm].copy())
+                correct[seed] = not correct[seed]
             study.add(
                 Tested, **key, number=seed, n_images=N_IMAGES,
                 metrics={f"test/{name}_top1": correct.float().mean().item() for name in names},
-                correct={name: pack(correct) for name in names},
+                correct={name: pack(correct.numpy()) for name in names},
             )  # fmt: skip
 
 
@@ -101,6 +150,7 @@ def full(path: Path) -> WrittenStudy:
     )
     here = {"commit": "abc", "versions": {"ray": "2"}, "command": COMMAND, "machine": "here"}
     study.add(Started, study="x", space=study.tree, **here)
+    study.add(Audited, **AUDITED)
     rng = np.random.default_rng(0)
     for arm in ("supcon", "ce"):
         for number in range(20):

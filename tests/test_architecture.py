@@ -32,10 +32,11 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "seeds": (),
         "listing": BASICS,
         "images": (*BASICS, "listing"),
+        "audit": (*BASICS, *IMAGES),
         "network": (*BASICS, *IMAGES),
         "recipe": (*BASICS, *IMAGES, "network"),
         "evaluation": (*BASICS, *IMAGES, "network", "recipe"),
-        ".": (*BASICS, *IMAGES, "network", "recipe", "evaluation"),
+        ".": (*BASICS, *IMAGES, "audit", "network", "recipe", "evaluation"),
     },
 }
 MOST_MODULES = 14

@@ -6,9 +6,7 @@ log before an image is looked at. All openings of a study must find the same ima
 
 from __future__ import annotations
 
-import base64
 import itertools
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic.dataclasses import dataclass as documented
-from torch import Tensor
 
 from search.judge.comparison import MIN_SEEDS
 from search.judge.fairness import budget_problems
 from search.judge.trained_models import predict_by_run
 from search.log.events import Tested, Unsealed
+from search.log.packed import pack, pack_labels, unpack, unpack_labels
 from search.log.study import Study
 from search.log.trial import Trial
 from search.log.wording import show_time
@@ -216,7 +214,7 @@ def _score(study: Study, data: Splits, test: Split, run: Trial) -> None:
             number=run.ask.number,
             metrics=accuracies(predictions, truth, "test"),
             n_images=len(test),
-            correct={name: pack(p == truth) for name, p in predictions.items()},
+            correct={name: pack((p == truth).numpy()) for name, p in predictions.items()},
         )
     )
 
@@ -225,25 +223,3 @@ def correctness(runs: Sequence[Trial], classifier: str) -> npt.NDArray[np.bool_]
     """(n runs, N images) which test images the classifier got right."""
     tested = [run.tested for run in runs if run.tested]
     return np.stack([unpack(t.correct[classifier], t.n_images) for t in tested])
-
-
-def pack(correct: Tensor) -> str:
-    """(N,) bool -> text; `unpack` is the reverse."""
-    return base64.b64encode(np.packbits(correct.numpy()).tobytes()).decode()
-
-
-def unpack(text: str, n: int) -> npt.NDArray[np.bool_]:
-    """The first `n` bits of what `pack` made."""
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=n)
-    return bits.astype(bool)
-
-
-def pack_labels(labels: npt.NDArray[np.int64]) -> str:
-    """(N,) class ids below 2**32 -> text; `unpack_labels` is the reverse."""
-    return base64.b64encode(zlib.compress(labels.astype("<u4").tobytes())).decode()
-
-
-def unpack_labels(text: str) -> npt.NDArray[np.int64]:
-    """What `pack_labels` packed."""
-    raw = zlib.decompress(base64.b64decode(text))
-    return np.frombuffer(raw, dtype="<u4").astype(np.int64)

@@ -4,7 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic.dataclasses import dataclass as documented
+
 from search.judge.comparison import MIN_SEARCHES, Difference, methods
+from supcon.parsing import DOCUMENTED
+
+
+@documented(frozen=True, config=DOCUMENTED)
+class WithoutCopies:
+    """The same comparison on the test images that have no copy in train."""
+
+    copies: int
+    """Test images that have one, and do not count here."""
+    images: int
+    """Those that are left."""
+    probes: Difference | None
+    """null: fewer than 2 images are left."""
+    against_head: Difference | None
+    agrees: bool
+    """Whether it comes to the same."""
 
 
 def sentence(name_a: str, name_b: str, probes: Difference, against_head: Difference | None) -> str:
@@ -22,6 +40,39 @@ def sentence(name_a: str, name_b: str, probes: Difference, against_head: Differe
         evidence += f", test images in {probes.n_groups} groups"
     found = _finding(name_a, name_b, probes, against_head, evidence)
     return f"These two configurations on this split: {found}."
+
+
+def outcome(probes: Difference, head: Difference | None) -> str:
+    """What a comparison comes to: `a`, `a's probe`, `b` or `none`, whatever the figures."""
+    if probes.ci95[0] > 0:
+        return "a" if head is None or head.ci95[0] > 0 else "a's probe"
+    return "b" if probes.ci95[1] < 0 else "none"
+
+
+def with_copies(text: str, name_a: str, name_b: str, found: WithoutCopies) -> str:
+    """The sentence on all test images, and what becomes of it without copies of training images.
+
+    Args:
+        text: the sentence on all.
+        name_a: arm A.
+        name_b: arm B.
+        found: the comparison without copies; if it comes to something else, that is said first.
+    """
+    of = f"{found.copies:,} of {found.copies + found.images:,} test images"
+    if found.probes is None:
+        return (
+            f"{of} have a copy in train: scores on them tell how well images are remembered, and "
+            f"nothing of new ones. {text}"
+        )
+    if found.agrees:
+        same = _points(found.probes)
+        return f"{text} Without the {of} that have a copy in train it is the same ({same})."
+    evidence = f"{found.probes.n_seeds} seeds each"
+    other = _finding(name_a, name_b, found.probes, found.against_head, evidence)
+    return (
+        f"The verdict hangs on test images that have a copy in train ({of}). Without them: "
+        f"{other}. With them: {text}"
+    )
 
 
 def methods_sentence(

@@ -10,21 +10,16 @@ from dataclasses import dataclass
 from itertools import chain, dropwhile
 
 import numpy as np
+import numpy.typing as npt
 from pydantic.dataclasses import dataclass as documented
 
-from search.judge.comparison import MIN_SEEDS, Difference, compare
+from search.judge.comparison import MIN_SEEDS, Difference, Groups, compare
 from search.judge.fairness import budget_problems
 from search.judge.nothing_learned import collapse_warnings, nothing_learned
-from search.judge.sealed import (
-    correctness,
-    groups_of,
-    is_for,
-    openings,
-    unlike_images,
-    unpack_labels,
-)
-from search.judge.sentence import sentence
+from search.judge.sealed import correctness, groups_of, is_for, openings, unlike_images
+from search.judge.sentence import WithoutCopies, outcome, sentence, with_copies
 from search.log.events import Ask, Tested, Unsealed
+from search.log.packed import unpack, unpack_labels
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
@@ -49,6 +44,8 @@ class Verdict:
     """Of the arm that has fewer."""
     warnings: list[str]
     text: str
+    without_copies: WithoutCopies | None = None
+    """None: no test image has a copy in train, or it is not known."""
 
 
 @documented(frozen=True, config=DOCUMENTED)
@@ -88,13 +85,45 @@ def verdict(study: Study) -> Verdict:
     if refusal is not None:
         return Verdict(a, b, None, None, n_seeds, warnings, f"No verdict: {refusal}.")
     groups = groups_of(study, runs[a])
-    ours = correctness(runs[a], "probe")
-    probes = compare(ours, correctness(runs[b], "probe"), groups)
-    head: Difference | None = None
-    if all(run.tested and "head" in run.tested.correct for run in runs[b]):
-        head = compare(ours, correctness(runs[b], "head"), groups)
-    text = " ".join(filter(None, [sentence(a, b, probes, head), opened_before(study)]))
-    return Verdict(a, b, probes, head, n_seeds, warnings, text)
+    probes, head = _compared(runs[a], runs[b], groups)
+    text, clean = sentence(a, b, probes, head), _without_copies(study, runs[a], runs[b], groups)
+    if clean is not None:
+        text = with_copies(text, a, b, clean)
+    text = " ".join(filter(None, [text, opened_before(study)]))
+    return Verdict(a, b, probes, head, n_seeds, warnings, text, clean)
+
+
+def _compared(
+    a: Sequence[Trial],
+    b: Sequence[Trial],
+    groups: Groups | None,
+    kept: npt.NDArray[np.bool_] | slice = slice(None),
+) -> tuple[Difference, Difference | None]:
+    """A's probe against b's, and against b's own head where it has one, on the images `kept`."""
+    probe, groups = correctness(a, "probe")[:, kept], None if groups is None else groups[kept]
+    probes = compare(probe, correctness(b, "probe")[:, kept], groups)
+    if all(run.tested and "head" in run.tested.correct for run in b):
+        return probes, compare(probe, correctness(b, "head")[:, kept], groups)
+    return probes, None
+
+
+def _without_copies(
+    study: Study, a: Sequence[Trial], b: Sequence[Trial], groups: Groups | None
+) -> WithoutCopies | None:
+    audited = study.log.audited
+    n_images = a[0].tested.n_images if a[0].tested else 0
+    if audited is None or audited.n_test != n_images:  # those of an older log may have changed
+        return None
+    is_copy = unpack(audited.test_in_train, n_images)
+    copies, left = int(is_copy.sum()), int((~is_copy).sum())
+    if copies == 0:
+        return None
+    units = left if groups is None else len(np.unique(groups[~is_copy]))
+    if units < 2:
+        return WithoutCopies(copies, left, None, None, agrees=False)
+    found = _compared(a, b, groups, ~is_copy)
+    agrees = outcome(*found) == outcome(*_compared(a, b, groups))
+    return WithoutCopies(copies, left, *found, agrees=agrees)
 
 
 def _problems(study: Study, n_seeds: int) -> tuple[str | None, list[str]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from search.space.resources import Footprint
+from supcon.audit.findings import Looks, Twins
 from supcon.parsing import Section
 
 Phase = Literal["search", "pick", "confirm", "published", "one_view"]
@@ -76,6 +77,42 @@ class Started(_Event):
                 space = value["space"] | {"resources": wanted}
                 return {"measured": resources["measured"]} | value | {"space": space}
         return value
+
+
+class Shown(Section):
+    """An image of a pair of copies."""
+
+    part: str
+    image: str
+    """Its path, or its index in the part."""
+    label: str
+    picture: str
+    """A small JPEG in base64."""
+
+
+class Copies(Section):
+    """Two images that are copies of each other."""
+
+    kind: Literal["equal", "near", "mirrored"]
+    difference: float
+    """Of thumbnails, in levels of 0 to 255; mean over pixels and channels."""
+    first: Shown
+    second: Shown
+
+
+class Audited(_Event):
+    """The images were looked over before anything was trained on them."""
+
+    event: Literal["audited"] = "audited"
+    looks: list[Looks]
+    twins: list[Twins]
+    n_test: int
+    test_in_train: str
+    """Which test images have a copy in train: bits in image order, as `search.log.packed` has it.
+    """
+    test_in_val: str
+    copies: list[Copies]
+    """Some pairs, the worst first."""
 
 
 class _TrialEvent(_Event):
@@ -185,7 +222,7 @@ class Unsealed(_Event):
     memory allowed: such a hash says nothing against another one."""
     classes: list[str]
     labels: str
-    """Of the test images, as `search.judge.sealed.unpack_labels` reads them."""
+    """Of the test images, as `search.log.packed.unpack_labels` reads them."""
     groups: str = Field("", exclude_if=_is_empty)
     """Ids of the groups that the test images come in, likewise; empty: in none."""
 
@@ -215,6 +252,8 @@ class Pictured(_TrialEvent):
     """`encoder` or `projection` -> why it could not be drawn."""
 
 
-Event = Started | Ask | Report | Retry | End | Searched | Slept | Unsealed | Tested | Pictured
+Event = (
+    Started | Audited | Ask | Report | Retry | End | Searched | Slept | Unsealed | Tested | Pictured
+)
 ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 """Reads an event from its line."""

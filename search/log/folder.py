@@ -34,6 +34,11 @@ class StudyFolder:
         return self.path / "summary.json"
 
     @property
+    def audit(self) -> Path:
+        """The copies among the images, a row for each pair."""
+        return self.path / "audit.csv"
+
+    @property
     def page(self) -> Path:
         """The report to look at."""
         return self.path / "report.html"

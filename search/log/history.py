@@ -9,6 +9,7 @@ from typing import Any
 
 from search.log.events import (
     Ask,
+    Audited,
     End,
     Event,
     Phase,
@@ -36,6 +37,8 @@ class History:
         self.trials: dict[TrialId, Trial] = {}
         self.starts: list[Started] = []
         """One for each process that has worked on it."""
+        self.audited: Audited | None = None
+        """What was found of the images; None: an older log."""
         self.openings: list[Unsealed] = []
         """Of the test images: the ledger."""
         self.pictures: list[Pictured] = []
@@ -162,6 +165,8 @@ class History:
                 self.trials[event.key].retry = event
             case End():
                 self._end(self.trials[event.key], event)
+            case Audited():
+                self.audited = event
             case Searched():
                 self.is_searched = True
             case Slept():

@@ -19,6 +19,7 @@ def markdown(summary: Summary) -> str:
         verdict.text,
         f"p = {verdict.p_value:.3g}." if verdict.p_value is not None else "",
         "\n".join(f"- Warning: {warning}" for warning in verdict.warnings),
+        *_images(summary),
         "## Scores",
         "Accuracy in %, mean +- standard deviation over fresh seeds that did not pick the winner.",
         aligned(results_table(summary)),
@@ -47,6 +48,15 @@ def markdown(summary: Summary) -> str:
         "\n".join(f"    {command}" for command in summary.reproduce),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _images(summary: Summary) -> list[str]:
+    """What was found when the images were looked over."""
+    found = summary.images
+    if found is None:
+        return []
+    lines = [escaped(line) for line in found.text] or ["No copies, no empty pictures."]
+    return ["## Images", "\n".join(f"- {line}" for line in lines)]
 
 
 def _winner(arm: str, facts: ArmSummary) -> str:

@@ -64,6 +64,7 @@ def render(study: Study, summary: Summary, parts: Parts) -> str:
         missing=parts.missing,
         arms=summary.arms,
         lines=_lines(summary),
+        copies=study.log.audited.copies if study.log.audited else [],
         winners=_winners(summary),
         spent=_spent(summary),
         colours={arm: colour(summary, arm) for arm in summary.arms},

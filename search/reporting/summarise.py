@@ -16,6 +16,7 @@ from search.reporting.summary import (
     ArmSummary,
     Best,
     Confirmed,
+    Images,
     Ledger,
     Row,
     Summary,
@@ -24,6 +25,7 @@ from search.reporting.summary import (
 from search.space.space import Space
 from search.strategy.in_vain import describe_giving_up
 from search.strategy.winners import SeedRuns, final_runs, leader, winner
+from supcon.audit.findings import describe
 from supcon.config import SELECTION_METRIC
 
 
@@ -46,6 +48,7 @@ def answer(study: Study) -> Summary:
         metric=SELECTION_METRIC,
         seed=study.space.seed,
         arms=arms,
+        images=_images(study),
         rows=[_row(study, runs) for runs in final_runs(study)],
         verdict=_verdict(study),
         per_class=None,
@@ -139,6 +142,14 @@ def _reached(space: Space, trials: Iterable[Trial]) -> dict[int, tuple[int, int]
     return found
 
 
+def _images(study: Study) -> Images | None:
+    found = study.log.audited
+    if found is None:
+        return None
+    text = describe(found.looks, found.twins)
+    return Images(looks=found.looks, twins=found.twins, text=text)
+
+
 def _verdict(study: Study) -> VerdictSummary:
     found = verdict(study)
     probes = found.probes
@@ -151,6 +162,7 @@ def _verdict(study: Study) -> VerdictSummary:
         detectable=probes and probes.detectable,
         n_seeds=found.n_seeds,
         against_head=found.against_head,
+        without_copies=found.without_copies,
         standard_error=probes and probes.standard_error,
         warnings=found.warnings,
         text=found.text,

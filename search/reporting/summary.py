@@ -17,7 +17,9 @@ from search.judge.importance import Importance
 from search.judge.range_edges import Edge
 from search.judge.rung_audit import Audit
 from search.judge.sealed import Opening
+from search.judge.sentence import WithoutCopies
 from search.judge.verdict import ByClass
+from supcon.audit.findings import Looks, Twins
 from supcon.parsing import Section
 
 Points = list[tuple[float, float]]
@@ -142,12 +144,26 @@ class VerdictSummary(Section):
     """Of the arm that has fewer."""
     against_head: Difference | None
     """The same of a's probe minus b's own head, where it has one."""
+    without_copies: WithoutCopies | None
+    """The same on the test images that have no copy in train; null: all are such, or it is not
+    known."""
     standard_error: float | None = Field(None, exclude_if=lambda value: value is None)
     """Left out without a verdict."""
     warnings: list[str]
     """What to keep in mind."""
     text: str
     """The sentence."""
+
+
+class Images(Section):
+    """The images, looked over before the study; all pairs of copies are in `audit.csv`."""
+
+    looks: list[Looks]
+    """An entry for each part: train, val, test."""
+    twins: list[Twins]
+    """An entry for each two parts."""
+    text: list[str]
+    """What was found, in sentences."""
 
 
 class Picture(Section):
@@ -182,6 +198,8 @@ class Summary(Section):
     seed: int
     """Of the study."""
     arms: dict[str, ArmSummary]
+    images: Images | None
+    """What there is to know of the images; null: an older log does not tell."""
     rows: list[Row]
     """Winners and references."""
     verdict: VerdictSummary

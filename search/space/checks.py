@@ -23,6 +23,8 @@ PROTOCOL = (
     "data.split_seed",
     "data.train_size",
     "data.image_size",
+    "data.fit",
+    "data.background",
     "data.pipeline",
     "augment.views",
     "probe.",

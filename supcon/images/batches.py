@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from supcon.config import Config
-from supcon.images.files import ImageFiles, Pixels
+from supcon.images.decoding import Pixels
+from supcon.images.files import ImageFiles
 from supcon.images.policy import resolve
 from supcon.images.split import Split
 from supcon.images.views_by_batch import ResidentViews

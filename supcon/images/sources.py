@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from supcon.config import DataConfig
+from supcon.images.decoding import Reading
 from supcon.images.files import ImageFiles
 from supcon.images.split import Split
 from supcon.listing.folder import list_folder
@@ -58,14 +59,7 @@ def list_images(
     Raises:
         UserError: images are missing, or too few for the split, or their names or groups clash.
     """
-    root = _root(config)
-    match config.name:
-        case "table":
-            found = list_table(root, config)
-        case "huggingface":
-            found = list_saved(root, config)
-        case _:
-            found = list_folder(root, with_test=TEST in parts)
+    found = find_images(config, with_test=TEST in parts)
     if found.groups is not None:
         check_groups(found.parts, found.groups, found.group_names)
     if TRAIN not in parts:
@@ -77,6 +71,26 @@ def list_images(
     return replace(found, parts=assigned)
 
 
+def find_images(config: DataConfig, *, with_test: bool = True) -> Listing:
+    """Images of one's own as they were found: in the parts that are given, or in none.
+
+    Args:
+        config: where they are.
+        with_test: look for those of a given test part, too.
+
+    Raises:
+        UserError: images are missing, or their names clash.
+    """
+    root = _root(config)
+    match config.name:
+        case "table":
+            return list_table(root, config)
+        case "huggingface":
+            return list_saved(root, config)
+        case _:
+            return list_folder(root, with_test=with_test)
+
+
 def part_of(listing: Listing, part: str, config: DataConfig) -> Split:
     """train, val or test of images in files, not decoded yet."""
     chosen = np.flatnonzero(listing.parts == part)
@@ -84,7 +98,8 @@ def part_of(listing: Listing, part: str, config: DataConfig) -> Split:
     if folder:  # a part is what its own folder holds, wherever that is
         start = len(os.fsencode(folder)) + 1
         names = np.array([name[start:] for name in names.tolist()], dtype=np.bytes_)
-    files = ImageFiles(listing.root / folder, names, _size(config), listing.reader)
+    reading = Reading(_size(config), config.fit, config.background)
+    files = ImageFiles(listing.root / folder, names, reading, listing.reader)
     groups = None if listing.groups is None else listing.groups[chosen]
     return Split(files, listing.labels[chosen], groups)
 

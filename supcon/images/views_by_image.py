@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.images.files import BLOCK, Images, Pixels
+from supcon.images.decoding import Pixels
+from supcon.images.files import BLOCK, Images
 from supcon.images.policy import BLUR_SIGMA, Policy
 from supcon.images.split import Split
 from supcon.seeds import derive_seed

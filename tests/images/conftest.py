@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from supcon.images.decoding import Reading
 from supcon.images.files import ImageFiles
 from tests.images.pictures import COLOURS, photo
 
@@ -31,7 +32,7 @@ def files(tmp_path: Path) -> ImageFiles:
     names = ["0.jpg", "1.png", "2.jpg", "3.jpeg", "4.bmp"]
     for i, name in enumerate(names):
         photo(20 + i, 30 - 3 * i, seed=i).save(tmp_path / name)
-    return ImageFiles(tmp_path, np.array(names, dtype=np.bytes_), 16)
+    return ImageFiles(tmp_path, np.array(names, dtype=np.bytes_), Reading(16))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from supcon.config import Config, DataConfig, override
-from supcon.images.files import Pixels
+from supcon.images.decoding import Pixels
 from supcon.images.split import Split
 
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 30, 200), "owl": (20, 180, 20)}

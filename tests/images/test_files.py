@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from supcon.images.files import ImageFiles, Pixels, read_image
+from supcon.images.decoding import Pixels, Reading, read_image
+from supcon.images.files import ImageFiles
 from supcon.images.loading import load_test
 from supcon.parsing import UserError
 from tests.images.pictures import folder, photo, pixels
@@ -29,14 +30,14 @@ def test_a_jpeg_has_the_pixels_that_pillow_gives_it(
 ) -> None:
     path = tmp_path / "x.jpg"
     photo(height, width).convert(mode).save(path, quality=90)
-    assert np.array_equal(read_image(path, 32), by_pillow(path, 32))
+    assert np.array_equal(read_image(path, Reading(32)), by_pillow(path, 32))
 
 
 @pytest.mark.parametrize("size", [16, 50, 64])
 def test_a_large_jpeg_reduced_by_its_decoder_looks_the_same(tmp_path: Path, size: int) -> None:
     path = tmp_path / "x.jpg"
     photo(304, 416).save(path, quality=90)
-    difference = read_image(path, size).astype(int) - by_pillow(path, size)
+    difference = read_image(path, Reading(size)).astype(int) - by_pillow(path, size)
     assert np.abs(difference).mean() < 3
 
 
@@ -49,7 +50,7 @@ def test_a_jpeg_photo_is_turned_upright(tmp_path: Path, orientation: int | None)
     if orientation is not None:
         exif[0x0112] = orientation
     upright.rotate(turns[orientation]).save(path, quality=95, subsampling=0, exif=exif)
-    assert np.abs(read_image(path, 24).astype(int) - np.asarray(upright)).mean() < 5
+    assert np.abs(read_image(path, Reading(24)).astype(int) - np.asarray(upright)).mean() < 5
 
 
 @pytest.mark.parametrize("kept", [10, 300, -30])
@@ -58,7 +59,7 @@ def test_a_cut_off_jpeg_is_named(tmp_path: Path, kept: int) -> None:
     photo(32, 32).save(path)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UserError) as error:
-        read_image(path, 32)
+        read_image(path, Reading(32))
     assert str(error.value).startswith(f"{path}: not a readable image (")
     assert str(error.value).endswith("; repair or remove it")
 
@@ -67,9 +68,9 @@ def test_files_are_indexed_like_the_array_of_their_pictures(files: ImageFiles) -
     array = files[:]
     assert array.shape == files.shape == (5, 16, 16, 3)
     assert array.dtype == np.uint8
-    assert [np.array_equal(array[i], read_image(p, 16)) for i, p in enumerate(files.paths())] == (
-        [True] * 5
-    )
+    assert [
+        np.array_equal(array[i], read_image(p, Reading(16))) for i, p in enumerate(files.paths())
+    ] == ([True] * 5)
     for chosen in (slice(1, 4), slice(4, 9), np.array([3, 0, 3]), np.array([], dtype=int)):
         assert np.array_equal(files[chosen], array[chosen])
     assert np.array_equal(files.take(np.array([4, 2]))[:], array[[4, 2]])

@@ -130,7 +130,7 @@ def _add_class(root: Path, name: str) -> None:
         ),
         (lambda r: _write(r / "train/dog/9.jpg", b""), "{r}/train/dog/9.jpg", "not a readable"),
         (
-            lambda r: Image.new("F", (9, 9)).save(r / "train/dog/9.tif"),
+            lambda r: Image.new("F", (9, 9), 2).save(r / "train/dog/9.tif"),
             "{r}/train/dog/9.tif",
             "floating-point pixels",
         ),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supcon.images.files import ImageFiles, Pixels
+from supcon.images.decoding import Pixels
+from supcon.images.files import ImageFiles
 from supcon.images.loading import load_splits
 from supcon.images.split import Split, Splits, fingerprint
 from tests.images.pictures import digits

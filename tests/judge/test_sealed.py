@@ -9,21 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from search.judge import sealed
-from search.judge.sealed import (
-    Opening,
-    check_same_test,
-    correctness,
-    pack,
-    pack_labels,
-    unpack,
-    unpack_labels,
-)
+from search.judge.sealed import Opening, check_same_test, correctness
 from search.log.events import Started, Tested, Unsealed
 from search.log.journal import Journal
+from search.log.packed import unpack_labels
 from search.log.study import Study
 from search.reporting.files import write_report
 from search.reporting.summarise import summarise
@@ -236,13 +228,3 @@ def test_nothing_is_opened_where_unequal_searches_allow_no_verdict(study: Traine
         study.confirm(arm, 0, 3)
     assert study.open_test() == []
     assert "more than twice as many" in summarise(study).verdict.text
-
-
-def test_labels_come_back_as_they_were_packed() -> None:
-    labels = np.random.default_rng(0).integers(0, 1000, 500)
-    assert unpack_labels(pack_labels(labels)).tolist() == labels.tolist()
-
-
-def test_bits_come_back_as_they_were_packed() -> None:
-    correct = torch.rand(101, generator=torch.Generator().manual_seed(0)) < 0.5
-    assert unpack(pack(correct), 101).tolist() == correct.tolist()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.judge.comparison import Difference, compare
-from search.judge.sentence import methods_sentence, sentence
+from search.judge.sentence import WithoutCopies, methods_sentence, outcome, sentence, with_copies
 
 
 def known(difference: float, ci95: tuple[float, float], detectable: float = 0.04) -> Difference:
@@ -76,3 +76,45 @@ def test_the_sentence_about_methods_counts_the_searches_without_a_verdict(
     found = [0.01, 0.012, 0.011][:n]
     text = methods_sentence("supcon", "ce", found, None, n_searches=5, same_test_images=True)
     assert words in text
+
+
+@pytest.mark.parametrize(
+    ("ci", "head", "found"),
+    [
+        ((0.01, 0.03), None, "a"),
+        ((0.01, 0.03), (0.001, 0.02), "a"),
+        ((0.01, 0.03), (-0.01, 0.02), "a's probe"),
+        ((-0.01, 0.03), (0.01, 0.02), "none"),
+        ((-0.03, -0.01), None, "b"),
+    ],
+)
+def test_two_comparisons_agree_if_they_come_to_the_same_whatever_the_figures(
+    ci: tuple[float, float], head: tuple[float, float] | None, found: str
+) -> None:
+    assert outcome(known(sum(ci) / 2, ci), head and known(sum(head) / 2, head)) == found
+
+
+def test_a_verdict_that_stands_without_copies_says_so_in_a_sentence() -> None:
+    found = WithoutCopies(36, 324, known(0.02, (0.01, 0.03)), None, agrees=True)
+    assert with_copies("A wins.", "a", "b", found) == (
+        "A wins. Without the 36 of 360 test images that have a copy in train it is the same "
+        "(+2.00 points, +1.00 to +3.00)."
+    )
+
+
+def test_a_verdict_that_hangs_on_copies_says_that_first() -> None:
+    found = WithoutCopies(36, 324, known(0.01, (-0.01, 0.03)), None, agrees=False)
+    assert with_copies("A wins.", "a", "b", found) == (
+        "The verdict hangs on test images that have a copy in train (36 of 360 test images). "
+        "Without them: no difference shown (+1.00 points of test accuracy, 95 % interval -1.00 to "
+        "+3.00 for a minus b, 3 seeds each; the smallest difference that this comparison shows 4 "
+        "times in 5 is 4.00 points). With them: A wins."
+    )
+
+
+def test_where_all_test_images_are_copies_that_is_said_first() -> None:
+    text = with_copies("A wins.", "a", "b", WithoutCopies(360, 0, None, None, agrees=False))
+    assert text == (
+        "360 of 360 test images have a copy in train: scores on them tell how well images are "
+        "remembered, and nothing of new ones. A wins."
+    )

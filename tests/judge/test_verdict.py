@@ -11,11 +11,13 @@ import pytest
 from search.judge.comparison import compare
 from search.judge.sealed import correctness
 from search.judge.verdict import by_class, confirmed, verdict
-from search.log.events import Ask, Searched
+from search.log.events import Ask, Audited, Searched
 from search.log.journal import Journal
+from search.log.packed import pack
 from search.log.study import Study
 from search.space.loading import parse_space
 from supcon.images.loading import load_test
+from tests import reported as studies
 from tests.trained_study import TrainedStudy
 from tests.written import TREE, WrittenStudy
 
@@ -149,3 +151,77 @@ def test_groups_of_test_images_are_resampled_and_the_log_alone_tells_them(
     monkeypatch.undo()
     reread = Study(study.space, Journal.open(study.folder.events))
     assert verdict(reread) == found
+
+
+# Test images that have a copy in train
+
+
+def audited(study: WrittenStudy, is_copy: np.ndarray) -> None:
+    study.add(
+        Audited, looks=[], twins=[], n_test=len(is_copy), test_in_train=pack(is_copy),
+        test_in_val=pack(~is_copy), copies=[],
+    )  # fmt: skip
+
+
+def scored(path: Path, right: dict[str, np.ndarray]) -> WrittenStudy:
+    """Both arms confirmed; three seeds each that are right on the same images."""
+    study = studies.searched(path)
+    studies.confirm(study, 3, right)
+    return study
+
+
+def halves(supcon: float, ce: float) -> dict[str, np.ndarray]:
+    """On the first 60 of 120 images the arms are equal, on the last 60 so good."""
+    rng = np.random.default_rng(0)
+    same = rng.random(60) < 0.8
+    return {
+        arm: np.concatenate([same, np.arange(60) < 60 * share])
+        for arm, share in (("supcon", supcon), ("ce", ce))
+    }
+
+
+def test_a_verdict_that_hangs_on_copies_of_training_images_says_so_first(tmp_path: Path) -> None:
+    study = scored(tmp_path, halves(supcon=1.0, ce=0.4))
+    before = verdict(study)
+    assert "supcon beats ce" in before.text
+    assert before.without_copies is None
+    audited(study, np.arange(120) >= 60)
+    found = verdict(study)
+    assert found.probes == before.probes
+    assert found.text.startswith("The verdict hangs on test images that have a copy in train (60 ")
+    assert found.text.index("no difference shown") < found.text.index("supcon beats ce")
+    clean = found.without_copies
+    assert clean is not None
+    assert clean.probes is not None
+    assert (clean.copies, clean.images, clean.agrees) == (60, 60, False)
+    assert clean.probes.difference == 0
+
+
+def test_a_verdict_that_stands_without_copies_says_so_last(tmp_path: Path) -> None:
+    study = scored(tmp_path, halves(supcon=1.0, ce=0.4))
+    audited(study, np.arange(120) == 3)
+    text = verdict(study).text
+    assert text.startswith("These two configurations on this split: supcon beats ce")
+    assert "Without the 1 of 120 test images that have a copy in train it is the same" in text
+
+
+@pytest.mark.parametrize("is_copy", [np.zeros(120, dtype=bool), np.ones(77, dtype=bool)])
+def test_without_copies_or_with_other_images_nothing_is_said(
+    tmp_path: Path, is_copy: np.ndarray
+) -> None:
+    study = scored(tmp_path, halves(1.0, 0.4))
+    before = verdict(study)
+    audited(study, is_copy)
+    assert verdict(study) == before
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_where_all_test_images_are_copies_the_verdict_begins_with_that(
+    tmp_path: Path, left: int
+) -> None:
+    study = scored(tmp_path, halves(1.0, 0.4))
+    audited(study, np.arange(120) >= left)
+    found = verdict(study)
+    assert found.text.startswith(f"{120 - left} of 120 test images have a copy in train: scores")
+    assert found.without_copies is not None
+    assert found.without_copies.probes is None

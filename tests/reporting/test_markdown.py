@@ -22,13 +22,22 @@ def test_everything_that_was_found_is_said(summary: Summary) -> None:
     assert "supcon, confirm (supcon-confirm-0, supcon-confirm-1, supcon-confirm-2), commit" in text
     assert "on fresh seeds: a drop of " in text
     assert "Kendall's tau" in text
+    assert "## Images\n\n- 2 of 120 images of test (1.7%) have a copy in train (1 equal" in text
     assert "importance (PED-ANOVA, " in text
 
 
 def test_what_there_is_not_is_left_out(tmp_path: Path) -> None:
     text = markdown(summarise(unsearched(tmp_path)))
     assert "- ce: none, no trial was trained to the end" in text
-    for absent in ("p = ", "## Class by class", "## Parameters", "best score by", "\n\n\n", "None"):
+    for absent in (
+        "p = ",
+        "## Images",
+        "## Class by class",
+        "## Parameters",
+        "best score by",
+        "\n\n\n",
+        "None",
+    ):
         assert absent not in text
 
 

@@ -56,6 +56,17 @@ def test_the_page_says_what_the_study_found(report: Path) -> None:
     assert "supcon-confirm-0, supcon-confirm-1, supcon-confirm-2" in html
 
 
+def test_copies_among_the_images_are_shown_with_their_parts_and_labels(report: Path) -> None:
+    html = (report / "report.html").read_text()
+    assert (
+        "<li>2 of 120 images of test (1.7%) have a copy in train (1 equal, 1 nearly so), " in html
+    )
+    assert html.count('<img src="data:image/jpeg;base64,') == 4
+    assert 'title="&lt;i&gt;1.png"' in html
+    assert "<br>mirrored, 7.2 levels<br>train, dog<br>test, dog" in html
+    assert "<br>equal<br>train, cat<br>test, &lt;owl&gt;" in html
+
+
 FIGURES = """Object.keys(figures).map(name => {
   const div = document.getElementById(name), box = div.getBoundingClientRect();
   const marks = ".scatterlayer path, .barlayer path, .scatterlayer .js-line";

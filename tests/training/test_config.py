@@ -129,6 +129,8 @@ def test_an_unknown_key_of_a_file_names_the_nearest_right_one(
         ("data.name", "cifar", "'folder', 'table' or 'huggingface', got 'cifar'"),
         ("data.root", 5, "path"),
         ("data.image_size", 4, "must be greater than or equal to 8"),
+        ("data.fit", "stretch", "must be 'crop', 'squeeze' or 'pad'"),
+        ("data.background", "#ff", "data.background"),
         ("data.val_size", 0, "must be greater than 0"),
         ("data.val_size", 1.5, "must be a fraction below 1 or a whole number of images"),
         ("data.batch_size", 1, "must be greater than or equal to 2"),
@@ -226,7 +228,8 @@ def test_a_value_that_its_setting_cannot_have_is_refused_by_its_dotted_key() -> 
 
 def test_settings_of_any_text_are_paths_and_names() -> None:
     assert {
-        "data.root", "data.path_column", "data.label_column", "model.backbone", "optim.name"
+        "data.root", "data.path_column", "data.label_column", "data.background", "model.backbone",
+        "optim.name",
     } == TEXT_KEYS  # fmt: skip
 
 
