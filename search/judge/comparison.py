@@ -6,6 +6,10 @@ seeds, g_i image i's difference of seed means and e an arm's mean within-image v
 
     Var(D) = s2_A / n_A + s2_B / n_B + max(0, Var_i(g_i) - (e_A / n_A + e_B / n_B)) / N
 
+By balanced accuracy an image counts w_i = 1 / (K n_k) of its class k, and not 1 / N. The test
+images are then K samples: the last term becomes the sum over classes of the same for the n_k images
+of a class, times 1 / K^2; how much g differs between classes adds nothing to it.
+
 A t-distribution with Satterthwaite's degrees of freedom gives interval and p-value.
 `results/calibration.md` shows how often it errs. Accuracies and differences are fractions of 1.
 """
@@ -16,6 +20,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +34,7 @@ MIN_SEARCHES = 3
 ROUNDING = 1e-16  # a variance below it is float error: one image of a million gives 1e-12
 
 Correct = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int64]
 
 
 @documented(frozen=True, config=DOCUMENTED)
@@ -45,21 +51,25 @@ class Difference:
     """The smallest true difference that is found 4 times in 5; 0 without variance."""
 
 
-def compare(a: Correct, b: Correct) -> Difference:
+def compare(a: Correct, b: Correct, *, labels: Labels | None = None) -> Difference:
     """Difference of two configurations, each trained on several seeds.
 
     Args:
         a: (n_A, N) which test images each seed of A classifies correctly, n_A >= 3.
         b: (n_B, N) likewise for B, on the same images in the same order, N >= 2.
+        labels: (N,) class ids, for the difference in balanced accuracy; None: in accuracy.
 
     Returns:
         The difference. Without any variance, that is, if all seeds of an arm are right on the same
         images and the arms differ on none or on all of them, the interval is a point and the
         p-value 1 or 0.
     """
-    noise = _noise(a, b, MIN_SEEDS)
+    noise = _noise(a, b, MIN_SEEDS, labels)
     # From counts, so that equal accuracies differ by 0 and not by a rounding error.
-    d = int(a.sum()) / a.size - int(b.sum()) / b.size
+    if labels is None:
+        d = int(a.sum()) / a.size - int(b.sum()) / b.size
+    else:
+        d = float(_balanced(a, labels) - _balanced(b, labels))
     terms = noise.terms(noise.over_seeds, (len(a), len(b)), a.shape[1])
     if sum(v for v, _ in terms) < ROUNDING:
         # By chance no seed of an arm scores better than another, though they are right on different
@@ -69,7 +79,17 @@ def compare(a: Correct, b: Correct) -> Difference:
     return _estimate(d, terms, min(len(a), len(b)))
 
 
-def detectable_with(a: Correct, b: Correct, n_seeds: int, n_images: int) -> float:
+def _balanced(arm: Correct, labels: Labels) -> Fraction:
+    shares = [
+        Fraction(int(arm[:, labels == k].sum()), len(arm) * int((labels == k).sum()))
+        for k in np.unique(labels)
+    ]
+    return sum(shares, Fraction()) / len(shares)
+
+
+def detectable_with(
+    a: Correct, b: Correct, n_seeds: int, n_images: int, *, labels: Labels | None = None
+) -> float:
     """The smallest difference that a study will probably be able to show, before it is run.
 
     Args:
@@ -78,17 +98,19 @@ def detectable_with(a: Correct, b: Correct, n_seeds: int, n_images: int) -> floa
         b: (n_B, M) likewise for another configuration, on the same images.
         n_seeds: seeds an arm that the study will have, >= 3.
         n_images: its test images, >= 2.
+        labels: as in `compare`; the test images are expected in the same proportions.
     """
     if n_seeds < MIN_SEEDS or n_images < 2:
         raise ValueError(
             f"a study needs {MIN_SEEDS} seeds and 2 images, got {n_seeds} and {n_images}"
         )
-    noise = _noise(a, b, 2)
+    noise = _noise(a, b, 2, labels)
     # Part of s2 shrinks with the number of images: a seed's result on an image is a draw.
     draws = zip(noise.of_draws(a.shape[1]), noise.of_draws(n_images), strict=True)
     s2 = [max(0.0, v - now) + then for v, (now, then) in zip(noise.over_seeds, draws, strict=True)]
     terms = noise.terms(s2, (n_seeds, n_seeds), n_images)
-    known = [(v, n - 1) for (v, _), n in zip(terms, (len(a), len(b), a.shape[1]), strict=True)]
+    freedoms = len(a) - 1, len(b) - 1, noise.freedom * (a.shape[1] - 1)
+    known = [(v, df) for (v, _), df in zip(terms, freedoms, strict=True)]
     return _detectable(math.sqrt(sum(v for v, _ in terms)), _freedom(terms), _freedom(known))
 
 
@@ -102,6 +124,8 @@ class _Noise:
     """e of each arm."""
     over_images: float
     """Var_i(g_i) without what the seeds contribute to it."""
+    freedom: float
+    """Degrees of freedom of that, as a share of those that so many images of one class have."""
 
     def of_draws(self, n_images: int) -> list[float]:
         """The part of s2 that is there because a seed's result on an image is a draw."""
@@ -109,25 +133,64 @@ class _Noise:
 
     def terms(
         self, s2: list[float], n_seeds: tuple[int, int], n_images: int
-    ) -> list[tuple[float, int]]:
+    ) -> list[tuple[float, float]]:
         """The terms of Var(D), each with its degrees of freedom."""
-        seeds = [(v / n, n - 1) for v, n in zip(s2, n_seeds, strict=True)]
-        return [*seeds, (self.over_images / n_images, n_images - 1)]
+        seeds = [(v / n, float(n - 1)) for v, n in zip(s2, n_seeds, strict=True)]
+        return [*seeds, (self.over_images / n_images, self.freedom * (n_images - 1))]
 
 
-def _noise(a: Correct, b: Correct, min_seeds: int) -> _Noise:
+def _noise(a: Correct, b: Correct, min_seeds: int, labels: Labels | None) -> _Noise:
     n_images = a.shape[1]
     if min(len(a), len(b)) < min_seeds or n_images != b.shape[1] or n_images < 2:
         raise ValueError(
             f"at least {min_seeds} seeds on the same 2 or more images, got {a.shape}, {b.shape}"
         )
+    if labels is not None:
+        return _balanced_noise(a, b, labels)
     over_seeds = [float(arm.sum(1).var(ddof=1)) / n_images**2 for arm in (a, b)]
     within = [float(arm.var(axis=0, ddof=1).mean()) for arm in (a, b)]
     of_g = float((a.mean(0) - b.mean(0)).var(ddof=1))
-    return _Noise(over_seeds, within, max(0.0, of_g - within[0] / len(a) - within[1] / len(b)))
+    of_images = max(0.0, of_g - within[0] / len(a) - within[1] / len(b))
+    return _Noise(over_seeds, within, of_images, 1.0)
 
 
-def _estimate(d: float, terms: list[tuple[float, int]], n: int) -> Difference:
+def _balanced_noise(a: Correct, b: Correct, labels: Labels) -> _Noise:
+    """Of balanced accuracy; what is said of an image is N times its contribution to the mean."""
+    n_images = a.shape[1]
+    classes, ids, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    weight = 1 / (len(classes) * counts[ids])
+    over_seeds = [float((arm * weight).sum(1).var(ddof=1)) for arm in (a, b)]
+    within_N = [arm.var(axis=0, ddof=1) * weight**2 for arm in (a, b)]
+    g = (a.mean(0) - b.mean(0)) * weight
+    samples = [np.flatnonzero(own) for own in _samples(ids, counts)]
+    # n times the variance of a sample is that of its sum.
+    of_g = np.array([len(own) * g[own].var(ddof=1) for own in samples])
+    of_images = of_g.sum() - within_N[0].sum() / len(a) - within_N[1].sum() / len(b)
+    freedom = 1.0
+    if of_g.any():
+        freedom = of_g.sum() ** 2 / sum(of_g**2 / [len(own) - 1 for own in samples])
+    return _Noise(
+        over_seeds=over_seeds,
+        within_image=[n_images * float(each.sum()) for each in within_N],
+        over_images=n_images * max(0.0, float(of_images)),
+        freedom=float(freedom) / (n_images - 1) if of_g.any() else 1.0,
+    )
+
+
+def _samples(ids: npt.NDArray[np.intp], counts: npt.NDArray[np.intp]) -> list[Correct]:
+    """Which images each sample has that tells a variance: a class, if it has 2 images or more.
+
+    Classes of a single image are one sample together, which is on the safe side, since it counts
+    how they differ; if there is but one of them, the rarest other class joins it.
+    """
+    joined = counts < 2
+    if joined.sum() == 1:
+        joined[np.where(joined, counts.max() + 1, counts).argmin()] = True
+    found = [ids == k for k in np.flatnonzero(~joined)]
+    return [*found, joined[ids]] if joined.any() else found
+
+
+def _estimate(d: float, terms: list[tuple[float, float]], n: int) -> Difference:
     """Satterthwaite's t from a difference and the terms of its variance."""
     variance = sum(v for v, _ in terms)
     if variance < ROUNDING:
@@ -138,7 +201,7 @@ def _estimate(d: float, terms: list[tuple[float, int]], n: int) -> Difference:
     return Difference(d, (d - half, d + half), p, n, error, _detectable(error, freedom, freedom))
 
 
-def _freedom(terms: list[tuple[float, int]]) -> float:
+def _freedom(terms: list[tuple[float, float]]) -> float:
     """Satterthwaite's degrees of freedom of a sum of variances; any where the sum is 0."""
     variance = sum(v for v, _ in terms)
     return variance**2 / sum(v**2 / df for v, df in terms) if variance >= ROUNDING else 1.0
