@@ -120,7 +120,7 @@ def without_ray() -> Iterator[None]:
         mock.patch("search.course.endpoint", str),
         mock.patch("search.course.Metrics"),
         mock.patch("search.course.run_trials", run_trials),
-        mock.patch("search.judge.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()),
+        mock.patch("search.gallery.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()),
     ):
         yield
 

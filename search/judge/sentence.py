@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.judge.comparison import MIN_SEARCHES, Difference, methods
+from supcon.config import METRICS, TOP1
+
+MEASURES = {TOP1: "test accuracy", METRICS["balanced"]: "balanced test accuracy"}
+"""What is compared, by the name of what selects."""
 
 
-def sentence(name_a: str, name_b: str, probes: Difference, against_head: Difference | None) -> str:
+def sentence(
+    name_a: str,
+    name_b: str,
+    probes: Difference,
+    against_head: Difference | None,
+    metric: str = TOP1,
+) -> str:
     """One plain sentence, about these two configurations on this split and nothing more.
 
     Args:
@@ -16,8 +26,10 @@ def sentence(name_a: str, name_b: str, probes: Difference, against_head: Differe
         probes: A's linear probe minus B's.
         against_head: A's linear probe minus B's own head, where B has one; A wins only if it beats
             both.
+        metric: name of what selects.
     """
-    found = _finding(name_a, name_b, probes, against_head, f"{probes.n_seeds} seeds each")
+    seeds = f"{probes.n_seeds} seeds each"
+    found = _finding(name_a, name_b, probes, against_head, seeds, metric)
     return f"These two configurations on this split: {found}."
 
 
@@ -29,6 +41,7 @@ def methods_sentence(
     *,
     n_searches: int,
     same_test_images: bool,
+    metric: str = TOP1,
 ) -> str:
     """One plain sentence about the methods, from independent searches.
 
@@ -39,6 +52,7 @@ def methods_sentence(
         against_head: A's linear probe minus B's own head, of each search, where B has one.
         n_searches: with those that gave no verdict, and so no difference.
         same_test_images: all searches were scored on the same test images.
+        metric: name of what selects.
     """
     scope, n = "The methods, searched like this on this data set", len(probes)
     count = str(n) if n == n_searches else f"{n} of {n_searches}"
@@ -55,13 +69,18 @@ def methods_sentence(
         else ""
     )
     head = None if against_head is None else methods(against_head)
-    return f"{scope}: {_finding(name_a, name_b, methods(probes), head, evidence)}."
+    return f"{scope}: {_finding(name_a, name_b, methods(probes), head, evidence, metric)}."
 
 
 def _finding(
-    name_a: str, name_b: str, probes: Difference, head: Difference | None, evidence: str
+    name_a: str,
+    name_b: str,
+    probes: Difference,
+    head: Difference | None,
+    evidence: str,
+    metric: str,
 ) -> str:
-    figures = _points(probes, " points of test accuracy, 95 % interval")
+    figures = _points(probes, f" points of {MEASURES[metric]}, 95 % interval")
     against_head = "" if head is None else f"; against {name_b}'s head {_points(head)}"
     if probes.ci95[0] > 0 and (head is None or head.ci95[0] > 0):
         return f"{name_a} beats {name_b} ({figures}, {evidence}{against_head})"

@@ -11,7 +11,7 @@ from itertools import chain, dropwhile
 
 from pydantic.dataclasses import dataclass as documented
 
-from search.judge.comparison import MIN_SEEDS, Difference, compare
+from search.judge.comparison import MIN_SEEDS, Difference, Labels, compare
 from search.judge.fairness import budget_problems
 from search.judge.nothing_learned import collapse_warnings, nothing_learned
 from search.judge.sealed import correctness, is_for, openings, unlike_images, unpack_labels
@@ -79,12 +79,22 @@ def verdict(study: Study) -> Verdict:
     a, b = [*runs, ""][:2]
     if refusal is not None:
         return Verdict(a, b, None, None, n_seeds, warnings, f"No verdict: {refusal}.")
-    probes = compare(correctness(runs[a], "probe"), correctness(runs[b], "probe"))
+    labels = _labels_that_count(study, runs[a][0])
+    probes = compare(correctness(runs[a], "probe"), correctness(runs[b], "probe"), labels=labels)
     head: Difference | None = None
     if all(run.tested and "head" in run.tested.correct for run in runs[b]):
-        head = compare(correctness(runs[a], "probe"), correctness(runs[b], "head"))
-    text = " ".join(filter(None, [sentence(a, b, probes, head), opened_before(study)]))
+        head = compare(correctness(runs[a], "probe"), correctness(runs[b], "head"), labels=labels)
+    said = sentence(a, b, probes, head, study.space.selection_metric)
+    text = " ".join(filter(None, [said, opened_before(study)]))
     return Verdict(a, b, probes, head, n_seeds, warnings, text)
+
+
+def _labels_that_count(study: Study, run: Trial) -> Labels | None:
+    """Those of the test images where selection goes by balanced accuracy, else None."""
+    if study.space.selection != "balanced":
+        return None
+    opening = next(opening for opening in study.log.openings if is_for(opening, run))
+    return unpack_labels(opening.labels)
 
 
 def _problems(study: Study, n_seeds: int) -> tuple[str | None, list[str]]:

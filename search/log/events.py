@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from search.space.resources import Footprint
+from supcon.config import METRICS
 from supcon.parsing import Section
 
 Phase = Literal["search", "pick", "confirm", "published", "one_view"]
@@ -64,6 +65,11 @@ class Started(_Event):
     """Images of val by class, which tell what a guess may score; older logs lack them."""
     measured: tuple[Footprint, ...] = Field((), exclude_if=_is_empty)
     """What each kind of config takes, where the space leaves that to be measured."""
+
+    @property
+    def selection_metric(self) -> str:
+        """Name of what selects; `search.space.space.Space` has the same."""
+        return METRICS["balanced" if self.space.get("selection") == "balanced" else "top1"]
 
     @model_validator(mode="before")
     @classmethod
@@ -213,6 +219,51 @@ class Pictured(_TrialEvent):
     """`encoder` or `projection` -> why it could not be drawn."""
 
 
-Event = Started | Ask | Report | Retry | End | Searched | Slept | Unsealed | Tested | Pictured
+class Suspect(Section):
+    """An image of train or val whose label is probably wrong."""
+
+    part: Literal["train", "val"]
+    index: int
+    """In its part."""
+    label: int
+    """As given."""
+    predicted: int
+    self_confidence: float
+    """Probability of the given label, out of sample."""
+    margin: float
+    """The same minus that of the likeliest other class."""
+    file: str | None = Field(None, exclude_if=_is_empty)
+    """Where it has one."""
+    picture: str | None = Field(None, exclude_if=_is_empty)
+    """Of the first ones: WebP, base64."""
+
+
+class Suspected(_Event):
+    """The labels of train and val were compared with what the winners make of the images."""
+
+    event: Literal["suspected"] = "suspected"
+    judges: list[TrialId]
+    """The runs whose features were asked."""
+    classes: list[str]
+    n_images: int
+    n_found: int
+    """Suspects in all."""
+    suspects: list[Suspect]
+    """The most suspicious first, at most 5,000."""
+
+
+Event = (
+    Started
+    | Ask
+    | Report
+    | Retry
+    | End
+    | Searched
+    | Slept
+    | Unsealed
+    | Tested
+    | Pictured
+    | Suspected
+)
 ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 """Reads an event from its line."""
