@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search.judge.sealed import unpack, unpack_labels
 from search.judge.verdict import by_class, verdict
 from search.log.events import Ask, Searched
 from search.log.study import Study
@@ -120,3 +121,25 @@ def test_classes_are_compared_one_by_one(study: TrainedStudy) -> None:
     assert found.classes == list(study.data.classes)
     mean = np.average(found.difference, weights=found.n)
     assert mean == pytest.approx(probes.difference)
+
+
+def test_by_balanced_accuracy_the_verdict_is_the_mean_over_the_classes(study: TrainedStudy) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    study.open_test()
+    balanced = Study(parse_space(study.tree | {"selection": "balanced"}, "x"), study.log)
+    found, classes = verdict(balanced), by_class(balanced)
+    assert found.probes is not None
+    assert classes is not None
+    assert found.probes.difference == pytest.approx(np.mean(classes.difference))
+    assert found.probes.difference != verdict(study).probes.difference  # type: ignore[union-attr]
+    assert " points of balanced test accuracy, 95 % interval" in found.text
+    assert " points of test accuracy, 95 % interval" in verdict(study).text
+    means = []
+    for arm in ("supcon", "ce"):
+        tested = [run.tested for run in balanced.log.of(arm, "confirm")]
+        labels = unpack_labels(balanced.log.openings[0].labels)
+        right = [unpack(each.correct["probe"], each.n_images) for each in tested if each]
+        shares = [[row[labels == k].mean() for k in range(10)] for row in right]
+        means.append(np.mean(shares))
+    assert found.probes.difference == pytest.approx(means[0] - means[1])
