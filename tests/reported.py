@@ -131,11 +131,13 @@ def full(path: Path) -> WrittenStudy:
         )  # fmt: skip
     study.add(
         Suspected, judges=[(arm, "confirm", 0) for arm in ("supcon", "ce")], classes=CLASSES,
-        n_images=400, n_found=2,
+        n_images=400, n_found=2, n_probable=1,
         suspects=[
             Suspect(part="val", index=7, label=0, predicted=2, self_confidence=0.01, margin=-0.9,
+                    is_probable=True,
                     picture=PICTURE),
             Suspect(part="train", index=3, label=1, predicted=0, self_confidence=0.2, margin=-0.3,
+                    is_probable=False,
                     file="/a/<b>.jpg"),
         ],
     )  # fmt: skip

@@ -1,8 +1,9 @@
 """Labels of train and val that are probably wrong, by the winners: a list for people to look at.
 
 The winners' encoders embed the images, a probe is cross-validated on the features, and what the
-winners think on average is compared with the labels. No test image is touched. An encoder has seen
-the labels of train, and may have learned wrong ones by heart; those of val it has not.
+winners think on average is compared with the labels: all images for which another class is more
+probable, the most suspicious first, and how many labels are probably wrong. No test image is used.
+An encoder has seen the labels of train, and may have learned wrong ones by heart; those of val not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ from supcon.parsing import UserError, one_line
 PICTURES = 24
 SIDE = 96  # of a picture, in pixels
 LISTED = 5000  # so many at most are logged
-COLUMNS = ("rank", "part", "index", "file", "label", "predicted", "self_confidence", "margin")
+COLUMNS = (
+    *("rank", "part", "index", "file", "label", "predicted"),
+    *("self_confidence", "margin", "probably_wrong"),
+)
 
 
 def judges(study: Study) -> list[Trial]:
@@ -76,11 +80,12 @@ def suspects_csv(study: Study) -> str:
     out, found = io.StringIO(), current(study)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for rank, each in enumerate(found.suspects if found else (), start=1):
-        assert found is not None
-        names = found.classes[each.label], found.classes[each.predicted]
-        confidence = each.self_confidence, each.margin
-        writer.writerow([rank, each.part, each.index, each.file or "", *names, *confidence])
+    names = found.classes if found else []
+    for rank, each in enumerate(found.suspects if found else [], start=1):
+        place = [rank, each.part, each.index, each.file or ""]
+        classes = [names[each.label], names[each.predicted]]
+        wrong = "yes" if each.is_probable else "no"
+        writer.writerow([*place, *classes, each.self_confidence, each.margin, wrong])
     return out.getvalue()
 
 
@@ -93,7 +98,7 @@ def _suspected(study: Study, runs: Sequence[Trial], data: Splits) -> Suspected:
     errors = {
         part: find_label_errors(probabilities[own], labels[own]) for part, own in parts.items()
     }
-    found = [(each.margin[i], part, i) for part, each in errors.items() for i in each.suspects]
+    found = [(each.margin[i], part, i) for part, each in errors.items() for i in each.doubtful]
     found.sort(key=lambda suspect: suspect[0])
     files = _files(study, data)
     return Suspected(
@@ -101,6 +106,7 @@ def _suspected(study: Study, runs: Sequence[Trial], data: Splits) -> Suspected:
         classes=list(data.classes),
         n_images=len(labels),
         n_found=len(found),
+        n_probable=sum(int(each.is_probable.sum()) for each in errors.values()),
         suspects=[
             _suspect(data, part, int(i), errors[part], files.get(part), has_picture=n < PICTURES)
             for n, (_, part, i) in enumerate(found[:LISTED])
@@ -138,6 +144,7 @@ def _suspect(
         "predicted": int(errors.predicted[i]),
         "self_confidence": round(float(errors.self_confidence[i]), 4),
         "margin": round(float(errors.margin[i]), 4),
+        "is_probable": bool(errors.is_probable[i]),
     }
     if files is not None:
         values["file"] = files[i]

@@ -220,7 +220,7 @@ class Pictured(_TrialEvent):
 
 
 class Suspect(Section):
-    """An image of train or val whose label is probably wrong."""
+    """An image of train or val for which another class than its label is more probable."""
 
     part: Literal["train", "val"]
     index: int
@@ -232,6 +232,8 @@ class Suspect(Section):
     """Probability of the given label, out of sample."""
     margin: float
     """The same minus that of the likeliest other class."""
+    is_probable: bool
+    """Whether the label is probably wrong, by confident learning."""
     file: str | None = Field(None, exclude_if=_is_empty)
     """Where it has one."""
     picture: str | None = Field(None, exclude_if=_is_empty)
@@ -248,6 +250,8 @@ class Suspected(_Event):
     n_images: int
     n_found: int
     """Suspects in all."""
+    n_probable: int
+    """Of these, labels that are probably wrong."""
     suspects: list[Suspect]
     """The most suspicious first, at most 5,000."""
 

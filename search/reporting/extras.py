@@ -104,7 +104,12 @@ def _suspects(study: Study, not_listed: str, parts: Parts) -> Suspects | None:
     """What is logged of suspicious labels; a line if it is not there, though it could be."""
     found = current(study)
     if found is not None:
-        return Suspects(images=found.n_images, found=found.n_found, listed=len(found.suspects))
+        return Suspects(
+            images=found.n_images,
+            probable=found.n_probable,
+            found=found.n_found,
+            listed=len(found.suspects),
+        )
     if judges(study):
         why = not_listed or "not made yet: python search/report.py"
         parts.missing["suspects"] = f"{NOT_LISTED}: {why}"

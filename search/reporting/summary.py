@@ -174,11 +174,14 @@ class Picture(Section):
 
 
 class Suspects(Section):
-    """Labels of train and val that are probably wrong; suspects.csv has them."""
+    """Labels of train and val that are probably wrong, or doubtful; suspects.csv has them."""
 
     images: int
     """Of train and val, that were looked at."""
+    probable: int
+    """Labels that are probably wrong, by confident learning."""
     found: int
+    """With those for which another class is more probable, no more."""
     listed: int
     """At most 5,000, the most suspicious."""
 
@@ -216,7 +219,7 @@ class Summary(Section):
     tsne: dict[str, Picture]
     """Arm -> a picture of val by its winner."""
     suspects: Suspects | None = None
-    """Labels that are probably wrong, by the winners; null before the test images were opened."""
+    """Labels that are suspicious to the winners; null before the test images were opened."""
     test_openings: list[Opening]
     """The ledger of the sealed test images; null what an older log does not tell."""
     test_evaluations: int

@@ -109,12 +109,13 @@ def collapsed_text(facts: ArmSummary) -> str:
 
 def suspects_text(found: Suspects) -> str:
     """How many labels are worth a look, and where they are named."""
-    named = "all of them are" if found.listed == found.found else f"the first {found.listed:,} are"
-    text = f"{found.found:,} of {found.images:,} labels of train and val are probably wrong"
-    named = f"; {named} in suspects.csv, the most suspicious first" if found.found else ""
+    named = "all" if found.listed == found.found else f"the first {found.listed:,}"
+    named = f"; {named} are in suspects.csv, the most suspicious first" if found.found else ""
     return (
-        f"{text} (confident learning, arXiv:1911.00068, on cross-validated probes of the winners' "
-        f"features){named}."
+        f"{found.probable:,} of {found.images:,} labels of train and val are probably wrong "
+        f"(confident learning, arXiv:1911.00068, on cross-validated probes of the winners' "
+        f"features), and for {found.found - found.probable:,} more another class is more "
+        f"probable{named}."
     )
 
 

@@ -30,8 +30,11 @@ Labels = npt.NDArray[np.int64]
 class LabelErrors:
     """What is known of the labels of N images."""
 
-    suspects: npt.NDArray[np.intp]
-    """Indices of the images whose label is probably wrong, the most suspicious first."""
+    doubtful: npt.NDArray[np.intp]
+    """Indices of the images for which another class is more probable, the largest margin first."""
+    is_probable: npt.NDArray[np.bool_]
+    """(N,) those of them whose label is probably wrong: as many as the confident joint estimates.
+    It errs to the low side where a probe is nearly always sure."""
     predicted: Labels
     """(N,) the most probable classes."""
     self_confidence: Floats
@@ -41,7 +44,7 @@ class LabelErrors:
 
 
 def find_label_errors(probabilities: Floats, labels: Labels) -> LabelErrors:
-    """Images to be looked at: "prune by noise rate", ranked by normalised margin.
+    """Images to be looked at, ranked by normalised margin, and "prune by noise rate" among them.
 
     Of the images with label i as many are suspected to be j as the confident joint estimates that
     there are: those with the largest p_j - p_i.
@@ -63,9 +66,10 @@ def find_label_errors(probabilities: Floats, labels: Labels) -> LabelErrors:
             n = round(len(own) * joint[i, j] / joint[i].sum())
             gain = probabilities[own, j] - probabilities[own, i]
             is_suspect[own[np.argsort(-gain, kind="stable")[:n]]] = True
-    suspects = np.flatnonzero(is_suspect & (margin < 0))
+    order = np.argsort(margin, kind="stable")
     return LabelErrors(
-        suspects=suspects[np.argsort(margin[suspects], kind="stable")],
+        doubtful=order[margin[order] < 0],
+        is_probable=is_suspect & (margin < 0),
         predicted=probabilities.argmax(1),
         self_confidence=given,
         margin=margin,

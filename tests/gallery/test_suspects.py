@@ -14,7 +14,10 @@ from PIL import Image
 from search.gallery.suspects import add_suspects, current, suspects_csv, suspects_later
 from search.log.study import Study
 from search.reporting.files import write_report
+from supcon.config import Config, override
+from supcon.images.loading import load_splits
 from supcon.images.split import Split, Splits
+from supcon.train import fit
 from tests.trained_study import TrainedStudy
 
 FLIPPED = {"train": range(0, 200, 20), "val": range(1, 40, 10)}
@@ -108,13 +111,14 @@ def test_the_first_ones_are_shown_and_all_are_listed(
     assert len(rows) == found.n_found
     assert rows[0]["label"] == data.classes[first.label]
     assert (rows[0]["rank"], rows[0]["file"]) == ("1", "")
+    assert [row["probably_wrong"] for row in rows].count("yes") == found.n_probable
     summary = write_report(study)
     assert summary.suspects is not None
     assert summary.suspects.found == len(rows)
     assert (study.folder.path / "suspects.csv").read_text() == suspects_csv(study)
     page = study.folder.page.read_text()
     assert page.count("data:image/webp;base64,") == 2
-    line = f"{found.n_found:,} of {found.n_images:,} labels of train and val are probably wrong"
+    line = f"{found.n_probable:,} of {found.n_images:,} labels of train and val are probably wrong"
     assert line in page
     assert line in (study.folder.path / "report.md").read_text()
 
@@ -173,3 +177,66 @@ def test_an_image_of_a_folder_is_named_by_its_file(
         with Image.open(path) as image:
             expected = getattr(listed, each.part).images[each.index][..., 0]
             assert np.array_equal(np.asarray(image), expected)
+
+
+DIGITS = {
+    "data.batch_size": 64,
+    "data.val_size": 0.2,
+    "model.backbone": "test_resnet",
+    "model.stem": "full",
+    "run.epochs": 15,
+    "run.threads": 1,
+    "run.device": "cpu",
+    "run.precision": "fp32",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_two_labels_of_a_hundred_flipped_are_found_by_models_that_were_trained_on_them(
+    tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures of results/benchmarks.md: `pytest -s -m slow -k two_labels` prints them."""
+    config = override(Config(), DIGITS)
+    clean = load_splits(config.data)
+    rng, parts, wrong = np.random.default_rng(seed), {}, set()
+    for part in ("train", "val"):
+        split = getattr(clean, part)
+        labels = split.labels.copy()
+        chosen = rng.choice(len(labels), round(0.02 * len(labels)), replace=False)
+        labels[chosen] = (labels[chosen] + rng.integers(1, 10, len(chosen))) % 10
+        parts[part] = Split(split.images, labels)
+        wrong |= {(part, int(i)) for i in chosen}
+    data = Splits(parts["train"], parts["val"], clean.classes)
+    models = {}
+    for loss in ("supcon", "ce"):
+        *_, last = fit(override(config, {"loss.name": loss, "run.seed": seed}), data)
+        assert last.trained is not None
+        models[loss] = last.trained
+    study = TrainedStudy(tmp_path, models, config, data)
+    for arm in ("supcon", "ce"):
+        study.search(arm, 0, 0.5)
+    confirmed(study)
+    assert add_suspects(study, data) == ""
+    found = current(study)
+    assert found is not None
+    for part in ("train", "val"):
+        own = [each for each in found.suspects if each.part == part]
+        flipped = {i for its, i in wrong if its == part}
+        lists = {
+            "probably wrong": [each for each in own if each.is_probable],
+            "all": own,
+            "the first": own[: len(flipped)],
+        }
+        for name, some in lists.items():
+            hits = len(flipped & {each.index for each in some})
+            share = hits / max(1, len(some)), hits / len(flipped)
+            with capsys.disabled():
+                print(
+                    f"\nseed {seed}, {part}: {len(flipped)} flipped; {name}: {len(some)}, "
+                    f"precision {share[0]:.2f}, recall {share[1]:.2f}", end="",
+                )  # fmt: skip
+            if name != "probably wrong":
+                assert share[1] > 0.8
+            if name != "all":
+                assert share[0] > 0.8
