@@ -13,17 +13,15 @@ from search.log.journal import Journal
 from search.report import main as report
 from supcon.config import DataConfig
 from supcon.evaluation.trained import load_trained
-from supcon.images import loading
+from supcon.images.sources import load_published
 from supcon.images.split import Split
 from supcon.network.device import pick_device
 from tests.without_ray import Search
 
-load_all = loading.load_published
-
 
 def few_of_the_last_three(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
     """Digits, of 7, 8 and 9 one in four."""
-    split, classes = load_all(config, part)
+    split, classes = load_published(config, part)
     kept = np.flatnonzero((split.labels < 7) | (np.arange(len(split)) % 4 == 0))
     return split.take(kept), classes
 
@@ -32,7 +30,7 @@ def few_of_the_last_three(config: DataConfig, part: str) -> tuple[Split, tuple[s
 def test_a_search_of_unequal_classes_goes_by_balanced_accuracy_throughout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "load_published", few_of_the_last_three)
+    monkeypatch.setattr("supcon.images.loading.load_published", few_of_the_last_three)
     search = Search(tmp_path)
     assert search.run() == (0, [])
     assert "what decides is balanced accuracy (val/probe_balanced)" in search.said
@@ -53,10 +51,11 @@ def test_a_search_of_unequal_classes_goes_by_balanced_accuracy_throughout(
             assert config.probe.selection == "balanced"
             metric = f"val/probe_balanced_{trained.weights}"
             assert run.score == trained.metrics[metric] == run.last.metrics[metric]
-    with (folder / "trials.csv").open() as file:
-        row = next(csv.DictReader(file))
+    with (folder / "trials.csv").open() as trials:
+        row = next(csv.DictReader(trials))
     assert {"val/probe_top1", "val/probe_balanced"} < row.keys()
     for name in ("suspects.csv", "report.html", "report.md"):
         (folder / name).unlink()
     assert report([str(folder)]) == 0
-    assert summary["suspects"]["listed"] == len((folder / "suspects.csv").open().readlines()) - 1
+    rows = (folder / "suspects.csv").read_text().splitlines()[1:]
+    assert summary["suspects"]["listed"] == len(rows)
