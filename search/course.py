@@ -14,9 +14,10 @@ from search.engine.prometheus import Metrics, endpoint
 from search.engine.session import ray_session
 from search.engine.shared_images import SharedImages
 from search.engine.tuner import remove_checkpoint, run_trials
+from search.gallery.suspects import add_suspects
+from search.gallery.tsne import add_pictures
 from search.judge.noise_floor import describe_noise, next_of_noise_floor
 from search.judge.sealed import check_same_test, open_test
-from search.judge.tsne import add_pictures
 from search.log.events import AFTER_SEARCH, Ask, Phase, Started
 from search.log.journal import Journal
 from search.log.study import Study
@@ -174,7 +175,8 @@ def conclude(study: Study, images: SharedImages, interrupt: Interrupt) -> int:
     folder, answer = study.folder, write_answer(study)
     print(outcome(answer), flush=True)
     not_drawn = {} if interrupt.requested else add_pictures(study, images.splits)
-    summary = write_rest(study, answer, not_drawn)
+    not_listed = "" if interrupt.requested else add_suspects(study, images.splits)
+    summary = write_rest(study, answer, not_drawn, not_listed)
     for line in summary.missing.values():
         print(f"missing   {line}")
     print(f"report    {folder.page} (also report.md, summary.json, trials.csv)")

@@ -25,6 +25,7 @@ from search.reporting.files import write_file
 from search.reporting.tables import aligned
 from search.space.loading import load_space
 from search.space.space import Space
+from supcon.config import TOP1
 from supcon.parsing import UserError, read_yaml
 from supcon.plain_yaml import write
 from supcon.seeds import derive_seed
@@ -158,6 +159,7 @@ class _Found(BaseModel):
 
     verdict: _Verdict
     test_openings: list[_Opening]
+    metric: str = TOP1
 
 
 def conclude_repeats(folder: Path) -> str:
@@ -195,6 +197,7 @@ def _together(found: list[_Found]) -> dict[str, Any]:
         heads if len(heads) == len(differences) else None,
         n_searches=len(found),
         same_test_images=_are_same([o for each in found for o in each.test_openings]),
+        metric=found[0].metric,
     )
     together = methods(differences) if len(differences) >= MIN_SEARCHES else None
     return {

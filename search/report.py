@@ -1,7 +1,7 @@
 """What a study found: `python search/report.py results/x` writes its report anew, without Ray.
 
 From the event log alone: report.html, report.md, summary.json, trials.csv, best/*.yaml. Only a
-picture that a winner still lacks takes its model and the images.
+picture that a winner still lacks, or the list of suspicious labels, takes models and the images.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 if __name__ == "__main__":  # as in run.py: our packages are found from any folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.judge.tsne import pictures_later
+from search.gallery.suspects import suspects_later
+from search.gallery.tsne import pictures_later
 from search.log.study import Study
 from search.reporting.files import outcome, write_answer, write_rest
 from supcon.parsing import UserError, show_error
@@ -29,8 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         study = Study.open(options.study)
         answer = write_answer(study)
         print(outcome(answer), flush=True)
-        not_drawn = pictures_later(study)
-        summary = write_rest(Study.open(options.study), answer, not_drawn)
+        not_drawn, not_listed = pictures_later(study), suspects_later(study)
+        summary = write_rest(Study.open(options.study), answer, not_drawn, not_listed)
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2

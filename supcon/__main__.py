@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supcon.config import SELECTION_METRIC, TEXT_KEYS, Config, flatten, load_config, override
+from supcon.config import TEXT_KEYS, Config, flatten, load_config, override
 from supcon.parsing import UserError, is_there, parse_assignment, show_error
 
 WRITTEN_DOWN = ("data.pipeline", "run.precision")  # by `train`, instead of `auto`
@@ -145,8 +145,8 @@ def run_training(options: argparse.Namespace) -> int:
             f"them, or try a smaller optim.lr_per_256 or another loss.temperature"
         )
     print(
-        f"wrote {out}/model.pt (last epoch), best.pt (best epoch by {SELECTION_METRIC}: chosen on "
-        f"val, so its score there is too good), config.yaml, log.txt, tensorboard/"
+        f"wrote {out}/model.pt (last epoch), best.pt (best epoch by {config.selection_metric}: "
+        f"chosen on val, so its score there is too good), config.yaml, log.txt, tensorboard/"
     )
     return 0
 

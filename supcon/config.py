@@ -15,8 +15,10 @@ from pydantic import Field, model_validator
 from supcon.parsing import Section, UserError, check_key, parse, read_yaml
 from supcon.plain_yaml import write
 
-SELECTION_METRIC = "val/probe_top1"
-"""What decides between epochs, weights, trials and arms: the cross-fitted linear probe on val."""
+TOP1 = "val/probe_top1"
+"""Accuracy on val of the linear probe, cross-fitted; every evaluated record has it."""
+METRICS = {"top1": TOP1, "balanced": "val/probe_balanced"}
+"""What decides between epochs, weights, trials and arms, by `probe.selection`."""
 
 
 class DataConfig(Section):
@@ -59,6 +61,9 @@ class DataConfig(Section):
     """Files that are no readable images: refuse names them; skip leaves them out, and says so."""
     train_size: int | None = Field(None, ge=1)
     """Use only so many training images (stratified, after val is taken); null uses all."""
+    sampler: Literal["natural", "balanced"] = "natural"
+    """natural: each image once an epoch. balanced: each class equally often, in an epoch of the
+    same length: images of rare classes come several times, some of frequent ones not."""
     batch_size: int = Field(256, ge=2)
     """Images a step. Each comes in `augment.views` views."""
     pipeline: Literal["auto", "resident", "streaming"] = "auto"
@@ -126,6 +131,9 @@ class LossConfig(Section):
     1 / temperature, and a search over temperature would search the learning rate too."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Cross entropy only: weight of the uniform target."""
+    logit_adjustment: float = Field(0.0, ge=0, le=100)
+    """Cross entropy only: tau of arXiv:2007.07314; in the loss, tau times the log of its class's
+    share of the training images is added to each logit; 1 aims at balanced accuracy, 0 is off."""
 
     @property
     def is_contrastive(self) -> bool:
@@ -171,6 +179,9 @@ class AverageConfig(Section):
 class ProbeConfig(Section):
     """Evaluation on frozen encoder features: linear probe (stage two) and kNN."""
 
+    selection: Literal["top1", "balanced"] = "top1"
+    """What decides between epochs, weights and the probe's candidates, and in a search between
+    trials and arms (there `selection` sets it): accuracy, or its mean over the classes."""
     method: Literal["lbfgs", "sgd"] = "lbfgs"
     """lbfgs: logistic regression at its optimum, the penalty cross-fitted on val; sgd: some epochs
     of SGD as in the published recipes, with raw, EMA and SWA weights cross-fitted on val."""
@@ -232,6 +243,11 @@ class Config(Section):
     probe: ProbeConfig = ProbeConfig()
     run: RunConfig = RunConfig()
 
+    @property
+    def selection_metric(self) -> str:
+        """Name of what decides between epochs, weights, trials and arms."""
+        return METRICS[self.probe.selection]
+
     @model_validator(mode="after")
     def _check_across_sections(self) -> Config:
         if self.data.is_own and self.data.image_size is None:
@@ -271,10 +287,11 @@ TEXT_KEYS = frozenset(
 UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "loss.name": {
         "ce": ("loss.temperature", "loss.base_temperature", "model.head", "model.head_dim"),
-        "supcon": ("loss.label_smoothing",),
-        "sincere": ("loss.label_smoothing",),
-        "simclr": ("loss.label_smoothing",),
+        "supcon": ("loss.label_smoothing", "loss.logit_adjustment"),
+        "sincere": ("loss.label_smoothing", "loss.logit_adjustment"),
+        "simclr": ("loss.label_smoothing", "loss.logit_adjustment"),
     },
+    "data.sampler": {"balanced": ("loss.logit_adjustment",)},
     "data.pipeline": {"resident": ("data.workers",)},
     "optim.schedule": {"cosine": ("optim.decay",), "constant": ("optim.decay",)},
     "probe.method": {

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from supcon.collapse import SPREAD, describe_collapse
-from supcon.config import SELECTION_METRIC, Config, dump_config, flatten
+from supcon.config import Config, dump_config, flatten
 from supcon.train import Record
 
 
@@ -60,10 +60,11 @@ class RunLog:
             return
         text, writer = self.files
         if self.evaluated is not None:
+            metric = self.config.selection_metric
             # TensorBoard's HPARAMS tab shows runs, or a search's trials, side by side.
             writer.add_hparams(
                 {key: _plain(value) for key, value in flatten(self.config).items()},
-                {f"hparam/{SELECTION_METRIC}": self.evaluated.metrics[SELECTION_METRIC]},
+                {f"hparam/{metric}": self.evaluated.metrics[metric]},
                 run_name=".",
                 global_step=self.evaluated.epoch,
             )

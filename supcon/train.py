@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from supcon.config import SELECTION_METRIC, Config, LossConfig, flatten
+from supcon.config import TOP1, Config, flatten, is_used
 from supcon.evaluation.scores import NonFinite, score
 from supcon.evaluation.trained import Trained
 from supcon.images.batches import Batches
@@ -48,7 +49,7 @@ class Record:
     epoch: int
     metrics: dict[str, float]
     """train/loss and train/lr; on evaluated epochs those of `supcon.evaluation.scores.Scores`, and
-    at the end val/probe_top1_raw, _ema and _swa."""
+    at the end val/probe_top1_raw, _ema and _swa, or of what else selects."""
     views: int
     """Views trained on since the start."""
     seconds: float = field(compare=False)
@@ -64,8 +65,8 @@ class Record:
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether the selection metric is there."""
-        return SELECTION_METRIC in self.metrics
+        """Whether there are scores on val."""
+        return TOP1 in self.metrics
 
 
 def fit(config: Config, data: Splits, checkpoint: Path | None = None) -> Iterator[Record]:
@@ -113,7 +114,8 @@ class Run:
         self.network = network_for(config, data).to(self.device)
         self.forward = compiled(self.network) if config.run.compile else self.network
         self.batches = Batches(config, data.train, self.device)
-        self.loss = objective(config.loss, config.augment.views)
+        counts = np.bincount(data.train.labels, minlength=len(data.classes))
+        self.loss = objective(config, torch.tensor(counts / counts.sum()).to(self.device))
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
         self.peak_lr: float = self.optimizer.param_groups[0]["lr"]
         self.averages = Averages(self.network, config.average, self.steps_per_epoch)
@@ -191,11 +193,12 @@ class Run:
         with torch.random.fork_rng(devices):
             networks = choose_from(self.network)
             scored = {name: self._score(net, name) for name, net in networks.items()}
-        best = max(scored.values(), key=lambda trained: trained.metrics[SELECTION_METRIC])
+        metric = self.config.selection_metric
+        found = {name: trained.metrics[metric] for name, trained in scored.items()}
+        best = scored[max(found, key=lambda name: found[name])]
         if self.is_last:
-            for name, trained in scored.items():
-                top1 = trained.metrics[SELECTION_METRIC]
-                best.metrics[f"{SELECTION_METRIC}_{name}"] = top1
+            for name, score_of_it in found.items():
+                best.metrics[f"{metric}_{name}"] = score_of_it
         return best
 
     def _score(self, network: nn.Module, weights: str) -> Trained:
@@ -263,13 +266,15 @@ class Run:
         self.averages.load_state_dict(state["averages"])
 
 
-def objective(loss: LossConfig, views: int) -> Callable[[Tensor, Tensor], Tensor]:
+def objective(config: Config, prior: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss as a function of a batch's outputs and labels.
 
     Args:
-        loss: its name and settings.
-        views: of each image in a batch.
+        config: of the run.
+        prior: (K,) share of the training images that each class has. Where classes are drawn
+            equally often it is not looked at: the logits' adjustment would be the same for all.
     """
+    loss, views = config.loss, config.augment.views
     t, base = loss.temperature, loss.base_temperature
     match loss.name:
         case "supcon":
@@ -279,4 +284,8 @@ def objective(loss: LossConfig, views: int) -> Callable[[Tensor, Tensor], Tensor
         case "simclr":
             return partial(simclr_loss, views=views, temperature=t, base_temperature=base)
         case "ce":
-            return partial(cross_entropy, label_smoothing=loss.label_smoothing)
+            tau = loss.logit_adjustment if is_used("loss.logit_adjustment", config) else 0
+            adjustment = tau * prior.log().float() if tau else None
+            return partial(
+                cross_entropy, label_smoothing=loss.label_smoothing, adjustment=adjustment
+            )

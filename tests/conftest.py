@@ -117,3 +117,16 @@ def trained(trained_run: list[Record]) -> Trained:
     result = trained_run[-1].trained
     assert result is not None
     return result
+
+
+@pytest.fixture(scope="session")
+def models(tiny: Config, digits: Splits) -> dict[str, Trained]:
+    """Loss -> what an epoch makes of it: to be looked at, not changed."""
+    from supcon.train import fit
+
+    found = {}
+    for loss in ("supcon", "ce"):
+        (record,) = fit(override(tiny, {"loss.name": loss, "run.epochs": 1}), digits)
+        assert record.trained is not None
+        found[loss] = record.trained
+    return found

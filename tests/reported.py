@@ -20,6 +20,8 @@ from search.log.events import (
     Pictured,
     Shown,
     Started,
+    Suspect,
+    Suspected,
     Tested,
     Unsealed,
 )
@@ -29,6 +31,8 @@ from tests.written import WrittenStudy
 
 CLASSES = ["cat", "dog", "<owl>"]
 N_IMAGES = 120
+PICTURE = "UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAgA0JaQAA3AA/vuUAAA="
+"""A WebP picture of one pixel."""
 CONFIRM = {"top": 1, "seeds": 3, "references": False}
 COMMAND = "python search/run.py --space <b>x</b>.yaml"
 PARAMS: dict[str, Any] = {
@@ -168,6 +172,18 @@ def full(path: Path) -> WrittenStudy:
             labels=[i % len(CLASSES) for i in range(60)], encoder=plane,
             projection=plane if arm == "supcon" else None,
         )  # fmt: skip
+    study.add(
+        Suspected, judges=[(arm, "confirm", 0) for arm in ("supcon", "ce")], classes=CLASSES,
+        n_images=400, n_found=2, n_probable=1,
+        suspects=[
+            Suspect(part="val", index=7, label=0, predicted=2, self_confidence=0.01, margin=-0.9,
+                    is_probable=True,
+                    picture=PICTURE),
+            Suspect(part="train", index=3, label=1, predicted=0, self_confidence=0.2, margin=-0.3,
+                    is_probable=False,
+                    file="/a/<b>.jpg"),
+        ],
+    )  # fmt: skip
     return study
 
 

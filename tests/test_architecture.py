@@ -20,9 +20,13 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "judge": ("space", "log", "strategy"),
         "preflight": ("space", "log", "strategy"),
         "engine": ("space", "log", "strategy", "preflight"),
-        "reporting": ("space", "log", "strategy", "judge"),
+        "gallery": ("space", "log", "strategy", "judge"),
+        "reporting": ("space", "log", "strategy", "judge", "gallery"),
         "monitor": ("space", "log", "strategy"),
-        ".": ("space", "log", "strategy", "judge", "preflight", "engine", "reporting", "monitor"),
+        ".": (
+            *("space", "log", "strategy", "judge", "gallery"),
+            *("preflight", "engine", "reporting", "monitor"),
+        ),
     },
     "supcon": {
         "config": ("parsing", "plain_yaml"),

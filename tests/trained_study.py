@@ -26,7 +26,7 @@ CHANGES: dict[str, Any] = {
 class TrainedStudy(WrittenStudy):
     def __init__(self, path: Path, models: dict[str, Trained], config: Config, data: Splits):
         base = config.model_dump(mode="json")
-        del base["run"]["seed"], base["run"]["eval_at"]
+        del base["run"]["seed"], base["run"]["eval_at"], base["probe"]["selection"]
         super().__init__(path, base=base, **CHANGES)
         self.models, self.data = models, data
 

@@ -46,7 +46,7 @@ class Search:
         self.results.mkdir(exist_ok=True)
         line = ["--space", str(self.space), "--results", str(self.results), "--continue"]
         with (
-            mock.patch("search.judge.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()),
+            mock.patch("search.gallery.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()),
             mock.patch.dict(os.environ, environment or {}),
         ):
             code, self.said = searched(*line)

@@ -14,7 +14,6 @@ from search.engine.unpickled import Unpickled
 from search.log.events import Decision, Report, Retry, TrialId
 from search.log.study import Study
 from search.strategy.early_stopping import decide
-from supcon.config import SELECTION_METRIC
 
 
 class LoggedAsha(Unpickled, FIFOScheduler):
@@ -37,7 +36,7 @@ class LoggedAsha(Unpickled, FIFOScheduler):
         key = trial_id(trial)
         known = [r for r in self.study.log.trials[key].reports if r.epoch == result["epoch"]]
         # After a restart a trial yields its last record again; it is decided on only once.
-        score = dict(result["metrics"])[SELECTION_METRIC]
+        score = dict(result["metrics"])[self.study.space.selection_metric]
         decision = known[0].decision if known else decide(self.study, key, result["epoch"], score)
         if not known:
             self._log_report(key, result, decision)

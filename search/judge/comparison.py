@@ -11,6 +11,11 @@ and groups take the place of images: with r_sk what seed s has right in group k 
 all, R_k the difference of the arms' mean r_k, and v_k an arm's variance of r_k over seeds, the last
 term is max(0, sum_k(R_k^2) - sum_k(v_Ak / n_A + v_Bk / n_B)) G / (G - 1) / N^2.
 
+By balanced accuracy an image counts w_i = 1 / (K n_k) of its class k, and not 1 / N. The test
+images are then K samples: the last term becomes the sum over classes of the same for the n_k images
+of a class, times 1 / K^2; how much g differs between classes adds nothing to it. With groups, r_sk
+is then what seed s has right beyond its share of each image's class, an image counting w_i N.
+
 A t-distribution with Satterthwaite's degrees of freedom gives interval and p-value.
 `results/calibration.md` shows how often it errs. Accuracies and differences are fractions of 1.
 """
@@ -21,6 +26,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +41,7 @@ ROUNDING = 1e-16  # a variance below it is float error: one image of a million g
 
 Correct = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int64]
 
 
 @documented(frozen=True, config=DOCUMENTED)
@@ -53,22 +60,28 @@ class Difference:
     """Groups of test images, which are resampled as wholes; 0: each image is by itself."""
 
 
-def compare(a: Correct, b: Correct, groups: Groups | None = None) -> Difference:
+def compare(
+    a: Correct, b: Correct, groups: Groups | None = None, *, labels: Labels | None = None
+) -> Difference:
     """Difference of two configurations, each trained on several seeds.
 
     Args:
         a: (n_A, N) which test images each seed of A classifies correctly, n_A >= 3.
         b: (n_B, N) likewise for B, on the same images in the same order, N >= 2.
         groups: (N,) ids of at least 2 groups of images, if they come in groups.
+        labels: (N,) class ids, for the difference in balanced accuracy; None: in accuracy.
 
     Returns:
         The difference. Without any variance, that is, if all seeds of an arm are right on the same
         images and the arms differ on none or on all of them, the interval is a point and the
         p-value 1 or 0.
     """
-    noise = _noise(a, b, MIN_SEEDS, groups)
+    noise = _noise(a, b, MIN_SEEDS, groups, labels)
     # From counts, so that equal accuracies differ by 0 and not by a rounding error.
-    d = int(a.sum()) / a.size - int(b.sum()) / b.size
+    if labels is None:
+        d = int(a.sum()) / a.size - int(b.sum()) / b.size
+    else:
+        d = float(_balanced(a, labels) - _balanced(b, labels))
     terms = noise.terms(noise.over_seeds, (len(a), len(b)), a.shape[1])
     if sum(v for v, _ in terms) < ROUNDING:
         # By chance no seed of an arm scores better than another, though they are right on different
@@ -79,8 +92,22 @@ def compare(a: Correct, b: Correct, groups: Groups | None = None) -> Difference:
     return found if groups is None else replace(found, n_groups=len(np.unique(groups)))
 
 
+def _balanced(arm: Correct, labels: Labels) -> Fraction:
+    shares = [
+        Fraction(int(arm[:, labels == k].sum()), len(arm) * int((labels == k).sum()))
+        for k in np.unique(labels)
+    ]
+    return sum(shares, Fraction()) / len(shares)
+
+
 def detectable_with(
-    a: Correct, b: Correct, n_seeds: int, n_images: int, groups: Groups | None = None
+    a: Correct,
+    b: Correct,
+    n_seeds: int,
+    n_images: int,
+    groups: Groups | None = None,
+    *,
+    labels: Labels | None = None,
 ) -> float:
     """The smallest difference that a study will probably be able to show, before it is run.
 
@@ -91,12 +118,13 @@ def detectable_with(
         n_seeds: seeds an arm that the study will have, >= 3.
         n_images: its test images, >= 2.
         groups: (M,) groups of the validation images, if the study's images come in groups alike.
+        labels: as in `compare`; the test images are expected in the same proportions.
     """
     if n_seeds < MIN_SEEDS or n_images < 2:
         raise ValueError(
             f"a study needs {MIN_SEEDS} seeds and 2 images, got {n_seeds} and {n_images}"
         )
-    noise = _noise(a, b, 2, groups)
+    noise = _noise(a, b, 2, groups, labels)
     # Part of s2 shrinks with the number of images: a seed's result on an image is a draw.
     draws = zip(noise.of_draws(a.shape[1]), noise.of_draws(n_images), strict=True)
     s2 = [max(0.0, v - now) + then for v, (now, then) in zip(noise.over_seeds, draws, strict=True)]
@@ -115,9 +143,10 @@ class _Noise:
     within_image: list[float]
     """e of each arm."""
     over_images: float
-    """Var_i(g_i), or N times the variance by groups, without what the seeds contribute to it."""
+    """Var_i(g_i), or N times the variance by groups or classes, without what the seeds contribute
+    to it."""
     units: float
-    """Independent units an image: 1 without groups."""
+    """Independent units an image: 1 without groups and classes."""
 
     def of_draws(self, n_images: int) -> list[float]:
         """The part of s2 that is there because a seed's result on an image is a draw."""
@@ -131,45 +160,106 @@ class _Noise:
         self, s2: list[float], n_seeds: tuple[int, int], n_images: int
     ) -> list[tuple[float, float]]:
         """The terms of Var(D), each with its degrees of freedom."""
-        seeds = [(v / n, n - 1) for v, n in zip(s2, n_seeds, strict=True)]
+        seeds = [(v / n, float(n - 1)) for v, n in zip(s2, n_seeds, strict=True)]
         return [*seeds, (self.over_images / n_images, self.freedom_of(n_images))]
 
 
-def _noise(a: Correct, b: Correct, min_seeds: int, groups: Groups | None) -> _Noise:
+def _noise(
+    a: Correct, b: Correct, min_seeds: int, groups: Groups | None, labels: Labels | None
+) -> _Noise:
     n_images = a.shape[1]
     if min(len(a), len(b)) < min_seeds or n_images != b.shape[1] or n_images < 2:
         raise ValueError(
             f"at least {min_seeds} seeds on the same 2 or more images, got {a.shape}, {b.shape}"
         )
-    over_seeds = [float(arm.sum(1).var(ddof=1)) / n_images**2 for arm in (a, b)]
+    noise = _plain_noise(a, b) if labels is None else _balanced_noise(a, b, labels)
+    if groups is None:
+        return noise
+    over_images, units = _over_groups(a, b, groups, labels)
+    return replace(noise, over_images=over_images, units=units)
+
+
+def _plain_noise(a: Correct, b: Correct) -> _Noise:
+    over_seeds = [float(arm.sum(1).var(ddof=1)) / a.shape[1] ** 2 for arm in (a, b)]
     within = [float(arm.var(axis=0, ddof=1).mean()) for arm in (a, b)]
-    if groups is not None:
-        return _Noise(over_seeds, within, *_over_groups(a, b, groups))
     of_g = float((a.mean(0) - b.mean(0)).var(ddof=1))
     over_images = max(0.0, of_g - within[0] / len(a) - within[1] / len(b))
     return _Noise(over_seeds, within, over_images, 1.0)
 
 
-def _over_groups(a: Correct, b: Correct, groups: Groups) -> tuple[float, float]:
+def _balanced_noise(a: Correct, b: Correct, labels: Labels) -> _Noise:
+    """Of balanced accuracy; what is said of an image is N times its contribution to the mean."""
+    n_images = a.shape[1]
+    ids, counts, weight = _classes(labels, n_images)
+    over_seeds = [float((arm * weight).sum(1).var(ddof=1)) for arm in (a, b)]
+    within_N = [arm.var(axis=0, ddof=1) * weight**2 for arm in (a, b)]
+    g = (a.mean(0) - b.mean(0)) * weight
+    samples = [np.flatnonzero(own) for own in _samples(ids, counts)]
+    # n times the variance of a sample is that of its sum.
+    of_g = np.array([len(own) * g[own].var(ddof=1) for own in samples])
+    of_images = of_g.sum() - within_N[0].sum() / len(a) - within_N[1].sum() / len(b)
+    freedom = float(n_images - 1)
+    if of_g.any():
+        freedom = float(of_g.sum() ** 2 / sum(of_g**2 / [len(own) - 1 for own in samples]))
+    return _Noise(
+        over_seeds=over_seeds,
+        within_image=[n_images * float(each.sum()) for each in within_N],
+        over_images=n_images * max(0.0, float(of_images)),
+        units=(freedom + 1) / n_images,
+    )
+
+
+def _classes(
+    labels: Labels | None, n_images: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """(N,) class of each image, (K,) images of each class, (N,) what an image counts.
+
+    Without labels all images are of one class, and count 1 / N.
+    """
+    if labels is None:
+        labels = np.zeros(n_images, dtype=np.int64)
+    _, ids, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return ids, counts, 1 / (len(counts) * counts[ids])
+
+
+def _samples(ids: npt.NDArray[np.intp], counts: npt.NDArray[np.intp]) -> list[Correct]:
+    """Which images each sample has that tells a variance: a class, if it has 2 images or more.
+
+    Classes of a single image are one sample together, which is on the safe side, since it counts
+    how they differ; if there is but one of them, the rarest other class joins it.
+    """
+    joined = counts < 2
+    if joined.sum() == 1:
+        joined[np.where(joined, counts.max() + 1, counts).argmin()] = True
+    found = [ids == k for k in np.flatnonzero(~joined)]
+    return [*found, joined[ids]] if joined.any() else found
+
+
+def _over_groups(
+    a: Correct, b: Correct, groups: Groups, labels: Labels | None
+) -> tuple[float, float]:
     """N times the variance of D over groups, and how many independent groups an image stands for.
 
-    Of groups of unequal sizes, few hold most of the variance: as many are counted as equal ones
+    Of groups of unequal weights, few hold most of the variance: as many are counted as equal ones
     would have the same share of it (Kish), if images of a group were right or wrong together.
     """
+    n_images = a.shape[1]
+    ids, counts, weight = _classes(labels, n_images)
     _, group = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(group).astype(float)
-    if len(sizes) < 2:
+    weights = np.bincount(group, weights=weight)
+    n_groups = len(weights)
+    if n_groups < 2:
         raise ValueError("at least 2 groups of images are needed, got 1")
-    difference, of_seeds = np.zeros(len(sizes)), 0.0
+    difference, of_seeds = np.zeros(n_groups), 0.0
     for sign, arm in ((1, a), (-1, b)):
-        sums = np.stack([np.bincount(group, weights=seed, minlength=len(sizes)) for seed in arm])
-        beyond = sums - sizes * arm.mean(axis=1, keepdims=True)  # (n, G)
+        shares = np.stack([np.bincount(ids, weights=seed) for seed in arm]) / counts
+        beyond_N = (arm - shares[:, ids]) * weight
+        beyond = np.stack([np.bincount(group, weights=seed) for seed in beyond_N])  # (n, G)
         difference += sign * beyond.mean(axis=0)
         of_seeds += float(beyond.var(axis=0, ddof=1).sum()) / len(arm)
-    n_images, n_groups = len(group), len(sizes)
     variance = max(0.0, float((difference**2).sum()) - of_seeds) * n_groups / (n_groups - 1)
-    effective = float((sizes**2).sum() ** 2 / (sizes**4).sum())
-    return variance / n_images, effective / n_images
+    effective = float((weights**2).sum() ** 2 / (weights**4).sum())
+    return variance * n_images, effective / n_images
 
 
 def _estimate(d: float, terms: list[tuple[float, float]], n: int) -> Difference:

@@ -54,7 +54,8 @@ def describe_noise(study: Study, data: Splits) -> list[str]:
         return [*lines, "  what can be shown takes 2 seeds of 2 losses to say", ""]
     a, b = (_correct(study, data, done) for done in enough[:2])
     seeds, images = study.space.confirm.seeds, count_test(study.space.config.data)
-    smallest = 100 * detectable_with(a, b, seeds, images, data.val.groups)
+    labels = data.val.labels if study.space.selection == "balanced" else None
+    smallest = 100 * detectable_with(a, b, seeds, images, data.val.groups, labels=labels)
     return [
         *lines,
         f"  {seeds} seeds and {images} test images will probably show differences from "

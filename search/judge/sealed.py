@@ -212,7 +212,7 @@ def _score(study: Study, data: Splits, test: Split, run: Trial) -> None:
             arm=run.ask.arm,
             phase=run.ask.phase,
             number=run.ask.number,
-            metrics=accuracies(predictions, truth, "test"),
+            metrics=accuracies(predictions, truth, "test", study.space.arm_config(run.ask.arm)),
             n_images=len(test),
             correct={name: pack((p == truth).numpy()) for name, p in predictions.items()},
         )

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from pydantic.dataclasses import dataclass as documented
 
 from search.judge.comparison import MIN_SEARCHES, Difference, methods
+from supcon.config import METRICS, TOP1
 from supcon.parsing import DOCUMENTED
+
+MEASURES = {TOP1: "test accuracy", METRICS["balanced"]: "balanced test accuracy"}
+"""What is compared, by the name of what selects."""
 
 
 @documented(frozen=True, config=DOCUMENTED)
@@ -25,7 +29,13 @@ class WithoutCopies:
     """Whether it comes to the same."""
 
 
-def sentence(name_a: str, name_b: str, probes: Difference, against_head: Difference | None) -> str:
+def sentence(
+    name_a: str,
+    name_b: str,
+    probes: Difference,
+    against_head: Difference | None,
+    metric: str = TOP1,
+) -> str:
     """One plain sentence, about these two configurations on this split and nothing more.
 
     Args:
@@ -34,11 +44,12 @@ def sentence(name_a: str, name_b: str, probes: Difference, against_head: Differe
         probes: A's linear probe minus B's.
         against_head: A's linear probe minus B's own head, where B has one; A wins only if it beats
             both.
+        metric: name of what selects.
     """
     evidence = f"{probes.n_seeds} seeds each"
     if probes.n_groups:
         evidence += f", test images in {probes.n_groups} groups"
-    found = _finding(name_a, name_b, probes, against_head, evidence)
+    found = _finding(name_a, name_b, probes, against_head, evidence, metric)
     return f"These two configurations on this split: {found}."
 
 
@@ -49,7 +60,9 @@ def outcome(probes: Difference, head: Difference | None) -> str:
     return "b" if probes.ci95[1] < 0 else "none"
 
 
-def with_copies(text: str, name_a: str, name_b: str, found: WithoutCopies) -> str:
+def with_copies(
+    text: str, name_a: str, name_b: str, found: WithoutCopies, metric: str = TOP1
+) -> str:
     """The sentence on all test images, and what becomes of it without copies of training images.
 
     Args:
@@ -57,6 +70,7 @@ def with_copies(text: str, name_a: str, name_b: str, found: WithoutCopies) -> st
         name_a: arm A.
         name_b: arm B.
         found: the comparison without copies; if it comes to something else, that is said first.
+        metric: name of what selects.
     """
     of = f"{found.copies:,} of {found.copies + found.images:,} test images"
     if found.probes is None:
@@ -68,7 +82,7 @@ def with_copies(text: str, name_a: str, name_b: str, found: WithoutCopies) -> st
         same = _points(found.probes)
         return f"{text} Without the {of} that have a copy in train it is the same ({same})."
     evidence = f"{found.probes.n_seeds} seeds each"
-    other = _finding(name_a, name_b, found.probes, found.against_head, evidence)
+    other = _finding(name_a, name_b, found.probes, found.against_head, evidence, metric)
     return (
         f"The verdict hangs on test images that have a copy in train ({of}). Without them: "
         f"{other}. With them: {text}"
@@ -83,6 +97,7 @@ def methods_sentence(
     *,
     n_searches: int,
     same_test_images: bool,
+    metric: str = TOP1,
 ) -> str:
     """One plain sentence about the methods, from independent searches.
 
@@ -93,6 +108,7 @@ def methods_sentence(
         against_head: A's linear probe minus B's own head, of each search, where B has one.
         n_searches: with those that gave no verdict, and so no difference.
         same_test_images: all searches were scored on the same test images.
+        metric: name of what selects.
     """
     scope, n = "The methods, searched like this on this data set", len(probes)
     count = str(n) if n == n_searches else f"{n} of {n_searches}"
@@ -109,13 +125,18 @@ def methods_sentence(
         else ""
     )
     head = None if against_head is None else methods(against_head)
-    return f"{scope}: {_finding(name_a, name_b, methods(probes), head, evidence)}."
+    return f"{scope}: {_finding(name_a, name_b, methods(probes), head, evidence, metric)}."
 
 
 def _finding(
-    name_a: str, name_b: str, probes: Difference, head: Difference | None, evidence: str
+    name_a: str,
+    name_b: str,
+    probes: Difference,
+    head: Difference | None,
+    evidence: str,
+    metric: str,
 ) -> str:
-    figures = _points(probes, " points of test accuracy, 95 % interval")
+    figures = _points(probes, f" points of {MEASURES[metric]}, 95 % interval")
     against_head = "" if head is None else f"; against {name_b}'s head {_points(head)}"
     if probes.ci95[0] > 0 and (head is None or head.ci95[0] > 0):
         return f"{name_a} beats {name_b} ({figures}, {evidence}{against_head})"

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import chain, dropwhile
 
 import numpy as np
 import numpy.typing as npt
 from pydantic.dataclasses import dataclass as documented
 
-from search.judge.comparison import MIN_SEEDS, Difference, Groups, compare
+from search.judge.comparison import MIN_SEEDS, Difference, Groups, Labels, compare
 from search.judge.fairness import budget_problems
 from search.judge.nothing_learned import collapse_warnings, nothing_learned
 from search.judge.sealed import correctness, groups_of, is_for, openings, unlike_images
@@ -84,31 +84,56 @@ def verdict(study: Study) -> Verdict:
     a, b = [*runs, ""][:2]
     if refusal is not None:
         return Verdict(a, b, None, None, n_seeds, warnings, f"No verdict: {refusal}.")
-    groups = groups_of(study, runs[a])
-    probes, head = _compared(runs[a], runs[b], groups)
-    text, clean = sentence(a, b, probes, head), _without_copies(study, runs[a], runs[b], groups)
+    counting = _Counting(groups_of(study, runs[a]), _labels_that_count(study, runs[a][0]))
+    probes, head = _compared(runs[a], runs[b], counting)
+    text = sentence(a, b, probes, head, study.space.selection_metric)
+    clean = _without_copies(study, runs[a], runs[b], counting)
     if clean is not None:
-        text = with_copies(text, a, b, clean)
+        text = with_copies(text, a, b, clean, study.space.selection_metric)
     text = " ".join(filter(None, [text, opened_before(study)]))
     return Verdict(a, b, probes, head, n_seeds, warnings, text, clean)
+
+
+@dataclass(frozen=True)
+class _Counting:
+    """How test images count: by group, or by class."""
+
+    groups: Groups | None
+    """(N,), where they come in groups."""
+    labels: Labels | None
+    """(N,), where selection goes by balanced accuracy."""
+
+    def of(self, kept: npt.NDArray[np.bool_]) -> _Counting:
+        """The same for some of the images."""
+        return _Counting(*(each if each is None else each[kept] for each in astuple(self)))
 
 
 def _compared(
     a: Sequence[Trial],
     b: Sequence[Trial],
-    groups: Groups | None,
+    counting: _Counting,
     kept: npt.NDArray[np.bool_] | slice = slice(None),
 ) -> tuple[Difference, Difference | None]:
-    """A's probe against b's, and against b's own head where it has one, on the images `kept`."""
-    probe, groups = correctness(a, "probe")[:, kept], None if groups is None else groups[kept]
-    probes = compare(probe, correctness(b, "probe")[:, kept], groups)
-    if all(run.tested and "head" in run.tested.correct for run in b):
-        return probes, compare(probe, correctness(b, "head")[:, kept], groups)
-    return probes, None
+    """A's probe against b's, and against b's own head where it has one, on the images `kept`.
+
+    Args:
+        a: runs of a configuration.
+        b: runs of another one.
+        counting: how the images that are kept count.
+        kept: which images.
+    """
+    ours = correctness(a, "probe")[:, kept]
+
+    def against(classifier: str) -> Difference:
+        theirs = correctness(b, classifier)[:, kept]
+        return compare(ours, theirs, counting.groups, labels=counting.labels)
+
+    has_head = all(run.tested and "head" in run.tested.correct for run in b)
+    return against("probe"), against("head") if has_head else None
 
 
 def _without_copies(
-    study: Study, a: Sequence[Trial], b: Sequence[Trial], groups: Groups | None
+    study: Study, a: Sequence[Trial], b: Sequence[Trial], counting: _Counting
 ) -> WithoutCopies | None:
     audited = study.log.audited
     n_images = a[0].tested.n_images if a[0].tested else 0
@@ -118,12 +143,21 @@ def _without_copies(
     copies, left = int(is_copy.sum()), int((~is_copy).sum())
     if copies == 0:
         return None
-    units = left if groups is None else len(np.unique(groups[~is_copy]))
+    clean = counting.of(~is_copy)
+    units = left if clean.groups is None else len(np.unique(clean.groups))
     if units < 2:
         return WithoutCopies(copies, left, None, None, agrees=False)
-    found = _compared(a, b, groups, ~is_copy)
-    agrees = outcome(*found) == outcome(*_compared(a, b, groups))
+    found = _compared(a, b, clean, ~is_copy)
+    agrees = outcome(*found) == outcome(*_compared(a, b, counting))
     return WithoutCopies(copies, left, *found, agrees=agrees)
+
+
+def _labels_that_count(study: Study, run: Trial) -> Labels | None:
+    """Those of the test images where selection goes by balanced accuracy, else None."""
+    if study.space.selection != "balanced":
+        return None
+    opening = next(opening for opening in study.log.openings if is_for(opening, run))
+    return unpack_labels(opening.labels)
 
 
 def _problems(study: Study, n_seeds: int) -> tuple[str | None, list[str]]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from search.space.resources import Footprint
 from supcon.audit.findings import Looks, Twins
+from supcon.config import METRICS
 from supcon.parsing import Section
 
 Phase = Literal["search", "pick", "confirm", "published", "one_view"]
@@ -65,6 +66,11 @@ class Started(_Event):
     """Images of val by class, which tell what a guess may score; older logs lack them."""
     measured: tuple[Footprint, ...] = Field((), exclude_if=_is_empty)
     """What each kind of config takes, where the space leaves that to be measured."""
+
+    @property
+    def selection_metric(self) -> str:
+        """Name of what selects; `search.space.space.Space` has the same."""
+        return METRICS["balanced" if self.space.get("selection") == "balanced" else "top1"]
 
     @model_validator(mode="before")
     @classmethod
@@ -252,8 +258,56 @@ class Pictured(_TrialEvent):
     """`encoder` or `projection` -> why it could not be drawn."""
 
 
+class Suspect(Section):
+    """An image of train or val for which another class than its label is more probable."""
+
+    part: Literal["train", "val"]
+    index: int
+    """In its part."""
+    label: int
+    """As given."""
+    predicted: int
+    self_confidence: float
+    """Probability of the given label, out of sample."""
+    margin: float
+    """The same minus that of the likeliest other class."""
+    is_probable: bool
+    """Whether the label is probably wrong, by confident learning."""
+    file: str | None = Field(None, exclude_if=_is_empty)
+    """Where it has one."""
+    picture: str | None = Field(None, exclude_if=_is_empty)
+    """Of the first ones: WebP, base64."""
+
+
+class Suspected(_Event):
+    """The labels of train and val were compared with what the winners make of the images."""
+
+    event: Literal["suspected"] = "suspected"
+    judges: list[TrialId]
+    """The runs whose features were asked."""
+    classes: list[str]
+    n_images: int
+    n_found: int
+    """Suspects in all."""
+    n_probable: int
+    """Of these, labels that are probably wrong."""
+    suspects: list[Suspect]
+    """The most suspicious first, at most 5,000."""
+
+
 Event = (
-    Started | Audited | Ask | Report | Retry | End | Searched | Slept | Unsealed | Tested | Pictured
+    Started
+    | Audited
+    | Ask
+    | Report
+    | Retry
+    | End
+    | Searched
+    | Slept
+    | Unsealed
+    | Tested
+    | Pictured
+    | Suspected
 )
 ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 """Reads an event from its line."""

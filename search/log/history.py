@@ -19,6 +19,7 @@ from search.log.events import (
     Searched,
     Slept,
     Started,
+    Suspected,
     Tested,
     TrialId,
     Unsealed,
@@ -27,6 +28,7 @@ from search.log.remembered import remembered
 from search.log.trial import NOTHING, Totals, Trial, totals
 from search.space.resources import Footprint
 from search.space.space import Budget
+from supcon.config import TOP1
 
 
 class History:
@@ -42,6 +44,8 @@ class History:
         self.openings: list[Unsealed] = []
         """Of the test images: the ledger."""
         self.pictures: list[Pictured] = []
+        self.suspected: Suspected | None = None
+        """Labels that are probably wrong, as found last."""
         self.first_step: float | None = None
         """When the first trial began to train, in seconds since 1970."""
         self.is_searched = False
@@ -150,7 +154,8 @@ class History:
                 self.is_searched = self.is_searched and not is_new
                 self.starts.append(event)
             case Ask():
-                trial = self.trials[event.key] = Trial(event)
+                metric = self.started.selection_metric if self.starts else TOP1
+                trial = self.trials[event.key] = Trial(event, metric=metric)
                 self._running[event.key] = trial
                 runs = self._of.setdefault((event.arm, event.phase), [])
                 bisect.insort(runs, trial, key=lambda run: run.ask.number)
@@ -177,6 +182,8 @@ class History:
                 self.trials[event.key].tested = event
             case Pictured():
                 self.pictures.append(event)
+            case Suspected():
+                self.suspected = event
 
     def _end(self, trial: Trial, end: End) -> None:
         if self._running.pop(end.key, None) is None:

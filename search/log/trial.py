@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from search.log.events import TIME_UP, Ask, End, Outcome, Report, Retry, Tested
 from supcon.collapse import describe_collapse
-from supcon.config import SELECTION_METRIC
+from supcon.config import TOP1
 
 
 @dataclass
@@ -20,6 +20,8 @@ class Trial:
     retry: Retry | None = None
     end: End | None = None
     tested: Tested | None = None
+    metric: str = TOP1
+    """Name of what selects in its study."""
 
     @property
     def name(self) -> str:
@@ -61,12 +63,12 @@ class Trial:
     @property
     def scores(self) -> dict[int, float]:
         """Epoch -> selection metric of the report there."""
-        return {report.epoch: report.metrics[SELECTION_METRIC] for report in self.reports}
+        return {report.epoch: report.metrics[self.metric] for report in self.reports}
 
     @property
     def score(self) -> float:
         """The selection metric of the last report; nan before the first."""
-        return self.last.metrics[SELECTION_METRIC] if self.last else float("nan")
+        return self.last.metrics[self.metric] if self.last else float("nan")
 
     @property
     def collapse(self) -> str:

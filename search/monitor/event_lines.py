@@ -11,7 +11,7 @@ from search.log.wording import show_clock, show_params
 from search.strategy.in_vain import describe_giving_up
 from search.strategy.winners import leader
 from supcon.collapse import describe_collapse
-from supcon.config import SELECTION_METRIC
+from supcon.config import METRICS
 
 
 class EventLines:
@@ -58,8 +58,10 @@ class EventLines:
 
     def _score(self, report: Report) -> str:
         epochs = self.study.length_of(self.study.log.trials[report.key].ask)
-        score = f"epoch {report.epoch:>3d}/{epochs}  probe {report.metrics[SELECTION_METRIC]:.2%}"
-        return "  ".join(filter(None, [score, describe_collapse(report.metrics)]))
+        parts = [f"epoch {report.epoch:>3d}/{epochs}  probe {report.metrics[METRICS['top1']]:.2%}"]
+        if (balanced := report.metrics.get(METRICS["balanced"])) is not None:
+            parts.append(f"balanced {balanced:.2%}")
+        return "  ".join(filter(None, [*parts, describe_collapse(report.metrics)]))
 
     def _ending(self, end: End) -> str:
         trial = self.study.log.trials[end.key]

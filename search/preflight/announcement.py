@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from search.preflight.packing import Node
 from search.preflight.trial_cost import describe_cost
 from search.space.resources import Footprint, Resources
 from search.space.space import Space
 from supcon.auto_settings import describe as describe_auto
+from supcon.evaluation.accuracy import are_equal
 from supcon.images.split import Splits
 
 
@@ -33,6 +36,7 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         f"test is sealed",
         f"images    {describe_auto(config, data)}",
         *(f"left out  {phrase}" for phrase in data.left_out.describe()),
+        *_describe_selection(space, data),
         f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",
         f"budget    {', '.join(limit for limit in limits if limit)}; arms {', '.join(space.arms)}; "
         f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "
@@ -43,6 +47,18 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]
         lines.append(f"{arm:9s} draws {', '.join(drawn)}")
     return lines
+
+
+def _describe_selection(space: Space, data: Splits) -> list[str]:
+    """By what is selected, where classes are unequal or it is balanced accuracy all the same."""
+    counts = np.bincount(data.train.labels)
+    if space.selection != "balanced" and are_equal(counts.tolist()):
+        return []
+    by = "balanced accuracy" if space.selection == "balanced" else "accuracy"
+    return [
+        f"classes   of {counts.min():,} to {counts.max():,} training images; what decides is {by} "
+        f"({space.selection_metric})"
+    ]
 
 
 def describe_machines(space: Space, nodes: Sequence[Node]) -> str:

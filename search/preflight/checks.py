@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from search.preflight.packing import Node, at_once, misfit, this_machine
 from search.space.checks import conditions
-from search.space.loading import with_base, with_resources
+from search.space.loading import with_base, with_resources, with_settings
 from search.space.resources import Footprint, Shares
 from search.space.space import Space
 from supcon.auto_settings import settle
 from supcon.config import DataConfig
+from supcon.evaluation.accuracy import are_equal
 from supcon.images.batches import check_room_to_share
 from supcon.images.loading import check_batch_size, check_test, load_splits
 from supcon.images.split import Splits
@@ -170,11 +173,15 @@ def settle_gpus(space: Space, nodes: Sequence[Node]) -> Space:
 
 
 def settle_space(space: Space, data: Splits) -> Space:
-    """The space with what `auto` means written into its base, one meaning for all trials."""
+    """The space with what `auto` means written into it, one meaning for all trials."""
     arm = next(iter(space.arms))
     drawn = space.arm_params(arm).get("model.backbone")
     backbones, on_gpu = drawn.values if drawn else (), space.resources.gpu != 0
-    return with_base(space, settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
+    space = with_base(space, settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
+    if space.selection != "auto":
+        return space
+    is_equal = are_equal(np.bincount(data.train.labels).tolist())
+    return with_settings(space, {"selection": "top1" if is_equal else "balanced"})
 
 
 def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:

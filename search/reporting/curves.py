@@ -25,7 +25,7 @@ def draw_curves(study: Study) -> str:
     panels = figure.subplots(1, len(study.arms), sharey=True, squeeze=False)[0]
     for arm, axes in zip(study.arms, panels, strict=True):
         _draw_arm(study, arm, axes)
-    panels[0].set_ylabel("val/probe_top1 in %")
+    panels[0].set_ylabel(f"{study.space.selection_metric} in %")
     handles = [
         panels[0].plot([], [], color=colour, linewidth=width, linestyle=dashes, label=kind)[0]
         for kind, (colour, width, dashes) in STYLES.items()

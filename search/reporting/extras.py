@@ -6,29 +6,34 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from search.gallery.suspects import current, judges
+from search.gallery.tsne import unpictured
 from search.judge.best_by_budget import best_so_far, expected_best
 from search.judge.fairness import winners_curse
 from search.judge.importance import importances
 from search.judge.range_edges import edges
 from search.judge.rung_audit import audit
-from search.judge.tsne import unpictured
 from search.judge.verdict import by_class, confirmed
 from search.log.study import Study
 from search.reporting.parts import Parts
-from search.reporting.summary import ArmSummary, Picture, Summary
+from search.reporting.summary import ArmSummary, Picture, Summary, Suspects
 from search.strategy.winners import leader
 
 NOT_YET = {"extras": "figures, audit and importances are not made yet: python search/report.py"}
+NOT_LISTED = "suspicious labels not listed"
 PLANES = {"encoder": "encoder features", "projection": "after the projection head"}
 
 
-def with_extras(study: Study, answer: Summary, not_drawn: Mapping[str, str]) -> Summary:
+def with_extras(
+    study: Study, answer: Summary, not_drawn: Mapping[str, str], not_listed: str = ""
+) -> Summary:
     """The whole summary; `missing` says what could not be made.
 
     Args:
         study: the study.
         answer: its summary without.
         not_drawn: arm -> why there is no picture of its winner.
+        not_listed: why there is no list of suspicious labels.
     """
     parts = Parts()
     arms = {arm: _arm(study, arm, facts, parts) for arm, facts in answer.arms.items()}
@@ -41,6 +46,9 @@ def with_extras(study: Study, answer: Summary, not_drawn: Mapping[str, str]) -> 
             "per_class", "differences class by class not computed", partial(by_class, study), None
         ),
         "tsne": _pictures(study, not_drawn, parts),
+        "suspects": parts.made(
+            "suspects", NOT_LISTED, partial(_suspects, study, not_listed, parts), None
+        ),
         "missing": parts.missing,
     }
     return answer.model_copy(update=found)
@@ -90,3 +98,19 @@ def _pictures(study: Study, not_drawn: Mapping[str, str], parts: Parts) -> dict[
                 projection=picture.projection,
             )
     return found
+
+
+def _suspects(study: Study, not_listed: str, parts: Parts) -> Suspects | None:
+    """What is logged of suspicious labels; a line if it is not there, though it could be."""
+    found = current(study)
+    if found is not None:
+        return Suspects(
+            images=found.n_images,
+            probable=found.n_probable,
+            found=found.n_found,
+            listed=len(found.suspects),
+        )
+    if judges(study):
+        why = not_listed or "not made yet: python search/report.py"
+        parts.missing["suspects"] = f"{NOT_LISTED}: {why}"
+    return None

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from search.gallery.suspects import suspects_csv
 from search.judge.range_edges import wider, wider_yaml
 from search.log.study import Study
 from search.reporting.curves import draw_curves
@@ -43,18 +44,21 @@ def write_answer(study: Study) -> Summary:
     return found
 
 
-def write_rest(study: Study, found: Summary, not_drawn: Mapping[str, str]) -> Summary:
+def write_rest(
+    study: Study, found: Summary, not_drawn: Mapping[str, str], not_listed: str = ""
+) -> Summary:
     """Write what is nice to have; what cannot be made is named in its place, and no more.
 
     Args:
         study: the study.
         found: its answer, as written.
         not_drawn: arm -> why there is no picture of its winner.
+        not_listed: why there is no list of suspicious labels.
 
     Returns:
         The whole summary.
     """
-    summary = with_extras(study, found, not_drawn)
+    summary = with_extras(study, found, not_drawn, not_listed)
     parts = Parts(summary.missing)
     name = parts.made("wider", "wider space not written", partial(_write_wider, study), None)
     summary = summary.model_copy(update={"wider": name})
@@ -63,6 +67,8 @@ def write_rest(study: Study, found: Summary, not_drawn: Mapping[str, str]) -> Su
         parts.made(file.name, f"{file.name} not written", lambda: write_file(file, make()), None)
 
     write(study.folder.path / "curves.svg", partial(draw_curves, study))
+    if summary.suspects is not None:
+        write(study.folder.path / "suspects.csv", partial(suspects_csv, study))
     write(study.folder.page, partial(render, study, summary, parts))
     summary = summary.model_copy(update={"missing": parts.missing})
     _write_texts(study, summary)

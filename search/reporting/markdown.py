@@ -7,8 +7,8 @@ import re
 from search.judge.sealed import Opening
 from search.judge.verdict import ByClass
 from search.log.wording import show_params
-from search.reporting.summary import ArmSummary, Summary
-from search.reporting.tables import aligned, results_table, scores_table, spent_table
+from search.reporting.summary import ArmSummary, Summary, Suspects
+from search.reporting.tables import aligned, results_table, scores_table, spent_table, suspects_text
 
 
 def markdown(summary: Summary) -> str:
@@ -35,6 +35,7 @@ def markdown(summary: Summary) -> str:
         *_early_stopping(summary),
         *_parameters(summary),
         *_missing(summary),
+        *_suspects(summary.suspects),
         "## Test images",
         f"Opened {len(summary.test_openings)} times; {summary.test_evaluations} runs scored.",
         "\n".join(_opening(opening) for opening in summary.test_openings),
@@ -154,6 +155,11 @@ def _parameters(summary: Summary) -> list[str]:
     if summary.wider:
         lines.append(f"- A space with these ends moved outward: {summary.wider}")
     return ["## Parameters", "\n".join(lines)] if lines else []
+
+
+def _suspects(found: Suspects | None) -> list[str]:
+    """How many labels are worth a look."""
+    return ["## Labels", suspects_text(found)] if found is not None else []
 
 
 def _missing(summary: Summary) -> list[str]:

@@ -12,12 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.gallery.suspects import current
 from search.log.study import Study
 from search.log.wording import mean_percent
 from search.reporting.figures import all_figures, colour
 from search.reporting.parts import Parts
 from search.reporting.summary import Summary
-from search.reporting.tables import CLASSIFIERS, collapsed_text, interval_text, scored
+from search.reporting.tables import collapsed_text, guess_rows, interval_text, scored, suspects_text
 
 LAYOUT: dict[str, Any] = {  # what all figures share
     "template": "none",
@@ -46,6 +47,10 @@ def render(study: Study, summary: Summary, parts: Parts) -> str:
         for name, make in all_figures(study, summary).items()
     }
     figures = {name: figure for name, figure in drawn.items() if figure is not None}
+    nothing: list[dict[str, Any]] = []
+    suspects = parts.made(
+        "suspects.pictures", "suspicious labels not shown", partial(_suspects, study), nothing
+    )
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -65,6 +70,10 @@ def render(study: Study, summary: Summary, parts: Parts) -> str:
         arms=summary.arms,
         lines=_lines(summary),
         copies=study.log.audited.copies if study.log.audited else [],
+        guesses=guess_rows(summary),
+        labels=suspects_text(summary.suspects) if summary.suspects else "",
+        suspects=suspects,
+        metric=summary.metric.partition("/")[2],
         winners=_winners(summary),
         spent=_spent(summary),
         colours={arm: colour(summary, arm) for arm in summary.arms},
@@ -91,19 +100,38 @@ def _plain(make: Callable[[], Any]) -> Any:
 
 def _lines(summary: Summary) -> list[dict[str, Any]]:
     """The table of results: a line for each row and classifier."""
+    found = list(scored(summary))
     return [
         {
             "arm": row.arm,
             "row": row.label,
             "classifier": label,
-            "is_first": label == CLASSIFIERS["probe"],
+            "is_first": i == 0 or row is not found[i - 1][0],
             "n": len(val),
             "val": mean_percent(val).replace("+-", "±"),
             "test": mean_percent(test).replace("+-", "±"),
             "interval": interval_text(test),
             "points": " ".join(f"{100 * x:.2f}" for x in test),
         }
-        for row, label, val, test in scored(summary)
+        for i, (row, label, val, test) in enumerate(found)
+    ]
+
+
+def _suspects(study: Study) -> list[dict[str, Any]]:
+    """Those that have a picture."""
+    found = current(study)
+    if found is None:
+        return []
+    return [
+        {
+            "picture": each.picture,
+            "given": found.classes[each.label],
+            "predicted": found.classes[each.predicted],
+            "where": each.file or f"{each.part} {each.index}",
+            "confidence": each.self_confidence,
+        }
+        for each in found.suspects
+        if each.picture is not None
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from search.judge.nothing_learned import count_collapsed
 from search.judge.sealed import openings
 from search.judge.verdict import confirmed, verdict
+from search.log.packed import unpack_labels
 from search.log.study import Study
 from search.log.trial import Totals, Trial, totals
 from search.log.wording import show_time
@@ -16,6 +17,7 @@ from search.reporting.summary import (
     ArmSummary,
     Best,
     Confirmed,
+    Guess,
     Images,
     Ledger,
     Row,
@@ -26,7 +28,8 @@ from search.space.space import Space
 from search.strategy.in_vain import describe_giving_up
 from search.strategy.winners import SeedRuns, final_runs, leader, winner
 from supcon.audit.findings import describe
-from supcon.config import SELECTION_METRIC
+from supcon.config import METRICS
+from supcon.evaluation.accuracy import are_equal
 
 
 def summarise(study: Study, not_drawn: Mapping[str, str] | None = None) -> Summary:
@@ -45,11 +48,12 @@ def answer(study: Study) -> Summary:
         data_hash=opened.data_hash,
         opened=show_time(opened.time),
         resumed_with=resumed_with(study),
-        metric=SELECTION_METRIC,
+        metric=study.space.selection_metric,
         seed=study.space.seed,
         arms=arms,
         images=_images(study),
         rows=[_row(study, runs) for runs in final_runs(study)],
+        guess=_guess(study),
         verdict=_verdict(study),
         per_class=None,
         tsne={},
@@ -104,6 +108,15 @@ def _row(study: Study, runs: SeedRuns) -> Row:
         val=val,
         test=test,
     )
+
+
+def _guess(study: Study) -> Guess | None:
+    counts = study.log.latest.val_counts
+    if not counts or (study.space.selection != "balanced" and are_equal(counts)):
+        return None
+    largest, openings = counts.index(max(counts)), study.log.openings
+    test = float((unpack_labels(openings[0].labels) == largest).mean()) if openings else None
+    return Guess(val=max(counts) / sum(counts), test=test, balanced=1 / sum(map(bool, counts)))
 
 
 def _scores(
@@ -172,13 +185,15 @@ def _verdict(study: Study) -> VerdictSummary:
 def _protocol(space: Space) -> list[str]:
     config, confirm = space.config, space.confirm
     asha, rungs = space.scheduler.asha, ", ".join(map(str, space.rungs[:-1]))
+    metric = space.selection_metric
+    measure = "the balanced accuracy of " if metric == METRICS["balanced"] else ""
     early = "no early stopping"
     if asha is not None:
         early = f"ASHA at epochs {rungs or '(none)'}, reduction {asha.reduction}"
     return [
         f"All arms: {config.data.name}, the same split (seed {config.data.split_seed}), "
         f"{config.augment.views} views of an image a step, trials of {config.run.epochs} epochs.",
-        f"Search: sampler {space.sampler}, {early}; selection by `{SELECTION_METRIC}`, a linear "
+        f"Search: sampler {space.sampler}, {early}; selection by `{metric}`, {measure}a linear "
         f"probe on frozen encoder features, its penalty cross-fitted on val.",
         f"Confirmation: the best {confirm.top} configurations of an arm on {confirm.pick_seeds} "
         f"fresh seeds pick its winner; the winner is judged on {confirm.seeds} further seeds"

@@ -46,10 +46,11 @@ class Best(Section):
     """That it had in the search."""
     val: dict[str, float]
     """Its scores in the search: `probe_top1`, `knn_top1` (weighted vote), `knn1_top1` (nearest
-    neighbour), after a projection head `projection_knn_top1`, for cross entropy `head_top1`, where
-    classes are unequal `probe_balanced`, and the probe by weights (`probe_top1_raw`, `_ema`,
-    `_swa`); of the encoder features the `effective_rank`, `collapsed` (1: all are equal) and
-    `collapsed_classes`, how many have features that are all equal."""
+    neighbour), after a projection head `projection_knn_top1`, for cross entropy `head_top1`; where
+    classes are unequal the same by balanced accuracy (`probe_balanced` and so on); what selects by
+    weights (`probe_top1_raw`, `_ema`, `_swa`); of the encoder features the `effective_rank`,
+    `collapsed` (1: all are equal) and `collapsed_classes`, how many have features that are all
+    equal."""
 
 
 class Confirmed(Section):
@@ -129,6 +130,17 @@ class Row(Section):
     test: dict[str, list[float]]
 
 
+class Guess(Section):
+    """What always naming the largest class of val scores."""
+
+    val: float
+    """Accuracy: its share of the images."""
+    test: float | None
+    """null while the test images are sealed."""
+    balanced: float
+    """Balanced accuracy, 1 by the number of classes."""
+
+
 class VerdictSummary(Section):
     """Linear probe against linear probe on test: a minus b; null without a verdict."""
 
@@ -177,6 +189,19 @@ class Picture(Section):
     """After the projection head, where there is one."""
 
 
+class Suspects(Section):
+    """Labels of train and val that are probably wrong, or doubtful; suspects.csv has them."""
+
+    images: int
+    """Of train and val, that were looked at."""
+    probable: int
+    """Labels that are probably wrong, by confident learning."""
+    found: int
+    """With those for which another class is more probable, no more."""
+    listed: int
+    """At most 5,000, the most suspicious."""
+
+
 class Summary(Section):
     """What a study found. Accuracies are fractions of 1; lists have one entry for each confirmed
     seed, in the same order.
@@ -194,7 +219,8 @@ class Summary(Section):
     resumed_with: list[Resumed]
     """Other code, packages or machines that it went on with."""
     metric: str
-    """What selects: `val/probe_top1`, the linear probe cross-fitted on val."""
+    """What selects and is compared: `val/probe_top1`, accuracy of the linear probe cross-fitted on
+    val, or `val/probe_balanced`, its balanced accuracy."""
     seed: int
     """Of the study."""
     arms: dict[str, ArmSummary]
@@ -202,12 +228,16 @@ class Summary(Section):
     """What there is to know of the images; null: an older log does not tell."""
     rows: list[Row]
     """Winners and references."""
+    guess: Guess | None = None
+    """What always naming the largest class scores; null where classes are equal."""
     verdict: VerdictSummary
     """Linear probe against linear probe on test; null without a verdict."""
     per_class: ByClass | None
     """The same difference class by class; null without a verdict."""
     tsne: dict[str, Picture]
     """Arm -> a picture of val by its winner."""
+    suspects: Suspects | None = None
+    """Labels that are suspicious to the winners; null before the test images were opened."""
     test_openings: list[Opening]
     """The ledger of the sealed test images; null what an older log does not tell."""
     test_evaluations: int

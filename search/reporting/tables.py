@@ -13,7 +13,7 @@ from search.judge.comparison import mean_interval
 from search.log.study import Study
 from search.log.trial import Trial
 from search.log.wording import mean_percent
-from search.reporting.summary import ArmSummary, Row, Summary
+from search.reporting.summary import ArmSummary, Row, Summary, Suspects
 
 CLASSIFIERS = {
     "probe": "linear probe",
@@ -21,6 +21,8 @@ CLASSIFIERS = {
     "projection_knn": "kNN after the head",
     "head": "CE head",
 }
+MEASURES = {"top1": "", "balanced": ", balanced"}
+"""What follows the name of a classifier, by how it is scored."""
 TRIAL_COLUMNS = ("arm", "phase", "number", "outcome", "epochs", "seconds", "views", "seed")
 
 
@@ -36,13 +38,15 @@ def aligned(rows: list[list[str]]) -> str:
 
 def scored(summary: Summary) -> Iterator[tuple[Row, str, list[float], list[float]]]:
     """Every row by each classifier that it has: the row, what the classifier is called, val and
-    test scores in the order of seeds; test ones may be missing.
+    test scores in the order of seeds; test ones may be missing. What selects comes first.
     """
+    measures = sorted(MEASURES, key=lambda measure: not summary.metric.endswith(measure))
     for row in summary.rows:
         for key, label in CLASSIFIERS.items():
-            val, test = (part.get(f"{key}_top1", []) for part in (row.val, row.test))
-            if val:
-                yield row, label, val, test
+            for measure in measures:
+                val, test = (part.get(f"{key}_{measure}", []) for part in (row.val, row.test))
+                if val:
+                    yield row, label + MEASURES[measure], val, test
 
 
 def results_table(summary: Summary) -> list[list[str]]:
@@ -51,7 +55,20 @@ def results_table(summary: Summary) -> list[list[str]]:
     for row, label, val, test in scored(summary):
         cells = [mean_percent(val), mean_percent(test), interval_text(test), str(len(val))]
         rows.append([row.label, label, *cells])
-    return rows
+    return rows + guess_rows(summary)
+
+
+def guess_rows(summary: Summary) -> list[list[str]]:
+    """What no classifier is needed for, where classes are unequal: by both measures."""
+    if summary.guess is None:
+        return []
+    test = "-" if summary.guess.test is None else f"{100 * summary.guess.test:.2f}"
+    balanced = f"{100 * summary.guess.balanced:.2f}"
+    name = "always the largest class"
+    return [
+        [name, "accuracy", f"{100 * summary.guess.val:.2f}", test, "-", "-"],
+        [name, "balanced", balanced, balanced, "-", "-"],
+    ]
 
 
 def interval_text(values: list[float]) -> str:
@@ -87,6 +104,18 @@ def collapsed_text(facts: ArmSummary) -> str:
     """In how many trials features are equal: `3`, or `3, 2 in classes`."""
     return f"{facts.collapsed}" + (
         f", {facts.collapsed_classes} in classes" if facts.collapsed_classes else ""
+    )
+
+
+def suspects_text(found: Suspects) -> str:
+    """How many labels are worth a look, and where they are named."""
+    named = "all" if found.listed == found.found else f"the first {found.listed:,}"
+    named = f"; {named} are in suspects.csv, the most suspicious first" if found.found else ""
+    return (
+        f"{found.probable:,} of {found.images:,} labels of train and val are probably wrong "
+        f"(confident learning, arXiv:1911.00068, on cross-validated probes of the winners' "
+        f"features), and for {found.found - found.probable:,} more another class is more "
+        f"probable{named}."
     )
 
 

@@ -46,7 +46,9 @@ def curves(study: Study, arm: str, shade: str) -> go.Figure | None:
         )  # fmt: skip
     figure.update_xaxes(title="epoch")
     scores = [score for trial in study.log.trials.values() for score in trial.scores.values()]
-    figure.update_yaxes(title="val accuracy, linear probe, %", range=_range(percent(scores)))
+    measure = "balanced val" if study.space.selection == "balanced" else "val"
+    title = f"{measure} accuracy, linear probe, %"
+    figure.update_yaxes(title=title, range=_range(percent(scores)))
     return figure.update_layout(title=arm, height=400)
 
 

@@ -50,6 +50,11 @@ def check(space: Space) -> None:
                 f"base.run.{own}: a search sets it itself; the seed of the study is 'seed' "
                 f"(--seed), the rungs are under scheduler"
             )
+    if "selection" in space.base.get("probe", {}):
+        raise UserError(
+            "base.probe.selection: a search sets it itself; set 'selection' of the space "
+            "(--set selection=balanced)"
+        )
     if not space.params:
         raise UserError("params must name at least one parameter to draw, got none")
     for key in space.params:

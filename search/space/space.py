@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from search.space.distribution import Distribution
 from search.space.resources import Resources
-from supcon.config import UNUSED_KEYS, Config, flatten, is_used, override
+from supcon.config import METRICS, UNUSED_KEYS, Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, nearest, parse
 from supcon.seeds import derive_seed
 
@@ -139,6 +139,9 @@ class Space(Section):
     budget: Budget
     sampler: Literal["tpe", "random", "points"] = "tpe"
     """What suggests trials after the points; `points`: nothing does."""
+    selection: Literal["auto", "top1", "balanced"] = "auto"
+    """What rungs, sampler, winners and verdict go by: accuracy, or its mean over the classes; auto:
+    balanced where the largest class of train has more than 1.2 times the images of the smallest."""
     scheduler: Scheduler = Scheduler()
     confirm: Confirm = Confirm()
     resources: Resources = Resources()
@@ -147,6 +150,11 @@ class Space(Section):
     def config(self) -> Config:
         """The base config."""
         return parse(Config, self.base, "base")
+
+    @property
+    def selection_metric(self) -> str:
+        """Name of what decides between trials and arms; `auto` of an older log was accuracy."""
+        return METRICS["balanced" if self.selection == "balanced" else "top1"]
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -179,6 +187,8 @@ class Space(Section):
 
     def _make_arm_config(self, arm: str) -> Config:
         changes = {**self.fixed(arm), "run.eval_at": list(self.rungs)}
+        if self.selection == "balanced":
+            changes["probe.selection"] = "balanced"
         if self.config.run.threads == 0 and self.resources.cpu != "auto":
             changes["run.threads"] = max(1, int(self.resources.cpu))
         if self.resources.gpu == 0 and self.config.run.device == "auto":

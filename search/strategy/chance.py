@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 
 from search.log.remembered import remembered
@@ -19,21 +21,40 @@ def chance_limit(study: Study) -> float | None:
     To guess best is to name the largest class. On so many images a guess that is right with that
     probability exceeds the limit with a probability of 1 % (binomial), counted over all scores of
     the study. It cannot be told from an older log, nor on so few images that the limit lies beyond
-    three quarters of the way from the share of the largest class to 1.
+    three quarters of the way from the score of a guess to 1.
+
+    By balanced accuracy every guess scores 1 / K in the mean. It varies with the images of the
+    rare classes: as accuracy does on K times their harmonic mean, which is fewer images.
     """
     counts = study.log.latest.val_counts
     looks = len(study.log.trials) * len(study.space.rungs)
     if not counts or max(counts) == sum(counts):
         return None
     # To a power of two, so that it moves seldom.
-    limit = _limit(sum(counts), max(counts), 2 ** math.ceil(math.log2(max(1, looks))))
-    return limit if 4 * limit <= 3 + largest_share(study) else None
+    looks = 2 ** math.ceil(math.log2(max(1, looks)))
+    share = score_of_guess(study)
+    limit = _limit(_images_that_count(study, counts), share, looks)
+    return limit if 4 * limit <= 3 + share else None
 
 
-def largest_share(study: Study) -> float:
-    """The share of val's images that are of its largest class; nan if the log does not tell."""
+def score_of_guess(study: Study) -> float:
+    """What naming the largest class scores on val: its share of the images, by balanced accuracy
+    1 / K; nan if the log does not tell.
+    """
     counts = study.log.latest.val_counts
-    return max(counts) / sum(counts) if counts else math.nan
+    if not counts:
+        return math.nan
+    if study.space.selection == "balanced":
+        return 1 / sum(map(bool, counts))
+    return max(counts) / sum(counts)
+
+
+def _images_that_count(study: Study, counts: Sequence[int]) -> int:
+    """On how many images accuracy varies as much as the score of a guess does."""
+    if study.space.selection != "balanced":
+        return sum(counts)
+    own = [n for n in counts if n]
+    return math.floor(len(own) ** 2 / sum(Fraction(1, n) for n in own))
 
 
 def is_above_chance(study: Study, trial: Trial) -> bool:
@@ -45,12 +66,12 @@ def is_above_chance(study: Study, trial: Trial) -> bool:
 
 
 @cache
-def _limit(n: int, largest: int, looks: int) -> float:
+def _limit(n: int, share: float, looks: int) -> float:
     """The smallest k / n that a binomial share exceeds with a probability of at most 1 % / looks.
 
     Summed term by term: scipy would take half a second to import.
     """
-    share, tail, k = largest / n, 0.0, n
+    tail, k = 0.0, n
     while (more := tail + _probability(k, n, share)) <= LUCK / looks:
         tail, k = more, k - 1
     return k / n

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.log.study import Study
 from search.log.trial import Trial
-from search.strategy.chance import chance_limit, largest_share
+from search.strategy.chance import chance_limit, score_of_guess
 from search.strategy.giving_up import BAD_ENDS, gave_up_over, is_hopeless
 from supcon.config import flatten, is_used
 
@@ -65,8 +65,10 @@ def commonest(trials: Iterable[Trial]) -> tuple[str, int]:
 
 def describe_chance(study: Study) -> str:
     """What a guess may score on val."""
-    share, limit = largest_share(study), chance_limit(study)
+    share, limit = score_of_guess(study), chance_limit(study)
     text = f"{share:.1%} of val is one class"
+    if study.space.selection == "balanced":
+        text = f"a guess has a balanced accuracy of {share:.1%}"
     return text if limit is None else f"{text}, and luck may reach {limit:.1%}"
 
 

@@ -16,7 +16,6 @@ from optuna.trial import TrialState
 from search.log.events import Ask, End, Report
 from search.log.study import Study
 from search.strategy.optuna_form import decode, encode, suggest_one, told_state
-from supcon.config import SELECTION_METRIC
 from supcon.seeds import derive_seed
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
@@ -68,7 +67,8 @@ class Suggester:
                 )
                 self._ask(event.number)
             case Report():
-                self.asked[event.number].report(event.metrics[SELECTION_METRIC], event.epoch)
+                score = event.metrics[self.study.space.selection_metric]
+                self.asked[event.number].report(score, event.epoch)
             case End():
                 trial = self.study.log.trials[event.key]
                 state = told_state(trial)

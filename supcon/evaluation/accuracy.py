@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor
 
 
@@ -28,13 +30,17 @@ def balanced_accuracy(predictions: Tensor, labels: Tensor) -> float:
 
 
 def is_balanced(labels: Tensor) -> bool:
+    """As `are_equal`, of (N,) class ids, N at least 1."""
+    return are_equal(labels.bincount().tolist())
+
+
+def are_equal(counts: Iterable[int]) -> bool:
     """Whether the most frequent class has at most 1.2 times the images of the rarest one.
 
-    Accuracy and balanced accuracy then say the same. Classes that do not occur do not count.
+    Accuracy and balanced accuracy then say the same.
 
     Args:
-        labels: (N,) class ids, N at least 1.
+        counts: images of each class, at least 1 of any; those that do not occur do not count.
     """
-    counts = labels.bincount()
-    counts = counts[counts > 0]
-    return bool(counts.max() <= 1.2 * counts.min())
+    there = [count for count in counts if count > 0]
+    return max(there) <= 1.2 * min(there)

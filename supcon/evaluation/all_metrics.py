@@ -38,7 +38,8 @@ def measure(
     if test is None:
         metrics = score_embedded(trained.network, known, new, config, data).metrics
     else:
-        metrics = accuracies(classify(trained, config, data.train, known, new), y.cpu(), part)
+        predictions = classify(trained, config, data.train, known, new)
+        metrics = accuracies(predictions, y.cpu(), part, config)
     spaces = {"": (known.features, new.features)}
     if config.loss.is_contrastive:
         spaces["projection_"] = (known.outputs, new.outputs)

@@ -39,10 +39,14 @@ class LinearProbe:
     candidate: str
     """What was chosen on val: the penalty (lbfgs), or raw, ema or swa (sgd)."""
 
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, D) features -> (N, K)."""
+        x = (features.to(self.weight) - self.mean) / self.std
+        return F.linear(x, self.weight, self.bias)
+
     def predict(self, features: Tensor) -> Tensor:
         """(N, D) features -> (N,) class ids."""
-        x = (features.to(self.weight) - self.mean) / self.std
-        return F.linear(x, self.weight, self.bias).argmax(1)
+        return self.logits(features).argmax(1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def fit_probe(
     classes: int,
     penalties: Sequence[float],
     max_iter: int,
+    balanced: bool = False,
 ) -> Fitted:
     """Logistic regression for each penalty by L-BFGS, the strongest first.
 
@@ -77,10 +82,21 @@ def fit_probe(
         classes: number of classes K.
         penalties: L2 penalties, each > 0.
         max_iter: L-BFGS iterations for each penalty.
+        balanced: choose by balanced accuracy.
 
     Returns:
         The penalty that is best on val, in fp64.
     """
+    probes = logistic_regressions(
+        train_x, train_y, classes=classes, penalties=penalties, max_iter=max_iter
+    )
+    return _choose(probes, val_x, val_y, balanced=balanced)
+
+
+def logistic_regressions(
+    train_x: Tensor, train_y: Tensor, *, classes: int, penalties: Sequence[float], max_iter: int
+) -> list[LinearProbe]:
+    """One for each penalty, the strongest first, in fp64; arguments as of `fit_probe`."""
     mean, std = _statistics(train_x)
     x = (train_x.double() - mean) / std  # line searches stall in fp32; cached features are small
     # Along principal axes, each in units of the loss's curvature there, L-BFGS needs a half to a
@@ -98,7 +114,7 @@ def fit_probe(
         weights = scale * _minimise(x * scale, train_y, penalty * scale**2, start, max_iter)
         weight, bias = weights[:, :-1] @ axes.T, weights[:, -1].clone()
         probes.append(LinearProbe(mean, std, weight, bias, f"{l2:g}"))
-    return _choose(probes, val_x, val_y)
+    return probes
 
 
 def fit_probe_by_sgd(
@@ -114,6 +130,7 @@ def fit_probe_by_sgd(
     label_smoothing: float,
     average: AverageConfig,
     seed: int,
+    balanced: bool = False,
 ) -> Fitted:
     """SGD with Nesterov momentum 0.9, a cosine schedule and no weight decay.
 
@@ -129,6 +146,7 @@ def fit_probe_by_sgd(
         label_smoothing: weight of the uniform target.
         average: EMA and SWA of the weights, which are candidates beside the raw ones.
         seed: of the order of features.
+        balanced: choose by balanced accuracy.
 
     Returns:
         Raw, EMA or SWA weights, those that are best on val, in fp32.
@@ -152,23 +170,24 @@ def fit_probe_by_sgd(
         for name, net in averages.final(linear).items()
         if isinstance(net, nn.Linear)
     ]
-    return _choose(probes, val_x, val_y)
+    return _choose(probes, val_x, val_y, balanced=balanced)
 
 
-def cross_fit(correct_LM: Tensor, labels: Tensor) -> Tensor:
+def cross_fit(correct_LM: Tensor, labels: Tensor, *, balanced: bool = False) -> Tensor:
     """The candidate that each image of val is scored with: the best one on the other half.
 
     Args:
         correct_LM: (L, M) bool, whether candidate l is right on image m.
         labels: (M,) class ids; the halves are stratified: a class's images go to them in turn.
+        balanced: the best one is that with the highest balanced accuracy.
 
     Returns:
         (M,) indices of candidates; ties go to the first.
     """
     half = _alternate_within_classes(labels)
     chosen = torch.empty_like(labels)
-    chosen[half] = _best(correct_LM[:, ~half])
-    chosen[~half] = _best(correct_LM[:, half])
+    for own in (half, ~half):
+        chosen[own] = _best(correct_LM[:, ~own], labels[~own], balanced=balanced)
     return chosen
 
 
@@ -202,19 +221,27 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.double().mean(0), x.double().std(0).clamp(min=1e-6)
 
 
-def _choose(probes: Sequence[LinearProbe], val_x: Tensor, val_y: Tensor) -> Fitted:
+def _choose(
+    probes: Sequence[LinearProbe], val_x: Tensor, val_y: Tensor, *, balanced: bool
+) -> Fitted:
     predictions_LM = torch.stack([probe.predict(val_x) for probe in probes])
     correct_LM = predictions_LM == val_y
-    chosen_M = cross_fit(correct_LM, val_y)
+    chosen_M = cross_fit(correct_LM, val_y, balanced=balanced)
     predictions = predictions_LM.gather(0, chosen_M[None])[0]
     top1 = (predictions == val_y).double().mean().item()
-    return Fitted(top1, probes[_best(correct_LM)], predictions)
+    return Fitted(top1, probes[_best(correct_LM, val_y, balanced=balanced)], predictions)
 
 
-def _best(correct_LM: Tensor) -> int:
-    """The first row with the most right answers."""
-    counts = correct_LM.sum(1).tolist()
-    return counts.index(max(counts))
+def _best(correct_LM: Tensor, labels: Tensor, *, balanced: bool) -> int:
+    """The first row with the most right answers, or with the highest balanced accuracy."""
+    if balanced:
+        counts_K = labels.bincount()
+        right_LK = correct_LM.new_zeros((len(correct_LM), len(counts_K)), dtype=torch.float64)
+        right_LK.index_add_(1, labels, correct_LM.double())
+        scores = (right_LK / counts_K.clamp(min=1)).sum(1).tolist()
+    else:
+        scores = correct_LM.sum(1).tolist()
+    return scores.index(max(scores))
 
 
 def _alternate_within_classes(labels: Tensor) -> Tensor:

@@ -39,9 +39,10 @@ class Scores:
     """The metrics of a network, and the probe that classifies by it."""
 
     metrics: dict[str, float]
-    """val/probe_top1 (the selection metric), val/knn_top1 (weighted vote), val/knn1_top1 (nearest
-    neighbour); after a projection head also val/projection_knn_top1, for cross entropy
-    val/head_top1; val/probe_balanced where classes are unequal; all in [0, 1]. And of the encoder
+    """val/probe_top1, val/knn_top1 (weighted vote), val/knn1_top1 (nearest neighbour); after a
+    projection head also val/projection_knn_top1, for cross entropy val/head_top1; where classes are
+    unequal, or selection goes by it, the same by balanced accuracy: val/probe_balanced,
+    val/knn_balanced and so on; all in [0, 1]. And of the encoder
     features val/effective_rank, val/collapsed and val/collapsed_classes, as
     `supcon.evaluation.spread` has them."""
     probe: LinearProbe
@@ -88,7 +89,7 @@ def score_embedded(
     predictions = {"probe": fitted.predictions}
     predictions |= other_predictions(config, train, labels_of(data.train, device), val, classes)
     spread = spread_metrics(val.features, val_y)
-    metrics = accuracies(predictions, val_y, "val")
+    metrics = accuracies(predictions, val_y, "val", config)
     metrics |= {f"val/{name}": value for name, value in spread.items()}
     return Scores(metrics, fitted.probe)
 
@@ -122,20 +123,25 @@ def other_predictions(
     return found
 
 
-def accuracies(predictions: dict[str, Tensor], labels: Tensor, part: str) -> dict[str, float]:
-    """`part/<classifier>_top1` of each, and `part/probe_balanced` where classes are unequal.
+def accuracies(
+    predictions: dict[str, Tensor], labels: Tensor, part: str, config: Config
+) -> dict[str, float]:
+    """`part/<classifier>_top1` of each; where classes are unequal, or selection goes by balanced
+    accuracy, also `part/<classifier>_balanced`.
 
     Args:
-        predictions: (M,) class ids by classifier, `probe` among them.
+        predictions: (M,) class ids by classifier.
         labels: (M,) class ids.
         part: val or test.
+        config: of the run that classifies.
 
     Returns:
         Shares in [0, 1].
     """
     scores = {f"{part}/{name}_top1": accuracy(ids, labels) for name, ids in predictions.items()}
-    if not is_balanced(labels):
-        scores[f"{part}/probe_balanced"] = balanced_accuracy(predictions["probe"], labels)
+    if config.probe.selection == "balanced" or not is_balanced(labels):
+        for name, ids in predictions.items():
+            scores[f"{part}/{name}_balanced"] = balanced_accuracy(ids, labels)
     return scores
 
 
@@ -151,7 +157,14 @@ def _fit(
     match probe.method:
         case "lbfgs":
             return fit_probe(
-                x, y, val_x, val_y, classes=classes, penalties=probe.l2, max_iter=probe.max_iter
+                x,
+                y,
+                val_x,
+                val_y,
+                classes=classes,
+                penalties=probe.l2,
+                max_iter=probe.max_iter,
+                balanced=probe.selection == "balanced",
             )
         case "sgd":
             return fit_probe_by_sgd(
@@ -166,6 +179,7 @@ def _fit(
                 label_smoothing=probe.label_smoothing,
                 average=config.average,
                 seed=derive_seed(config.run.seed, "probe"),
+                balanced=probe.selection == "balanced",
             )
 
 

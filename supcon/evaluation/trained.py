@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supcon.config import SELECTION_METRIC, Config
+from supcon.config import Config
 from supcon.evaluation.embedding import Embedded, embed
 from supcon.evaluation.probe import LinearProbe
 from supcon.evaluation.scores import labels_of, other_predictions
@@ -78,9 +78,10 @@ def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> 
     except UserError:  # there is none, or a damaged one, which is of no use to anybody
         pass
     else:
-        is_as_good = best["metrics"][SELECTION_METRIC] >= trained.metrics[SELECTION_METRIC]
-        if is_as_good and best["config"] == config.model_dump(mode="json"):
-            return
+        if best["config"] == config.model_dump(mode="json"):
+            metric = config.selection_metric
+            if best["metrics"][metric] >= trained.metrics[metric]:
+                return
     save_trained(trained, config, data, path)
 
 

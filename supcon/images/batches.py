@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,6 +20,7 @@ from supcon.images.views_by_batch import ResidentViews
 from supcon.images.views_by_image import PREFETCH, ViewBatches, load_views
 from supcon.machine import free_to_share
 from supcon.parsing import UserError
+from supcon.seeds import derive_seed
 
 GPU_SHARE = 16  # images lie on a GPU that has so many times their size; trials may share it
 
@@ -50,6 +53,29 @@ def check_room_to_share(config: Config, train: Split, *, threads: int, runs: int
         )
 
 
+def balanced_order(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.intp]:
+    """As many images as there are, each class equally often, in a random order.
+
+    A class's images come in turn: none a time more before each of its others came as often. What
+    is left of N / K goes to classes that are drawn anew.
+
+    Args:
+        labels: (N,) class ids.
+        seed: of the order, a function of which it is.
+
+    Returns:
+        (N,) indices of images.
+    """
+    rng, n = np.random.default_rng(seed), len(labels)
+    classes = rng.permutation(np.unique(labels))
+    chosen = []
+    for place, label in enumerate(classes):
+        own, wanted = np.flatnonzero(labels == label), (n + place) // len(classes)
+        turns = [rng.permutation(own) for _ in range(math.ceil(wanted / len(own)))]
+        chosen.append(np.concatenate([*turns, own[:0]])[:wanted])
+    return rng.permutation(np.concatenate(chosen))
+
+
 def n_workers(config: Config, train: Split, threads: int) -> int:
     """Processes that make the views of a run on so many CPU threads; 0: its own does."""
     is_in_files = isinstance(train.images, ImageFiles)
@@ -74,13 +100,21 @@ class Batches:
     def epoch(self, seed: int) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of (V * B, C, H, W) views and their (V * B,) labels, a function of `seed`."""
         batch_size, views = self.config.data.batch_size, self.config.augment.views
+        order = None
+        if self.config.data.sampler == "balanced":
+            order = balanced_order(self.train.labels, derive_seed(seed, "balanced"))
         if self.resident is not None:
             resident = ResidentViews(
-                *self.resident, self.policy, batch_size=batch_size, views=views, seed=seed
+                *self.resident,
+                self.policy,
+                batch_size=batch_size,
+                views=views,
+                seed=seed,
+                order=order,
             )
             return DataLoader(resident, batch_size=None)
         streamed = ViewBatches(
-            self.train, self.policy, batch_size=batch_size, views=views, seed=seed
+            self.train, self.policy, batch_size=batch_size, views=views, seed=seed, order=order
         )
         workers = n_workers(self.config, self.train, torch.get_num_threads())
         return load_views(streamed, workers, pin_memory=self.device.type == "cuda")

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,13 +40,16 @@ class ResidentViews(IterableDataset[tuple[Tensor, Tensor]]):
         batch_size: int,
         views: int,
         seed: int,
+        order: npt.NDArray[np.intp] | None = None,
     ) -> None:
         """`batch_size` images a batch, each in so many `views`, drawn by `policy`.
 
-        `images` are (N, C, H, W) uint8; `labels` are (N,), on the device of the batches.
+        `images` are (N, C, H, W) uint8; `labels` are (N,), on the device of the batches; `order`
+        are (N,) indices of images, None: each once, in a random order.
         """
         self.images, self.labels, self.policy = images, labels, policy
         self.batch_size, self.views, self.seed = batch_size, views, seed
+        self.order = order
 
     def __len__(self) -> int:
         """The incomplete last batch is dropped."""
@@ -54,7 +59,10 @@ class ResidentViews(IterableDataset[tuple[Tensor, Tensor]]):
         """Batches of (V * B, C, H, W) fp32 views, view after view, and their (V * B,) labels."""
         device = self.labels.device
         generator = torch.Generator(device).manual_seed(self.seed)
-        order = torch.randperm(len(self.images), generator=generator, device=device)
+        if self.order is None:
+            order = torch.randperm(len(self.images), generator=generator, device=device)
+        else:
+            order = torch.from_numpy(self.order).to(device)
         for i in range(len(self)):
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size].repeat(self.views)
             images = self.images[chosen.to(self.images.device)].to(device)

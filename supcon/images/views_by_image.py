@@ -103,10 +103,21 @@ class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(
-        self, split: Split, policy: Policy, *, batch_size: int, views: int, seed: int
+        self,
+        split: Split,
+        policy: Policy,
+        *,
+        batch_size: int,
+        views: int,
+        seed: int,
+        order: npt.NDArray[np.intp] | None = None,
     ) -> None:
-        """`batch_size` images a batch, each in so many `views`, drawn by `policy`."""
-        order = np.random.default_rng(seed).permutation(len(split))
+        """`batch_size` images a batch, each in so many `views`, drawn by `policy`.
+
+        `order` are (N,) indices of images, None: each once, in a random order.
+        """
+        if order is None:
+            order = np.random.default_rng(seed).permutation(len(split))
         n_batches = len(split) // batch_size  # the incomplete last batch is dropped
         self.batches: Sequence[npt.NDArray[np.intp]] = [
             order[i * batch_size : (i + 1) * batch_size] for i in range(n_batches)

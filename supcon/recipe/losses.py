@@ -104,7 +104,13 @@ def l_sincere(sim_NN: Tensor, positive_NN: Tensor) -> Tensor:
     )
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    adjustment: Tensor | None = None,
+) -> Tensor:
     """Mean cross entropy in fp32.
 
     Args:
@@ -112,11 +118,14 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
         labels: (N,) class ids.
         label_smoothing: weight of the uniform distribution over all K classes (arXiv:1512.00567),
             in [0, 1).
+        adjustment: (K,) added to each row of logits, tau * log prior (Menon et al. 2021,
+            arXiv:2007.07314, eq. 10); None: nothing.
 
     Returns:
         Scalar loss.
     """
-    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    logits = logits.float() if adjustment is None else logits.float() + adjustment
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
 def _mean_over_anchors(

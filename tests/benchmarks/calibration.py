@@ -6,7 +6,9 @@
 A run is right on an image if `level + HARDNESS * image + shift * seed + draw > 0`, with image, seed
 and draw standard normal: images differ in difficulty, a seed shifts all of them, and each run
 draws each image anew. A configuration's accuracy over the population of images and seeds is then
-known exactly. Test images are fresh in each study. The tables are Markdown, the last line is JSON.
+known exactly. Test images are fresh in each study. In the last two rows of the first table classes
+are unequal, the rarer ones harder, and balanced accuracies are compared. The tables are Markdown,
+the last line is JSON.
 
 In the second table images come in groups, half of whose difficulty the images of a group share.
 """
@@ -18,12 +20,12 @@ import json
 import math
 import platform
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy
-from scipy import stats
+from scipy import optimize, stats
 
 from search.judge.comparison import Difference, compare, detectable_with
 from search.judge.sentence import sentence
@@ -36,6 +38,10 @@ NOISES = {"seeds": 3.0, "images": 0.1}
 """Standard deviation of accuracy over seeds, as a multiple of sqrt(p (1 - p) / N)."""
 WITHIN = 0.5
 """Share of an image's difficulty that is its group's, where images come in groups."""
+SIZES = (180, 90, 45, 25, 12, 8)
+"""Images of unequal classes."""
+HARDER = 0.5
+"""By how much images of a class are harder than those of the next larger one."""
 HEADER = "| n | N | noise | false alarms | detectable | planned | power | different | Welch |"
 GROUPED_HEADER = "| n | groups | sizes | false alarms | detectable | different | by images |"
 GROUPINGS = {
@@ -57,6 +63,14 @@ class Cell:
     n_images: int
     noise: str
     accuracy: float
+    """Balanced accuracy, where classes are unequal."""
+    sizes: tuple[int, ...] = ()
+    """Images of each class, where they are."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """Classes of the images, where it matters."""
+        return np.repeat(np.arange(len(self.sizes)), self.sizes) if self.sizes else None
 
     @property
     def shift(self) -> float:
@@ -68,7 +82,15 @@ class Cell:
 
     def level(self, accuracy: float) -> float:
         """The level that has this accuracy over all images and seeds."""
-        return float(stats.norm.ppf(accuracy)) * math.hypot(1, HARDNESS, self.shift)
+        spread = math.hypot(1, HARDNESS, self.shift)
+        if not self.sizes:
+            return float(stats.norm.ppf(accuracy)) * spread
+        harder = HARDER * np.arange(len(self.sizes))
+
+        def too_high(level: float) -> float:
+            return float(stats.norm.cdf((level - harder) / spread).mean()) - accuracy
+
+        return float(optimize.brentq(too_high, -50, 50))
 
 
 @dataclass(frozen=True)
@@ -101,11 +123,15 @@ def main() -> None:
     print(f"{command} --accuracy {options.accuracy} --seed {options.seed}")
     print(f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}")
     print(f"\n{HEADER}\n{'|---' * (HEADER.count('|') - 1)}|")
+    cells = [
+        Cell(n, images, noise, options.accuracy)
+        for n in (3, 5)
+        for images in (360, 5000)
+        for noise in NOISES
+    ]
+    cells += [Cell(5, sum(SIZES), noise, options.accuracy, SIZES) for noise in NOISES]
     rows = []
-    for number, (n_seeds, n_images, noise) in enumerate(
-        (n, images, noise) for n in (3, 5) for images in (360, 5000) for noise in NOISES
-    ):
-        cell = Cell(n_seeds, n_images, noise, options.accuracy)
+    for number, cell in enumerate(cells):
         row = simulate(cell, options.studies, np.random.default_rng([options.seed, number]))
         print(markdown(row, options.studies), flush=True)
         rows.append(row)
@@ -121,24 +147,35 @@ def main() -> None:
 
 def simulate(cell: Cell, studies: int, rng: np.random.Generator) -> Row:
     """So many studies of each of three kinds: the same arms, a true difference, different arms."""
-    p = cell.accuracy
-    same = [compare(*draw(cell, rng)) for _ in range(studies)]
+    p, labels = cell.accuracy, cell.labels
+    same = [compare(*draw(cell, rng), labels=labels) for _ in range(studies)]
     detectable = float(np.median([d.detectable for d in same]))
-    pairs = (draw(Cell(2, cell.n_images, cell.noise, p), rng) for _ in range(studies))
-    expected = np.median([detectable_with(*pair, cell.n_seeds, cell.n_images) for pair in pairs])
+    pairs = (draw(replace(cell, n_seeds=2), rng) for _ in range(studies))
+    planned = cell.n_seeds, cell.n_images
+    expected = np.median([detectable_with(*pair, *planned, labels=labels) for pair in pairs])
     power = None
     if p + detectable / 2 < 1:
         accuracies = p + detectable / 2, p - detectable / 2
-        power = _share([alarms(compare(*draw(cell, rng, accuracies))) for _ in range(studies)])
+        truly = (compare(*draw(cell, rng, accuracies), labels=labels) for _ in range(studies))
+        power = _share([alarms(d) for d in truly])
     ours, welch = [], []
     for _ in range(studies):
         a, b = draw(cell, rng, alike=ALIKE)
-        ours.append(alarms(compare(a, b)))
+        ours.append(alarms(compare(a, b, labels=labels)))
         with warnings.catch_warnings():  # if all seeds score the same, scipy warns
             warnings.simplefilter("ignore", RuntimeWarning)
-            welch.append(bool(stats.ttest_ind(a.mean(1), b.mean(1), equal_var=False).pvalue < 0.05))
+            found = stats.ttest_ind(_scores(cell, a), _scores(cell, b), equal_var=False)
+            welch.append(bool(found.pvalue < 0.05))
     false_alarms = _share([alarms(d) for d in same])
     return Row(cell, false_alarms, detectable, float(expected), power, _share(ours), _share(welch))
+
+
+def _scores(cell: Cell, arm: Correct) -> npt.NDArray[np.float64]:
+    """Accuracy of each seed, or its balanced accuracy."""
+    if not cell.sizes:
+        return arm.mean(1)
+    parts = np.split(arm, np.cumsum(cell.sizes)[:-1], axis=1)
+    return np.mean([part.mean(1) for part in parts], axis=0)
 
 
 @dataclass(frozen=True)
@@ -202,12 +239,14 @@ def draw(
         return math.sqrt(WITHIN) * of_group + math.sqrt(1 - WITHIN) * each
 
     shared = difficulty()
+    harder = np.float32(0) if cell.labels is None else (HARDER * cell.labels).astype(np.float32)
     arms = []
     for accuracy in accuracies or (cell.accuracy, cell.accuracy):
         own = difficulty()
         images = HARDNESS * (math.sqrt(alike) * shared + math.sqrt(1 - alike) * own)
         seeds = cell.level(accuracy) + cell.shift * rng.standard_normal((cell.n_seeds, 1))
-        arms.append(rng.standard_normal(shape, np.float32) > -images - seeds.astype(np.float32))
+        draws = rng.standard_normal(shape, np.float32)
+        arms.append(draws > harder - images - seeds.astype(np.float32))
     return arms[0], arms[1]
 
 
@@ -222,7 +261,8 @@ def markdown(row: Row, studies: int) -> str:
         _percent(share, studies) for share in (row.false_alarms, row.different, row.different_welch)
     )
     cell, stated, plan = row.cell, f"{100 * row.detectable:.2f}", f"{100 * row.planned:.2f}"
-    columns = [cell.n_seeds, cell.n_images, cell.noise, alarm, stated, plan, power, ours, welch]
+    n_images = f"{cell.n_images}, unequal" if cell.sizes else str(cell.n_images)
+    columns = [cell.n_seeds, n_images, cell.noise, alarm, stated, plan, power, ours, welch]
     return "| " + " | ".join(map(str, columns)) + " |"
 
 

@@ -29,7 +29,7 @@ from search.log.study import Study
 from search.log.surroundings import LOOPBACK
 from search.space.loading import load_space
 from search.strategy.search_order import SearchOrder
-from supcon.config import SELECTION_METRIC, Config
+from supcon.config import TOP1, Config
 from supcon.images.split import Split, Splits
 from supcon.train import Record
 
@@ -53,7 +53,7 @@ class SleepingTrial(SupConTrial):
             metrics = {"train/loss": 1.0, "train/lr": 0.1}
             if is_last or epoch in config.run.eval_at:
                 score = float(np.random.default_rng([config.run.seed, epoch]).uniform())
-                metrics |= dict.fromkeys((SELECTION_METRIC, "val/knn_top1", "val/knn1_top1"), score)
+                metrics |= dict.fromkeys((TOP1, "val/knn_top1", "val/knn1_top1"), score)
             if is_last:
                 self._write_place(config, began)
             yield Record(epoch, metrics, 100_000 * epoch, time.time() - began, is_last)

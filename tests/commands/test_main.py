@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from supcon.__main__ import main
-from supcon.config import SELECTION_METRIC, Config, dump_config, flatten, load_config, override
+from supcon.config import TOP1, Config, dump_config, flatten, load_config, override
 from supcon.evaluation.accuracy import accuracy
 from supcon.evaluation.scores import Scores, score
 from supcon.evaluation.trained import load_trained, predict
@@ -213,14 +213,14 @@ def test_the_best_epoch_by_val_is_kept_beside_the_last(
 
     def scored(*arguments: Any) -> Scores:
         found = score(*arguments)
-        return Scores(found.metrics | {SELECTION_METRIC: next(scores)}, found.probe)
+        return Scores(found.metrics | {TOP1: next(scores)}, found.probe)
 
     monkeypatch.setattr("supcon.train.score", scored)
     settings = ["--set=run.epochs=3", "--set=run.eval_every=1", "--set=average.swa_start=1"]
     assert run_command(config_file, "--out", tmp_path / "out", *settings) == 0
     best, _ = load_trained(tmp_path / "out" / "best.pt", CPU)
     last, _ = load_trained(tmp_path / "out" / "model.pt", CPU)
-    assert (best.epoch, best.metrics[SELECTION_METRIC]) == (2, 0.9)
+    assert (best.epoch, best.metrics[TOP1]) == (2, 0.9)
     assert (last.epoch, last.weights) == (3, "ema")
 
 
@@ -384,8 +384,8 @@ def test_tensorboard_gets_scalars_and_hyper_parameters(finished: Path) -> None:
     trained, config = load_trained(finished / "model.pt", CPU)
     for name in ("train/loss", "train/lr"):
         assert [point.step for point in events.Scalars(name)] == [1, 2]
-    last = events.Scalars(SELECTION_METRIC)[-1]
-    assert (last.step, last.value) == (2, pytest.approx(trained.metrics[SELECTION_METRIC]))
+    last = events.Scalars(TOP1)[-1]
+    assert (last.step, last.value) == (2, pytest.approx(trained.metrics[TOP1]))
     (start,) = (
         HParamsPluginData.FromString(data).session_start_info.hparams
         for name, data in events.PluginTagToContent("hparams").items()

@@ -208,9 +208,11 @@ def candidates_seen(monkeypatch: pytest.MonkeyPatch) -> list[LinearProbe]:
     seen: list[LinearProbe] = []
     choose = probe._choose
 
-    def spy(probes: Sequence[LinearProbe], val_x: Tensor, val_y: Tensor) -> Fitted:
+    def spy(
+        probes: Sequence[LinearProbe], val_x: Tensor, val_y: Tensor, *, balanced: bool
+    ) -> Fitted:
         seen.extend(probes)
-        return choose(probes, val_x, val_y)
+        return choose(probes, val_x, val_y, balanced=balanced)
 
     monkeypatch.setattr(probe, "_choose", spy)
     return seen
@@ -363,3 +365,39 @@ def test_ties_of_candidates_go_to_the_first() -> None:
 def test_a_single_candidate_is_scored_by_its_accuracy() -> None:
     correct = torch.tensor([[True, False, True, True, False]])
     assert cross_fitted_accuracy(correct, torch.tensor([0, 1, 0, 1, 2])) == pytest.approx(0.6)
+
+
+def slow_balanced_cross_fit(correct: list[list[bool]], labels: list[int]) -> list[int]:
+    """The candidate of each image: the one with the best mean of the classes' shares."""
+    turn: dict[int, int] = {}
+    half = []
+    for label in labels:
+        turn[label] = turn.get(label, 0) + 1
+        half.append(turn[label] % 2)
+    best = {}
+    for mine in (0, 1):
+        worth = []
+        for row in correct:
+            shares = []
+            for k in sorted(set(labels)):
+                own = [m for m, label in enumerate(labels) if label == k and half[m] != mine]
+                shares.append(sum(row[m] for m in own) / len(own))
+            worth.append(sum(shares))
+        best[mine] = worth.index(max(worth))
+    return [best[h] for h in half]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_by_balanced_accuracy_equals_a_slow_loop(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.tensor([0] * 30 + [1] * 8 + [2] * 2)[torch.randperm(40, generator=generator)]
+    correct = torch.rand(4, 40, generator=generator) < 0.6
+    found = cross_fit(correct, labels, balanced=True)
+    assert found.tolist() == slow_balanced_cross_fit(correct.tolist(), labels.tolist())
+
+
+def test_a_candidate_that_serves_the_rare_class_is_chosen_by_balanced_accuracy_alone() -> None:
+    labels = torch.tensor([0] * 16 + [1] * 4)
+    correct = torch.stack([labels == 0, (labels == 1) | (torch.arange(20) < 12)])
+    assert cross_fit(correct, labels).tolist() == [0] * 20
+    assert cross_fit(correct, labels, balanced=True).tolist() == [1] * 20

@@ -156,13 +156,27 @@ def test_settings_of_the_probe_reach_it(
     changes = {f"probe.{key}": value for key, value in settings.items()}
     scores(override(tiny, changes | {"probe.method": "sgd", "run.seed": 5}), digits)
     scores(override(tiny, {"probe.l2": [0.3, 0.2], "probe.max_iter": 7}), digits)
+    scores(override(tiny, {"probe.selection": "balanced"}), digits)
     seed = derive_seed(5, "probe")
-    assert [call.options for call in by_sgd] == [
-        settings | {"classes": 10, "average": tiny.average, "seed": seed}
-    ]
-    assert [call.options for call in by_lbfgs] == [
-        {"classes": 10, "penalties": (0.3, 0.2), "max_iter": 7}
-    ]
+    shared = {"classes": 10, "balanced": False}
+    (sgd,) = by_sgd
+    assert sgd.options == settings | shared | {"average": tiny.average, "seed": seed}
+    first, balanced = by_lbfgs
+    assert first.options == shared | {"penalties": (0.3, 0.2), "max_iter": 7}
+    assert balanced.options["balanced"] is True
+
+
+@pytest.mark.parametrize(("loss", "of_the_head"), [("supcon", "projection_knn"), ("ce", "head")])
+def test_of_unequal_classes_every_classifier_is_scored_by_both_measures(
+    tiny: Config, digits: Splits, loss: str, of_the_head: str
+) -> None:
+    config = override(tiny, {"loss.name": loss})
+    names = {"probe", "knn", "knn1", of_the_head}
+    for data, changes in ((unequal(digits), {}), (digits, {"probe.selection": "balanced"})):
+        found = scores(override(config, changes), data).metrics
+        both = {f"val/{name}_{measure}" for name in names for measure in ("top1", "balanced")}
+        assert set(found) == both | set(SPREAD)
+        assert found[override(config, changes).selection_metric] > 0.2
 
 
 def test_a_probe_on_views_learns_from_features_of_augmented_images(

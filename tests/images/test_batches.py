@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from supcon.config import Config, override
-from supcon.images.batches import Batches, check_room_to_share, n_workers
+from supcon.images.batches import Batches, balanced_order, check_room_to_share, n_workers
 from supcon.images.files import ImageFiles
 from supcon.images.loading import load_splits
 from supcon.images.split import Split
@@ -137,3 +137,47 @@ def test_a_run_from_files_is_a_run_from_memory(tiny: Config, shades: Path, worke
     decoded = type(streamed)(streamed.train.decoded(), streamed.val.decoded(), streamed.classes)
     assert streamed.train.channel_statistics == decoded.train.channel_statistics
     assert list(fit(settings, streamed)) == list(fit(settings, decoded))
+
+
+UNEQUAL = np.repeat(np.arange(3), [70, 20, 6])
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_balanced_batches_show_each_class_equally_often_in_an_epoch_of_the_same_length(
+    tiny: Config, pipeline: str
+) -> None:
+    split = Split(some(96).images, UNEQUAL)
+    made = batches(tiny, split, pipeline=pipeline, sampler="balanced")
+    shown: list[int] = []
+    for images, labels in epoch(made, seed=3):
+        names = images[:8, 0, 0, 0].long()
+        assert labels[:8].tolist() == UNEQUAL[names.numpy()].tolist()
+        shown += names.tolist()
+    assert np.bincount(UNEQUAL[shown]).tolist() == [32, 32, 32]
+    times = np.bincount(shown, minlength=96)
+    for label in range(3):  # in turn
+        assert np.ptp(times[label == UNEQUAL]) <= 1
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "streaming"])
+def test_balanced_batches_are_a_function_of_the_seed(tiny: Config, pipeline: str) -> None:
+    split = Split(some(96).images, UNEQUAL)
+    once, again, other = (
+        [
+            names[:8, 0, 0, 0].tolist()
+            for names, _ in epoch(batches(tiny, split, pipeline=pipeline, sampler="balanced"), seed)
+        ]
+        for seed in (1, 1, 2)
+    )
+    assert once == again
+    assert once != other
+    assert once[0] != sorted(once[0])
+
+
+@pytest.mark.parametrize("n", [1, 7, 30, 97])
+def test_what_does_not_divide_goes_to_some_classes_once_more(n: int) -> None:
+    labels = np.arange(n) % 7 % 4
+    chosen = balanced_order(labels, seed=5)
+    assert len(chosen) == n
+    counts = np.bincount(labels[chosen], minlength=len(np.unique(labels)))
+    assert counts.max() - counts.min() <= 1

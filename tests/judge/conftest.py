@@ -6,22 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from supcon.config import Config, override
+from supcon.config import Config
 from supcon.evaluation.trained import Trained
 from supcon.images.split import Splits
-from supcon.train import fit
 from tests.trained_study import TrainedStudy
-
-
-@pytest.fixture(scope="session")
-def models(tiny: Config, digits: Splits) -> dict[str, Trained]:
-    """Loss -> what an epoch makes of it."""
-    found = {}
-    for loss in ("supcon", "ce"):
-        (record,) = fit(override(tiny, {"loss.name": loss, "run.epochs": 1}), digits)
-        assert record.trained is not None
-        found[loss] = record.trained
-    return found
 
 
 @pytest.fixture

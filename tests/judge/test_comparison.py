@@ -17,6 +17,7 @@ from search.judge.sentence import sentence
 from tests.benchmarks.calibration import Cell, simulate, simulate_groups
 
 Correct = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int64]
 
 quick = settings(derandomize=True, max_examples=60, deadline=None)
 scores = st.lists(st.integers(-1000, 1000).map(lambda n: n / 1000), min_size=3, max_size=8)
@@ -331,3 +332,101 @@ def test_grouped_studies_are_calibrated_where_counting_images_is_not() -> None:
     row = simulate_groups(5, "60 of 6", 0.8, 150, np.random.default_rng(0))
     assert row.different <= 0.09  # of 150, where 5 % are expected
     assert row.by_images >= 0.15
+
+
+# Balanced accuracy
+
+SIZES = [40, 15, 3]
+
+
+def unequal_arms(seed: int, sizes: list[int] = SIZES) -> tuple[Correct, Correct, Labels]:
+    """Arms of 3 and 4 seeds, worse on rarer classes; images in a random order."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    a, b = (rng.random((n, len(labels))) < 0.9 - 0.2 * labels for n in (3, 4))
+    return a, b, labels
+
+
+def slow_balanced(row: npt.NDArray[np.bool_], labels: Labels) -> float:
+    shares = []
+    for k in sorted(set(labels.tolist())):
+        own = [bool(right) for right, label in zip(row, labels, strict=True) if label == k]
+        shares.append(sum(own) / len(own))
+    return sum(shares) / len(shares)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_variance_is_that_of_the_formula_written_out(seed: int) -> None:
+    a, b, labels = unequal_arms(seed)
+    found = compare(a, b, labels=labels)
+    scores_a, scores_b = ([slow_balanced(row, labels) for row in arm] for arm in (a, b))
+    terms = [(float(np.var(s, ddof=1)) / len(s), len(s) - 1.0) for s in (scores_a, scores_b)]
+    total, spread, freedom = 0.0, 0.0, 0.0
+    for k, n in enumerate(SIZES):
+        own = [i for i in range(len(labels)) if labels[i] == k]
+        g = [a[:, i].mean() - b[:, i].mean() for i in own]
+        e_a, e_b = (np.mean([np.var(arm[:, i], ddof=1) for i in own]) for arm in (a, b))
+        whole = np.var(g, ddof=1) / n / 9
+        total += whole - (e_a / 3 + e_b / 4) / n / 9
+        spread, freedom = spread + whole, freedom + whole**2 / (n - 1)
+    terms.append((max(0.0, float(total)), float(spread**2 / freedom)))
+    variance = sum(v for v, _ in terms)
+    df = variance**2 / sum(v**2 / f for v, f in terms)
+    mean = np.mean(scores_a) - np.mean(scores_b)
+    assert found.difference == pytest.approx(mean, abs=1e-12)
+    assert found.standard_error == pytest.approx(np.sqrt(variance))
+    assert found.ci95 == pytest.approx(stats.t.interval(0.95, df, mean, np.sqrt(variance)))
+
+
+def test_the_images_share_of_a_balanced_variance_is_that_of_drawing_each_class_anew() -> None:
+    """Seeds that agree leave the images alone to vary: a slow bootstrap within the classes."""
+    rng = np.random.default_rng(0)
+    a, b, labels = unequal_arms(0, [200, 60, 25])
+    a, b = (np.repeat(arm[:1], 3, axis=0) for arm in (a, b))
+    own = [np.flatnonzero(labels == k) for k in range(3)]
+    g = a[0].astype(float) - b[0]
+    means = [
+        np.mean([g[rng.choice(images, len(images))].mean() for images in own]) for _ in range(4000)
+    ]
+    assert compare(a, b, labels=labels).standard_error == pytest.approx(np.std(means), rel=0.05)
+
+
+@quick
+@given(studies(min_images=4), st.integers(2, 4))
+def test_of_equal_classes_the_difference_is_that_in_accuracy(
+    arms: tuple[Correct, Correct], classes: int
+) -> None:
+    n = arms[0].shape[1] // classes * classes
+    a, b = (arm[:, :n] for arm in arms)
+    labels = np.arange(n) % classes
+    found, plain = compare(a, b, labels=labels), compare(a, b)
+    assert found.difference == pytest.approx(plain.difference, abs=1e-12)
+    assert all(map(math.isfinite, _numbers(found)))
+    assert found.ci95[0] <= found.difference <= found.ci95[1]
+
+
+@quick
+@given(studies())
+def test_of_a_single_class_all_is_as_in_accuracy(arms: tuple[Correct, Correct]) -> None:
+    found = compare(*arms, labels=np.zeros(arms[0].shape[1], np.int64))
+    assert _numbers(found) == pytest.approx(_numbers(compare(*arms)), rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [[30, 1], [30, 10, 1], [30, 1, 1], [1, 1]])
+def test_classes_of_a_single_image_make_no_difference_certain(sizes: list[int]) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    a, b = np.ones((3, len(labels)), bool), np.ones((3, len(labels)), bool)
+    b[:, -1] = False  # the rarest class is wrong in one arm
+    found = compare(a, b, labels=labels)
+    assert found.difference == pytest.approx(1 / len(sizes))
+    assert found.ci95[0] < 0
+
+
+def test_planned_for_as_many_images_of_each_class_is_what_they_show() -> None:
+    # Seeds that differ by more than chance, as above.
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(3), SIZES)
+    a, b = (rng.random((3, len(labels))) < np.linspace(0.4, 0.95, 3)[:, None] for _ in range(2))
+    found = detectable_with(a, b, 3, len(labels), labels=labels)
+    assert found == pytest.approx(compare(a, b, labels=labels).detectable)
+    assert detectable_with(a, b, 3, 10 * len(labels), labels=labels) < found

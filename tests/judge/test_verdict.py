@@ -13,7 +13,7 @@ from search.judge.sealed import correctness
 from search.judge.verdict import by_class, confirmed, verdict
 from search.log.events import Ask, Audited, Searched
 from search.log.journal import Journal
-from search.log.packed import pack
+from search.log.packed import pack, unpack, unpack_labels
 from search.log.study import Study
 from search.space.loading import parse_space
 from supcon.images.loading import load_test
@@ -127,6 +127,28 @@ def test_classes_are_compared_one_by_one(study: TrainedStudy) -> None:
     assert found.classes == list(study.data.classes)
     mean = np.average(found.difference, weights=found.n)
     assert mean == pytest.approx(probes.difference)
+
+
+def test_by_balanced_accuracy_the_verdict_is_the_mean_over_the_classes(study: TrainedStudy) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    study.open_test()
+    balanced = Study(parse_space(study.tree | {"selection": "balanced"}, "x"), study.log)
+    found, classes = verdict(balanced), by_class(balanced)
+    assert found.probes is not None
+    assert classes is not None
+    assert found.probes.difference == pytest.approx(np.mean(classes.difference))
+    assert found.probes.difference != verdict(study).probes.difference  # type: ignore[union-attr]
+    assert " points of balanced test accuracy, 95 % interval" in found.text
+    assert " points of test accuracy, 95 % interval" in verdict(study).text
+    means = []
+    for arm in ("supcon", "ce"):
+        tested = [run.tested for run in balanced.log.of(arm, "confirm")]
+        labels = unpack_labels(balanced.log.openings[0].labels)
+        right = [unpack(each.correct["probe"], each.n_images) for each in tested if each]
+        shares = [[row[labels == k].mean() for k in range(10)] for row in right]
+        means.append(np.mean(shares))
+    assert found.probes.difference == pytest.approx(means[0] - means[1])
 
 
 def test_groups_of_test_images_are_resampled_and_the_log_alone_tells_them(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.log.events import TIME_UP
+from search.log.study import Study
 from tests.written import WrittenStudy
 
 
@@ -41,3 +42,18 @@ def test_the_speed_of_a_trial_is_that_since_the_report_before(study: WrittenStud
     assert trial.views_per_second == 50
     study.report("ce", 0, 3, 0.5, views=500, seconds=4)
     assert trial.views_per_second == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "score"),
+    [({}, 0.9), ({"selection": "top1"}, 0.9), ({"selection": "balanced"}, 0.6)],
+)
+def test_a_score_is_what_the_study_selects_by_and_accuracy_in_an_older_log(
+    tmp_path: Path, changes: dict[str, str], score: float
+) -> None:
+    study = WrittenStudy(tmp_path / "a", **changes)
+    study.ask("ce", 0)
+    metrics = {"val/probe_top1": 0.9, "val/probe_balanced": 0.6}
+    study.report("ce", 0, 9, 0, metrics=metrics)
+    (trial,) = Study.open(study.folder.path).log.of("ce")
+    assert trial.score == trial.scores[9] == score

@@ -114,3 +114,12 @@ def test_what_nobody_waits_for_has_no_line(
     study.add(Pictured, **key, classes=[], labels=[], encoder=[], projection=None)
     study.restart()
     assert lines(capsys) == []
+
+
+def test_of_unequal_classes_both_measures_are_told(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.ask("ce", 0, params={})
+    metrics = {"val/probe_top1": 0.9, "val/probe_balanced": 0.625}
+    study.report("ce", 0, 1, 0, metrics=metrics)
+    assert lines(capsys)[-1].endswith("epoch   1/9  probe 90.00%  balanced 62.50%")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from search.preflight.announcement import describe, describe_machines
@@ -102,3 +103,20 @@ def test_what_is_left_out_of_the_images_is_said_and_nothing_otherwise(digits: Sp
         "left out  broken files (1): a/1.png",
     ]
     assert not any("left out" in line for line in describe(parse_space(TREE, "x"), (), digits))
+
+
+@pytest.mark.parametrize("selection", ["top1", "balanced"])
+def test_of_unequal_classes_it_is_said_what_decides(digits: Splits, selection: str) -> None:
+    assert not [
+        line for line in describe(parse_space(TREE, "x"), (), digits) if line.startswith("classes")
+    ]
+    few = np.flatnonzero((digits.train.labels != 0) | (np.arange(len(digits.train)) % 4 == 0))
+    unequal = replace(digits, train=digits.train.take(few))
+    by = {
+        "top1": "accuracy (val/probe_top1)",
+        "balanced": "balanced accuracy (val/probe_balanced)",
+    }[selection]
+    line = said(unequal, "classes", selection=selection)
+    smallest = np.bincount(unequal.train.labels).min()
+    assert line.startswith(f"classes   of {smallest} to ")
+    assert line.endswith(f"what decides is {by}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from search.preflight.checks import (
@@ -15,11 +17,13 @@ from search.preflight.checks import (
     check_machine,
     load_checked_data,
     settle_gpus,
+    settle_space,
 )
 from search.preflight.packing import Node
 from search.space.loading import load_space, parse_space
 from search.space.resources import Footprint, Resources, Shares
 from search.space.space import Space
+from supcon.images.split import Splits
 from supcon.parsing import UserError
 from tests.written import TREE
 
@@ -165,3 +169,28 @@ def test_each_backbone_that_may_be_drawn_is_built_under_its_conditions() -> None
     fine = {"model.backbone": {"choice": ["test_convnext", "test_resnet"]}, "model.stem": stem}
     base = DIGITS | {"model": {"backbone": "test_convnext", "stem": "small"}}
     assert len(load_checked_data(digits_space(base=base, params=fine)).train) > 0
+
+
+def with_few_of_class_0(data: Splits, one_in: int) -> Splits:
+    labels = data.train.labels
+    kept = np.flatnonzero((labels != 0) | (np.arange(len(labels)) % one_in == 0))
+    return replace(data, train=data.train.take(kept))
+
+
+@pytest.mark.parametrize(
+    ("selection", "one_in", "settled"),
+    [
+        ("auto", 1, "top1"),
+        ("auto", 4, "balanced"),
+        ("top1", 4, "top1"),
+        ("balanced", 1, "balanced"),
+    ],
+)
+def test_what_selects_is_settled_once_by_how_unequal_the_training_images_are(
+    digits: Splits, selection: str, one_in: int, settled: str
+) -> None:
+    base = {**DIGITS, "run": {"epochs": 9, "precision": "fp32"}}
+    space = digits_space(selection=selection, base=base)
+    found = settle_space(space, with_few_of_class_0(digits, one_in))
+    assert found.selection == settled
+    assert parse_space(found.dump(), "x").selection == settled

@@ -556,3 +556,40 @@ def test_cross_entropy_of_bf16_logits_is_computed_in_fp32() -> None:
     loss = cross_entropy(logits.bfloat16(), labels)
     assert loss.dtype == torch.float32
     assert loss == F.cross_entropy(logits.bfloat16().float(), labels)
+
+
+def test_adjusted_logits_are_those_of_the_paper() -> None:
+    """Menon et al. 2021, eq. 10, as it stands."""
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(6, 3, generator=generator), torch.tensor([0, 0, 1, 1, 2, 2])
+    prior, tau = torch.tensor([0.7, 0.2, 0.1]), 1.5
+    slow = 0.0
+    for f, y in zip(logits.tolist(), labels.tolist(), strict=True):
+        terms = [math.exp(f[k] + tau * math.log(prior[k])) for k in range(3)]
+        slow -= math.log(terms[y] / sum(terms)) / 6
+    found = cross_entropy(logits, labels, adjustment=tau * prior.log())
+    assert found.item() == pytest.approx(slow, rel=1e-5)
+
+
+def test_adjusted_logits_find_the_rare_class_that_plain_cross_entropy_gives_up() -> None:
+    """Two overlapping clouds, 1 image of 20 in the second: a linear model at its optimum."""
+    generator = torch.Generator().manual_seed(0)
+    y = (torch.arange(2000) % 20 == 0).long()
+    x = F.pad(torch.randn(2000, 2, generator=generator) + y[:, None], (0, 1), value=1)
+    recall = {}
+    for tau in (0.0, 1.0):
+        weight = torch.zeros(2, 3, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weight], max_iter=50)
+        adjustment = tau * (y.bincount() / len(y)).log()
+
+        def closure(w: Tensor = weight, by: Tensor = adjustment) -> Tensor:
+            w.grad = None
+            loss = cross_entropy(x @ w.T, y, adjustment=by)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        right = (x @ weight.T).argmax(1) == y
+        recall[tau] = [right[y == k].double().mean().item() for k in (0, 1)]
+    assert recall[0.0][1] < 0.2
+    assert min(recall[1.0]) > 0.65  # balanced: the clouds' midpoint errs on 24 % of either

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from search.log.events import Phase, Unsealed
+from search.log.packed import pack_labels
+from search.reporting.page import render
+from search.reporting.parts import Parts
 from search.reporting.summarise import summarise
 from search.reporting.tables import (
     aligned,
@@ -92,3 +98,41 @@ def test_columns_are_as_wide_as_a_terminal_shows_their_cells() -> None:
         "|--------|---|",
         "| 名前名 | 1 |",
     ]
+
+
+def test_of_unequal_classes_both_measures_are_shown_and_what_no_classifier_is_needed_for(
+    tmp_path: Path,
+) -> None:
+    study = WrittenStudy(
+        tmp_path, val_counts=(30, 10), selection="balanced", budget={"trials": 1},
+        confirm={"top": 1, "seeds": 1, "references": False},
+    )  # fmt: skip
+    both = {"val/probe_top1": 0.9, "val/probe_balanced": 0.6, "val/knn_top1": 0.8}
+    for arm in study.arms:
+        phases: tuple[Phase, ...] = ("search", "confirm")
+        for phase in phases:
+            study.ask(arm, 0, phase, of=0 if phase == "confirm" else None)
+            study.report(arm, 0, 9, 0, phase, metrics=both)
+            study.end(arm, 0, "completed", phase)
+        labels = pack_labels(np.array([0, 0, 0, 1]))
+        opened = {"commit": "", "data_hash": "", "classes": ["a", "b"], "labels": labels}
+        study.add(Unsealed, arm=arm, phase="confirm", numbers=[0], **opened)
+    summary = summarise(study)
+    rows = results_table(summary)[1:]
+    assert [row[1:3] for row in rows[:3]] == [
+        ["linear probe, balanced", "60.00"], ["linear probe", "90.00"], ["kNN", "80.00"],
+    ]  # fmt: skip
+    assert [row[:4] for row in rows[-2:]] == [
+        ["always the largest class", "accuracy", "75.00", "75.00"],
+        ["always the largest class", "balanced", "50.00", "50.00"],
+    ]
+    assert summary.metric == "val/probe_balanced"
+    page = render(study, summary, Parts())
+    assert "<td>always the largest class</td><td>accuracy</td><td></td><td>75.00</td>" in page
+    assert "60.00" in page.split("val in the search")[1]
+
+
+def test_where_classes_are_equal_no_guess_has_a_row(tmp_path: Path) -> None:
+    study = WrittenStudy(tmp_path, val_counts=(10, 12))
+    assert summarise(study).guess is None
+    assert results_table(summarise(study))[1:] == []

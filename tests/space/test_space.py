@@ -165,3 +165,30 @@ def test_sentinels_are_the_share_asked_for_and_at_least_two(
 ) -> None:
     asha = Asha(sentinels=share)
     assert sum(asha.is_sentinel(number) for number in range(trials)) == expected
+
+
+@pytest.mark.parametrize(
+    ("selection", "metric"),
+    [("auto", "val/probe_top1"), ("top1", "val/probe_top1"), ("balanced", "val/probe_balanced")],
+)
+def test_all_arms_and_trials_select_by_what_the_space_says(selection: str, metric: str) -> None:
+    found = space(selection=selection)
+    assert found.selection_metric == metric
+    for arm in found.arms:
+        assert found.arm_config(arm).selection_metric == metric
+        assert found.trial_config(arm, {}, 3).selection_metric == metric
+
+
+def test_what_selects_is_set_for_the_space_and_not_for_its_base() -> None:
+    with pytest.raises(UserError, match=r"base.probe.selection: .* set 'selection' of the space"):
+        space(base={"run": {"epochs": 9}, "probe": {"selection": "balanced"}})
+
+
+def test_the_sampler_may_be_drawn_for_both_arms_and_the_adjustment_for_one_that_has_it() -> None:
+    drawn = {
+        "data.sampler": {"choice": ["natural", "balanced"]},
+        "loss.logit_adjustment": {"uniform": [0, 2], "when": {"data.sampler": "natural"}},
+    }
+    found = space(params=drawn)
+    assert list(found.arm_params("supcon")) == ["data.sampler"]
+    assert list(found.arm_params("ce")) == ["data.sampler", "loss.logit_adjustment"]

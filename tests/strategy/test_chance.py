@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.strategy.chance import chance_limit, is_above_chance, largest_share
+from search.strategy.chance import chance_limit, is_above_chance, score_of_guess
 from tests.written import WrittenStudy
 
 EVEN = (36,) * 10  # val of digits
@@ -25,7 +25,7 @@ def test_the_limit_is_a_quantile_of_the_binomial(
     for number in range(trials):
         study.ask("ce", number)
     n, share = sum(counts), max(counts) / sum(counts)
-    assert largest_share(study) == share
+    assert score_of_guess(study) == share
     limit = chance_limit(study)
     assert limit == stats.binom.isf(0.01 / trials, n, share) / n
     assert limit is not None
@@ -55,7 +55,7 @@ def test_what_cannot_be_told_is_not_told(tmp_path: Path, counts: tuple[int, ...]
 
 
 def test_the_share_of_an_older_log_is_not_known(tmp_path: Path) -> None:
-    assert math.isnan(largest_share(WrittenStudy(tmp_path)))
+    assert math.isnan(score_of_guess(WrittenStudy(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,38 @@ def test_a_study_that_went_on_with_a_newer_version_can_tell(tmp_path: Path) -> N
     assert chance_limit(study) is None
     study.restart({"val_counts": EVEN})
     assert chance_limit(study) is not None
+
+
+@pytest.mark.parametrize(
+    "counts", [(36,) * 10, (200, 100, 50, 25), (400, 60, 40, 30, 20, 10, 10), (900, 90)]
+)
+def test_balanced_guesses_exceed_the_limit_in_about_one_study_of_a_hundred(
+    tmp_path: Path, counts: tuple[int, ...]
+) -> None:
+    study = WrittenStudy(tmp_path, val_counts=counts, selection="balanced", **ONE_RUNG)
+    study.ask("ce", 0)
+    classes = len(counts)
+    assert score_of_guess(study) == 1 / classes
+    limit = chance_limit(study)
+    assert limit is not None
+    rng = np.random.default_rng(0)
+    shares = [rng.binomial(n, 1 / classes, 200_000) / n for n in counts]
+    exceeded = (np.mean(shares, axis=0) > limit).mean()
+    assert 0.003 < exceeded < 0.02
+
+
+def test_the_largest_class_is_no_better_than_any_guess_by_balanced_accuracy(tmp_path: Path) -> None:
+    plain, balanced = (
+        WrittenStudy(tmp_path / name, val_counts=(90, 10), selection=name)
+        for name in ("top1", "balanced")
+    )
+    assert (score_of_guess(plain), score_of_guess(balanced)) == (0.9, 0.5)
+
+
+def test_without_differences_in_size_the_balanced_limit_is_that_of_accuracy(tmp_path: Path) -> None:
+    limits = []
+    for name in ("top1", "balanced"):
+        study = WrittenStudy(tmp_path / name, val_counts=EVEN, selection=name)
+        study.ask("ce", 0)
+        limits.append(chance_limit(study))
+    assert limits[0] == limits[1]

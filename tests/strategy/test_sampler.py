@@ -138,3 +138,20 @@ def test_random_suggestions_do_not_depend_on_scores(tmp_path: Path) -> None:
         return [ask.params for ask in asks]
 
     assert params("a", 1) == params("b", -1)
+
+
+@pytest.mark.parametrize(("selection", "best"), [("top1", [0.9, 0.2]), ("balanced", [0.1, 0.8])])
+def test_optuna_is_told_what_the_study_selects_by(
+    tmp_path: Path, selection: str, best: list[float]
+) -> None:
+    study = new_study(tmp_path, selection=selection)
+    for number, (top1, balanced) in enumerate([(0.9, 0.1), (0.2, 0.8)]):
+        study.ask("ce", number, params=Suggester(study, "ce").suggest(number))
+        metrics = {"val/probe_top1": top1, "val/probe_balanced": balanced}
+        study.report("ce", number, 9, 0, metrics=metrics)
+        study.end("ce", number, "completed")
+    suggester = Suggester(study, "ce")
+    suggester.suggest(2)
+    told = suggester.told.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    assert [trial.value for trial in told] == best
+    assert [trial.intermediate_values for trial in told] == [{9: value} for value in best]

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from supcon.config import SELECTION_METRIC, Config, flatten, load_config
+from supcon.config import TOP1, Config, flatten, load_config
 from supcon.runlog import RunLog, add_image, describe
 from supcon.train import Record
 
@@ -86,7 +86,7 @@ def test_hyper_parameters_stand_next_to_the_last_scores(log: RunLog, tiny: Confi
         log.write(each)
     log.close()
     found = events(log.folder)
-    (score,) = found.Scalars(f"hparam/{SELECTION_METRIC}")
+    (score,) = found.Scalars(f"hparam/{TOP1}")
     assert (score.step, score.value) == (4, 0.75)
     (start,) = (
         HParamsPluginData.FromString(data).session_start_info.hparams

@@ -6,16 +6,21 @@ import copy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supcon.collapse import SPREAD
-from supcon.config import SELECTION_METRIC, Config, LossConfig, is_used, override
+from supcon.config import TOP1, Config, LossConfig, is_used, override
+from supcon.evaluation.probe import LinearProbe
+from supcon.evaluation.scores import Scores
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits
 from supcon.parsing import UserError
@@ -68,7 +73,7 @@ def test_the_result_has_the_best_of_the_weights(whole: Runs, loss: str) -> None:
     last = whole[loss][-1]
     assert last.trained is not None
     candidates = [last.metrics[f"val/probe_top1_{weights}"] for weights in ("raw", "ema", "swa")]
-    assert last.metrics[SELECTION_METRIC] == max(candidates)
+    assert last.metrics[TOP1] == max(candidates)
     assert last.metrics[f"val/probe_top1_{last.trained.weights}"] == max(candidates)
 
 
@@ -97,9 +102,7 @@ def test_the_selection_metric_is_in_every_evaluated_record(
     for run.epoch in (1, 2, 3):
         made.append(run.record())
     assert [r.epoch for r in made if r.is_evaluated] == evaluated
-    assert [r.epoch for r in made if {SELECTION_METRIC, "val/knn_top1"} <= set(r.metrics)] == (
-        evaluated
-    )
+    assert [r.epoch for r in made if {TOP1, "val/knn_top1"} <= set(r.metrics)] == (evaluated)
 
 
 def test_both_losses_see_the_same_number_of_views(tiny: Config, digits: Splits) -> None:
@@ -544,16 +547,55 @@ def test_what_a_worker_of_a_search_imports_leaves_out_what_only_loading_needs() 
 
 
 @pytest.mark.parametrize("loss", get_args(LossConfig.model_fields["name"].annotation))
+@pytest.mark.parametrize("sampler", ["natural", "balanced"])
 @pytest.mark.parametrize(
-    ("key", "value"), [("temperature", 0.3), ("base_temperature", 0.3), ("label_smoothing", 0.3)]
+    "key", ["temperature", "base_temperature", "label_smoothing", "logit_adjustment"]
 )
 def test_a_setting_of_a_loss_counts_as_used_where_it_changes_the_loss(
-    loss: str, key: str, value: float
+    loss: str, key: str, sampler: str
 ) -> None:
     """So a loss whose unused settings are not listed is found: they would be drawn for nothing."""
     outputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
-    config = override(Config(), {"loss.name": loss})
-    changed = override(config, {f"loss.{key}": value})
-    before, after = (objective(each.loss, 2)(outputs, labels) for each in (config, changed))
+    config = override(Config(), {"loss.name": loss, "data.sampler": sampler})
+    changed = override(config, {f"loss.{key}": 0.3})
+    prior = torch.tensor([0.4, 0.3, 0.2, 0.1])
+    before, after = (objective(each, prior)(outputs, labels) for each in (config, changed))
     assert is_used(f"loss.{key}", config) == (not torch.equal(before, after))
+
+
+@pytest.mark.parametrize("selection", ["top1", "balanced"])
+def test_weights_are_chosen_by_what_the_config_selects_by(
+    tiny: Config, digits: Splits, monkeypatch: pytest.MonkeyPatch, selection: str
+) -> None:
+    """EMA weights are best by one measure, SWA weights by the other."""
+    worth = {"raw": (0.5, 0.5), "ema": (0.9, 0.6), "swa": (0.7, 0.8)}
+    scored = iter(worth.values())
+
+    def score(*_: object) -> Scores:
+        top1, balanced = next(scored)
+        metrics = {"val/probe_top1": top1, "val/probe_balanced": balanced}
+        nothing = torch.zeros(1)
+        return Scores(metrics, LinearProbe(nothing, nothing, nothing, nothing, "1"))
+
+    monkeypatch.setattr("supcon.train.score", score)
+    changes = {"run.epochs": 1, "probe.selection": selection, "average.swa_start": 0.0}
+    (record,) = fit(override(tiny, changes), digits)
+    assert record.trained is not None
+    best = {"top1": "ema", "balanced": "swa"}[selection]
+    assert record.trained.weights == best
+    column = ["top1", "balanced"].index(selection)
+    for name, each in worth.items():
+        assert record.metrics[f"val/probe_{selection}_{name}"] == each[column]
+
+
+def test_logit_adjustment_goes_by_the_share_of_each_class_in_train(
+    tiny: Config, digits: Splits
+) -> None:
+    few = np.flatnonzero((digits.train.labels != 3) | (np.arange(len(digits.train)) % 4 == 0))
+    data = replace(digits, train=digits.train.take(few))
+    run = Run(override(tiny, {"loss.name": "ce", "loss.logit_adjustment": 2.0}), data)
+    logits, labels = torch.randn(6, 10), torch.arange(6)
+    share = torch.tensor([(data.train.labels == k).mean() for k in range(10)])
+    expected = F.cross_entropy(logits + 2 * share.log().float(), labels)
+    torch.testing.assert_close(run.loss(logits, labels), expected)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.judge.trained_models import load_run
+from search.judge.trained_models import load_run, with_models
 from search.log.events import Pictured
-from search.log.journal import Journal
 from search.log.study import Study
 from search.log.trial import Trial
 from search.strategy.winners import winner_runs
 from supcon.evaluation.plane import NotDrawn, NothingToDraw
 from supcon.evaluation.trained import embed_with
 from supcon.evaluation.tsne import flatten_to_plane
-from supcon.images.loading import load_splits
 from supcon.images.split import Splits
 from supcon.parsing import UserError, one_line
 
@@ -84,13 +82,6 @@ def pictures_later(study: Study) -> dict[str, str]:
     if not waiting:
         return {}
     try:
-        log = Journal.open(study.log.path, to_write=True)
-        try:
-            data = load_splits(study.space.config.data)
-            if data.fingerprint() != log.started.data_hash:
-                raise UserError("the images of train and val are no longer those of the study")
-            return add_pictures(Study(study.space, log), data)
-        finally:
-            log.close()
+        return with_models(study, add_pictures)
     except UserError as error:
         return dict.fromkeys(waiting, one_line(error))

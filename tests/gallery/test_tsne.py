@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.judge.tsne import add_pictures, pictures_later
+from search.gallery.tsne import add_pictures, pictures_later
 from search.log.study import Study
 from search.reporting.summarise import summarise
 from supcon.evaluation.plane import NotDrawn
@@ -44,7 +44,7 @@ def test_a_picture_is_logged_once_for_each_winner(study: TrainedStudy, data: Spl
 def test_of_many_images_some_from_all_of_val_are_shown(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.judge.tsne.IMAGES", 40)
+    monkeypatch.setattr("search.gallery.tsne.IMAGES", 40)
     study.confirm("ce", 0, 3)
     study.open_test()
     add_pictures(study, data)
@@ -66,7 +66,7 @@ def test_collapsed_features_are_logged_as_such_and_not_drawn(
         x = torch.ones(len(data.val), 4)
         return SimpleNamespace(features=x, outputs=x)
 
-    monkeypatch.setattr("search.judge.tsne.embed_with", all_equal)
+    monkeypatch.setattr("search.gallery.tsne.embed_with", all_equal)
     assert add_pictures(study, data) == {}
     (picture,) = study.log.pictures
     assert picture.encoder is None
@@ -85,7 +85,7 @@ def test_a_picture_that_a_crash_took_away_is_tried_again_later(
         raise NotDrawn("t-SNE crashed (SIGSEGV)")
 
     with monkeypatch.context() as patch:
-        patch.setattr("search.judge.tsne.flatten_to_plane", crash)
+        patch.setattr("search.gallery.tsne.flatten_to_plane", crash)
         assert add_pictures(study, data) == {"ce": "t-SNE crashed (SIGSEGV)"}
     assert study.log.pictures == []
     assert add_pictures(study, data) == {}
@@ -104,7 +104,7 @@ def test_pictures_are_made_later_of_the_same_images_alone_and_while_nobody_works
     }
     same = study.log.started.model_copy(update={"data_hash": study.data.fingerprint()})
     monkeypatch.setattr("search.log.journal.Journal.started", same)
-    monkeypatch.setattr("search.judge.tsne.load_splits", lambda _: study.data)
+    monkeypatch.setattr("search.judge.trained_models.load_splits", lambda _: study.data)
     assert pictures_later(study) == {}
     again = Study.open(study.folder.path)
     assert [picture.arm for picture in again.log.pictures] == ["ce"]

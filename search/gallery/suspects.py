@@ -1,0 +1,178 @@
+"""Labels of train and val that are probably wrong, by the winners: a list for people to look at.
+
+The winners' encoders embed the images, a probe is cross-validated on the features, and what the
+winners think on average is compared with the labels: all images for which another class is more
+probable, the most suspicious first, and how many labels are probably wrong. No test image is used.
+An encoder has seen the labels of train, and may have learned wrong ones by heart; those of val not.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from search.judge.trained_models import load_run, with_models
+from search.log.events import Suspect, Suspected
+from search.log.study import Study
+from search.log.trial import Trial
+from search.strategy.winners import winner_runs
+from supcon.evaluation.label_errors import LabelErrors, find_label_errors, out_of_sample
+from supcon.evaluation.trained import embed_with
+from supcon.images.decoding import Pixels
+from supcon.images.files import ImageFiles
+from supcon.images.loading import load_splits
+from supcon.images.sources import CIFAR_ARCHIVES
+from supcon.images.split import Splits
+from supcon.parsing import UserError, one_line
+
+PICTURES = 24
+SIDE = 96  # of a picture, in pixels
+LISTED = 5000  # so many at most are logged
+COLUMNS = (
+    *("rank", "part", "index", "file", "label", "predicted"),
+    *("self_confidence", "margin", "probably_wrong"),
+)
+
+
+def judges(study: Study) -> list[Trial]:
+    """The first tested run of each winner."""
+    runs = [[r for r in each.runs(study) if r.tested is not None] for each in winner_runs(study)]
+    return [tested[0] for tested in runs if tested]
+
+
+def current(study: Study) -> Suspected | None:
+    """What is logged of the labels by those that win now."""
+    found, keys = study.log.suspected, [run.ask.key for run in judges(study)]
+    return found if found is not None and found.judges == keys else None
+
+
+def add_suspects(study: Study, data: Splits) -> str:
+    """Log the labels that are probably wrong, unless that is done; why it could not be."""
+    runs = judges(study)
+    if not runs or current(study) is not None:
+        return ""
+    try:
+        study.log.append(_suspected(study, runs, data))
+    except (UserError, OSError, RuntimeError) as error:  # no memory, no model
+        return one_line(error)
+    return ""
+
+
+def suspects_later(study: Study) -> str:
+    """Likewise for a study that is over: with the images as they are found now."""
+    if not judges(study) or current(study) is not None:
+        return ""
+    try:
+        return with_models(study, add_suspects)
+    except UserError as error:
+        return one_line(error)
+
+
+def suspects_csv(study: Study) -> str:
+    """A row for each suspect that is logged, the most suspicious first; classes by name."""
+    out, found = io.StringIO(), current(study)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    names = found.classes if found else []
+    for rank, each in enumerate(found.suspects if found else [], start=1):
+        place = [rank, each.part, each.index, each.file or ""]
+        classes = [names[each.label], names[each.predicted]]
+        wrong = "yes" if each.is_probable else "no"
+        writer.writerow([*place, *classes, each.self_confidence, each.margin, wrong])
+    return out.getvalue()
+
+
+def _suspected(study: Study, runs: Sequence[Trial], data: Splits) -> Suspected:
+    labels = np.concatenate([data.train.labels, data.val.labels])
+    probabilities = np.mean([_probabilities(study, run, data, labels) for run in runs], axis=0)
+    n_train = len(data.train)
+    parts = {"train": slice(0, n_train), "val": slice(n_train, len(labels))}
+    # Each part by its own standard: of images that an encoder was trained on it is surer.
+    errors = {
+        part: find_label_errors(probabilities[own], labels[own]) for part, own in parts.items()
+    }
+    found = [(each.margin[i], part, i) for part, each in errors.items() for i in each.doubtful]
+    found.sort(key=lambda suspect: suspect[0])
+    files = _files(study, data)
+    return Suspected(
+        judges=[run.ask.key for run in runs],
+        classes=list(data.classes),
+        n_images=len(labels),
+        n_found=len(found),
+        n_probable=sum(int(each.is_probable.sum()) for each in errors.values()),
+        suspects=[
+            _suspect(data, part, int(i), errors[part], files.get(part), has_picture=n < PICTURES)
+            for n, (_, part, i) in enumerate(found[:LISTED])
+        ],
+    )
+
+
+def _probabilities(
+    study: Study, run: Trial, data: Splits, labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """(N, K) of train and val together, by a run's features."""
+    trained, config = load_run(study, run)
+    splits = data.train, data.val
+    features = torch.cat([embed_with(trained, config, each.images).features for each in splits])
+    found = out_of_sample(
+        features,
+        torch.tensor(labels, device=features.device),
+        classes=len(data.classes),
+        penalties=config.probe.l2,
+        max_iter=config.probe.max_iter,
+        seed=config.run.seed,
+    )
+    return found.cpu().numpy()
+
+
+def _suspect(
+    data: Splits, part: str, i: int, errors: LabelErrors, files: list[str] | None, *,
+    has_picture: bool,
+) -> Suspect:  # fmt: skip
+    split = data.train if part == "train" else data.val
+    values: dict[str, Any] = {
+        "part": part,
+        "index": i,
+        "label": int(split.labels[i]),
+        "predicted": int(errors.predicted[i]),
+        "self_confidence": round(float(errors.self_confidence[i]), 4),
+        "margin": round(float(errors.margin[i]), 4),
+        "is_probable": bool(errors.is_probable[i]),
+    }
+    if files is not None:
+        values["file"] = files[i]
+    if has_picture:
+        values["picture"] = _picture(split.images[np.array([i])][0])
+    return Suspect(**values)
+
+
+def _files(study: Study, data: Splits) -> dict[str, list[str]]:
+    """The images' files by part, where they have some: found again if they are in memory."""
+    config, found = study.space.config.data, data
+    if config.name in ("digits", *CIFAR_ARCHIVES):
+        return {}
+    if not isinstance(data.train.images, ImageFiles):
+        found = load_splits(config.model_copy(update={"pipeline": "streaming"}))
+    parts = {"train": found.train.images, "val": found.val.images}
+    return {
+        part: [str(path) for path in images.paths()]
+        for part, images in parts.items()
+        if isinstance(images, ImageFiles)
+    }
+
+
+def _picture(pixels: Pixels) -> str:
+    """(H, W, C) -> a small WebP picture in base64."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    image.thumbnail((SIDE, SIDE))
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=90)
+    return base64.b64encode(out.getvalue()).decode()
