@@ -57,14 +57,7 @@ def list_images(
     Raises:
         UserError: images are missing, or too few for the split, or their names or groups clash.
     """
-    root = _root(config)
-    match config.name:
-        case "table":
-            found = list_table(root, config)
-        case "huggingface":
-            found = list_saved(root, config)
-        case _:
-            found = list_folder(root, with_test=TEST in parts)
+    found = find_images(config, with_test=TEST in parts)
     if found.groups is not None:
         check_groups(found.parts, found.groups, found.group_names)
     if TRAIN not in parts:
@@ -74,6 +67,26 @@ def list_images(
     assigned = assign(found.parts, found.labels, found.classes, config, found.groups, is_lost)
     assigned[is_lost] = NONE
     return replace(found, parts=assigned)
+
+
+def find_images(config: DataConfig, *, with_test: bool = True) -> Listing:
+    """Images of one's own as they were found: in the parts that are given, or in none.
+
+    Args:
+        config: where they are.
+        with_test: look for those of a given test part, too.
+
+    Raises:
+        UserError: images are missing, or their names clash.
+    """
+    root = _root(config)
+    match config.name:
+        case "table":
+            return list_table(root, config)
+        case "huggingface":
+            return list_saved(root, config)
+        case _:
+            return list_folder(root, with_test=with_test)
 
 
 def part_of(listing: Listing, part: str, config: DataConfig) -> Split:
