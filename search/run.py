@@ -38,7 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     on_end, code, problem = OnEnd(options.on_end), 1, "unexpected error"
     with Interrupt().installed() as interrupt:
         try:
-            if options.repeat is None:
+            if options.init is not None:
+                from search.init import propose
+
+                code = propose(options.init, options.out, options.hours)
+            elif options.repeat is None:
                 code = run(options, interrupt, on_end)
             else:
                 from search.repeats import repeat
@@ -56,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("interrupted; a study that was started goes on with --resume", file=sys.stderr)
             code = interrupt.code
         finally:
-            if code not in EARLY and not options.dry_run:
+            if code not in EARLY and not options.dry_run and options.init is None:
                 on_end.tell(code, problem)
     return code
 

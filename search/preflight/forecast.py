@@ -122,11 +122,8 @@ def describe_time(
     costs = [each for each in all_costs if isinstance(each, TrialCost)]
     if not costs or not _is_countable(space):
         return []
-    plan, epochs, arms = expected(space), space.config.run.epochs, len(space.arms)
-    runs = planned_runs(space, list(space.arms), plan.reach[-1]).total
     seconds = [
-        _seconds(plan, each, arms, runs, epochs) / slots_for(shares, each.config, nodes)
-        for each in costs
+        search_seconds(space, each) / slots_for(shares, each.config, nodes) for each in costs
     ]
     middle = statistics.mean(seconds)
     until = "in no lifetime; lower the budget or run.epochs"
@@ -179,8 +176,15 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}"
 
 
-def _seconds(plan: Expected, each: TrialCost, arms: int, runs: int, epochs: int) -> float:
-    """Of one trial at a time, all of one kind."""
-    training = (arms * plan.epochs + runs * epochs) * each.epoch_seconds
+def search_seconds(space: Space, each: TrialCost) -> float:
+    """What a whole study takes, one trial at a time, all of one kind.
+
+    Args:
+        space: of the study; something other than time limits its trials.
+        each: the kind.
+    """
+    plan, arms = expected(space), len(space.arms)
+    runs = planned_runs(space, list(space.arms), plan.reach[-1]).total
+    training = (arms * plan.epochs + runs * space.config.run.epochs) * each.epoch_seconds
     evaluation = (arms * plan.evaluations + 3 * runs) * each.evaluation_seconds
     return training + evaluation

@@ -19,6 +19,12 @@ from supcon.plain_yaml import is_fit
 class Options(Section):
     """What a command line asks for; a flag that is a setting of the space is in `settings`."""
 
+    init: Path | None
+    """Images to propose a space for, instead of running one."""
+    out: Path
+    """Where that goes."""
+    hours: float
+    """What it may take."""
     space: Path
     name: str | None
     results: Path
@@ -67,7 +73,17 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
         add(flag, dest=key, type=kind, metavar=metavar, help=text)
         keys.append(key)
 
-    add("--space", type=Path, required=True, metavar="FILE", help="search space in YAML")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--space", type=Path, metavar="FILE", help="search space in YAML")
+    what.add_argument(
+        "--init",
+        type=Path,
+        metavar="PATH",
+        help="look at the images there (a folder, a table, a saved data set) and write a space "
+        "that fits them and this machine",
+    )
+    add("--out", type=Path, metavar="FILE", help="with --init: default spaces/NAME.yaml")
+    add("--hours", type=float, default=4.0, metavar="H", help="with --init: for about so long (4)")
     add("--name", metavar="STUDY", help="name of the study (default: that of the space)")
     add("--results", type=folder, default=Path("results"), metavar="DIR", help="default: results/")
     sets("--trials", "budget.trials", int, "N", "at most N trials an arm")
@@ -129,11 +145,19 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
             parser.error(f"{text!a:.80} must be text in UTF-8 without control characters")
     given = vars(parser.parse_args(arguments))
     given["resume"] = given["resume"] or given["extend"]
+    given["space"] = given["space"] or Path()
+    given["out"] = given["out"] or Path("spaces", f"{proposed_name(given['init'])}.yaml")
     set_by_flags = {key: given.pop(key) for key in keys}
     settings = {key: value for key, value in set_by_flags.items() if value is not None}
     return Options(
         **given, settings=settings, command=shlex.join(["python", "search/run.py", *typed])
     )
+
+
+def proposed_name(path: Path | None) -> str:
+    """What a space for the images at a path is called, unless somebody says."""
+    stem = path.expanduser().absolute().stem if path else ""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-").lower() or "mine"
 
 
 def amount(text: str) -> float | str:

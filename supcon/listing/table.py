@@ -18,6 +18,9 @@ from supcon.listing.listing import UNASSIGNED, LeftOut, Listing, some
 from supcon.listing.names import NONE, PART_NAMES, check_class_names, suffix_of
 from supcon.parsing import UserError, nearest
 
+Columns = dict[str, list[str]]
+"""Fields of all rows, by the name of their column."""
+
 OPTIONAL = {"split_column": "split", "group_column": "group"}
 """Columns that need not be there under their default names."""
 
@@ -88,18 +91,32 @@ def _wanted(config: DataConfig) -> dict[str, bool]:
     return names
 
 
-def _read(file: Path, wanted: dict[str, bool]) -> dict[str, list[str]]:
-    """The wanted columns that there are, as text."""
+def column_names(file: Path) -> list[str]:
+    """Names of the columns that a table has.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return _read_any(file, [])[0]
+
+
+def _read_any(file: Path, wanted: list[str]) -> tuple[list[str], Columns]:
+    """Names of all columns, and those that are wanted, at least, as text."""
     match file.suffix.lower():
         case ".csv" | ".tsv" | ".txt":
-            there, columns = _read_csv(file)
+            return _read_csv(file)
         case ".parquet" | ".pq":
-            there, columns = _read_parquet(file, list(wanted))
+            return _read_parquet(file, wanted)
         case suffix:
             raise UserError(
                 f"data.root: {file} must be a .csv or .parquet file for data.name table, got "
                 f"'{suffix}'"
             )
+
+
+def _read(file: Path, wanted: dict[str, bool]) -> Columns:
+    """The wanted columns that there are, as text."""
+    there, columns = _read_any(file, list(wanted))
     lacking = [name for name, is_needed in wanted.items() if is_needed and name not in columns]
     if lacking:
         raise UserError(
@@ -108,9 +125,6 @@ def _read(file: Path, wanted: dict[str, bool]) -> dict[str, list[str]]:
             f"data.split_column, data.group_column"
         )
     return {name: columns[name] for name in wanted if name in columns}
-
-
-Columns = dict[str, list[str]]
 
 
 def _read_csv(file: Path) -> tuple[list[str], Columns]:

@@ -1,0 +1,105 @@
+"""Look at images and propose a space for them: `python search/run.py --init PATH`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from search.preflight.checks import settle_gpus, settle_space
+from search.preflight.packing import Node, this_machine
+from search.preflight.trial_cost import TrialCost, cost_here
+from search.proposal.choices import Network, batch_sizes, networks
+from search.proposal.hours import PLANS, Plan, fit_plan
+from search.proposal.survey import Survey, data_config, describe, survey
+from search.proposal.text import space_text
+from search.space.loading import parse_space
+from supcon.images.loading import load_splits
+from supcon.network.weights import can_be_had
+from supcon.parsing import UserError
+from supcon.plain_yaml import read
+
+DRAFT = Plan(9, 1, 1, 3, references=False, least_epochs=1, epochs=10)
+"""Any plan: what a trial's epoch costs does not depend on it."""
+
+
+def propose(path: Path, out: Path, hours: float) -> int:
+    """Look at the images at a path, and write a space that is done in about so many hours.
+
+    Raises:
+        UserError: there is nothing to train on, there is a file already, or the hours are too few.
+    """
+    if out.exists():
+        raise UserError(f"--out {out}: is there already; name another file, or remove it")
+    found, _ = survey(path)
+    print(*describe(found), sep="\n", flush=True)
+    nodes = [this_machine()]
+    on_gpu = any(node.gpus for node in nodes)
+    network, plan = _fitting(found, hours, nodes, out)
+    text = space_text(found, network, plan, out, hours, on_gpu=on_gpu)
+    _write(out, text)
+    print(f"wrote     {out}: {_summary(network, plan)}")
+    print(f"start     python search/run.py --space {shlex.quote(str(out))}")
+    return 0
+
+
+def _fitting(found: Survey, hours: float, nodes: list[Node], out: Path) -> tuple[Network, Plan]:
+    """The richest plan that the hours allow, with the costliest network that goes with it.
+
+    Networks are timed from the cheapest on, up to one for which the hours are too few.
+    """
+    on_gpu = any(node.gpus for node in nodes)
+    choices = networks(found, on_gpu=on_gpu, can_pretrain=can_be_had("resnet18"))
+    fitted: dict[Plan, tuple[Network, Plan]] = {}
+    for network in reversed(choices):
+
+        def space_of(plan: Plan, network: Network = network) -> dict[str, Any]:
+            return dict(read(space_text(found, network, plan, out, hours, on_gpu=on_gpu)))
+
+        cost = _cost(found, network, space_of, nodes)
+        plans = {plan: fit_plan(plan, hours, cost, space_of, nodes) for plan in PLANS}
+        fitted |= {plan: (network, fit) for plan, fit in plans.items() if fit is not None}
+        if not any(plans.values()):
+            break
+    for plan in PLANS:
+        if plan in fitted:
+            return fitted[plan]
+    raise UserError(
+        f"--hours {hours:g}: too few for these images on this machine, even with "
+        f"{choices[-1].backbones[0]} and {PLANS[-1].least_epochs} epochs a trial; give more, or "
+        f"fewer images"
+    )
+
+
+def _cost(
+    found: Survey, network: Network, space_of: Callable[[Plan], dict[str, Any]], nodes: list[Node]
+) -> TrialCost:
+    """What a trial of the costliest backbone costs: on a CPU a small batch is timed sooner."""
+    space = settle_gpus(parse_space(space_of(DRAFT), "--init"), nodes)
+    data = load_splits(data_config(found.settings, image_size=network.image_size))
+    space = settle_space(space, data)
+    batch = batch_sizes(found.n_train)[1 if space.resources.gpu else 0]
+    changes: dict[str, Any] = {"data.batch_size": batch, "model.backbone": network.backbones[-1]}
+    arm = next(iter(space.arms))
+    given = {key: value for key, value in changes.items() if key in space.arm_params(arm)}
+    cost = cost_here(data)(space.trial_config(arm, given, seed=0))
+    print(f"cost      {cost} at {network.image_size} pixels", flush=True)
+    return cost
+
+
+def _summary(network: Network, plan: Plan) -> str:
+    backbones = " or ".join(network.backbones)
+    pretrained = ", pretrained" if network.pretrained else ""
+    return (
+        f"{backbones}{pretrained} at {network.image_size} pixels, {plan.trials} trials an arm of "
+        f"{plan.epochs} epochs, {plan.seeds} seeds for each winner; about {plan.hours:.1f} h"
+    )
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None

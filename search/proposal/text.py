@@ -1,0 +1,140 @@
+"""A proposed space as its user reads it: YAML with a reason beside each choice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from search.proposal.choices import Network, batch_sizes
+from search.proposal.hours import Plan
+from search.proposal.survey import Survey
+from supcon.listing.names import TEST, VAL
+
+COLUMN = 42  # of the reasons
+
+
+def space_text(
+    found: Survey, network: Network, plan: Plan, out: Path, hours: float, *, on_gpu: bool
+) -> str:
+    """The text of a space file.
+
+    Args:
+        found: the images.
+        network: the one that suits them and the hours.
+        plan: how much is searched.
+        out: where it will lie; its name becomes that of the study.
+        hours: that there are.
+        on_gpu: whether a GPU trains.
+    """
+    listing = found.listing
+    sections = [
+        f"# python search/run.py --space {out}",
+        f"# Made by --init for {len(listing):,} images of {len(listing.classes)} classes and "
+        f"{hours:g} h on this machine; change what you know better.",
+        *_schema(out),
+        f"name: {_scalar(out.stem)}",
+        "base:",
+        *_data(found, network),
+        *_augment(),
+        *_model(network),
+        *_run(plan),
+        *_params(found, network),
+        *_budget(plan, hours, on_gpu=on_gpu),
+    ]
+    return "\n".join(sections) + "\n"
+
+
+def _schema(out: Path) -> Iterable[str]:
+    if (out.parent / "schema.json").exists():  # editors complete and check by it
+        yield "# yaml-language-server: $schema=schema.json"
+
+
+def _data(found: Survey, network: Network) -> Iterable[str]:
+    yield "  data:"
+    for key, value in found.settings.items():
+        yield _line(4, key, value, "leaves out what cannot be read" if key == "broken" else "")
+    side = f"of images whose shorter side is {found.side}" if found.side else ""
+    yield _line(4, "image_size", network.image_size, f"pixels, {side}")
+    if TEST not in found.given:
+        yield _line(
+            4, "test_size", 0.2, "split off, and opened once, at the end; the same each time"
+        )
+    if VAL not in found.given:
+        yield _line(4, "val_size", 0.1, "of what is left; chooses between trials")
+
+
+def _augment() -> Iterable[str]:
+    yield "  # Is an image that is turned left to right, or in other colours, still of its class?"
+    yield '  # If not, take this "#" away:'
+    yield "  # augment: {flip: 0, jitter: 0, grey: 0}"
+
+
+def _model(network: Network) -> Iterable[str]:
+    yield "  model:"
+    yield _line(4, "backbone", network.backbones[0], "any of timm.list_models()")
+    if network.stem != "auto":
+        yield _line(4, "stem", network.stem, "full: fast; small keeps more of small pictures")
+    reason = "few images: published weights" if network.pretrained else "true: timm's weights"
+    yield _line(4, "pretrained", network.pretrained, reason)
+
+
+def _run(plan: Plan) -> Iterable[str]:
+    yield "  run:"
+    yield _line(4, "epochs", plan.epochs, "of a trial that is not stopped early")
+
+
+def _params(found: Survey, network: Network) -> Iterable[str]:
+    small, large = batch_sizes(found.n_train)
+    drawn: dict[str, Any] = {
+        "loss.temperature": {"loguniform": [0.03, 0.5]},
+        "augment.strength": {"uniform": [0.2, 1.0]},
+        "optim.lr_per_256": {"loguniform": [0.01, 0.3] if network.pretrained else [0.03, 0.6]},
+    }
+    supcon: dict[str, Any] = {"loss.temperature": 0.1, "augment.strength": 1.0}
+    ce: dict[str, Any] = {"augment.strength": 1.0}
+    if small < large:
+        drawn["data.batch_size"] = {"pow2": [small, large]}
+        supcon["data.batch_size"] = ce["data.batch_size"] = large
+    else:
+        yield "  # too few images for a choice of batches"
+    if len(network.backbones) > 1:
+        drawn["model.backbone"] = {"choice": list(network.backbones)}
+    yield "params:"
+    reasons = {"data.batch_size": f"at most a quarter of {found.n_train:,} training images"}
+    for key, value in drawn.items():
+        yield _line(2, key, value, reasons.get(key, ""))
+    yield _line(0, "points", None, "tried first: what is published")
+    lr = 0.05 if network.pretrained else 0.125
+    yield _line(2, "supcon", [supcon | {"optim.lr_per_256": lr}], "")
+    yield _line(2, "ce", [ce | {"optim.lr_per_256": 0.05 if network.pretrained else 0.2}], "")
+
+
+def _budget(plan: Plan, hours: float, *, on_gpu: bool) -> Iterable[str]:
+    time = f"{max(1, round(hours * 60))}m"
+    reason = f"trials of each arm; {plan.hours:.1f} h are expected, {hours:g} are the limit"
+    yield _line(0, "budget", {"trials": plan.trials, "time": time}, reason)
+    grace = max(1, plan.epochs // 9)
+    yield _line(0, "scheduler", {"asha": {"grace": grace, "reduction": 3}}, "")
+    yield _line(0, "confirm", plan.confirm, "fresh seeds, after the search")
+    resources = {"cpu": "auto", "gpu": "auto"} if on_gpu else {"cpu": 1, "gpu": 0}
+    yield _line(0, "resources", resources, "of a trial; as many at once as fit")
+
+
+def _line(indent: int, key: str, value: Any, reason: str) -> str:
+    text = f"{' ' * indent}{key}:" + ("" if value is None else f" {_scalar(value)}")
+    return f"{text:{COLUMN}s}  # {reason}" if reason else text
+
+
+def _scalar(value: Any) -> str:
+    """A value in a line of YAML; JSON is such, plain words are nicer."""
+    if isinstance(value, str):
+        is_plain = value.replace("_", "").replace("-", "").isalnum() and not value[0].isdigit()
+        is_word = value.lower() not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
+        return value if is_plain and is_word and value.isascii() else json.dumps(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_scalar(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_scalar, value)) + "]"
+    return json.dumps(value)
