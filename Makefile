@@ -7,6 +7,8 @@ BIN := .venv/bin
 PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
+unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile anew
+
 .PHONY: demo test fast check install clean
 demo: install
 	$(BIN)/python search/run.py --space spaces/digits.yaml

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.preflight.checks import settle_gpus, settle_space
+from search.preflight.image_audit import audit_lines, look_over
 from search.preflight.packing import Node, this_machine
 from search.preflight.trial_cost import TrialCost, cost_here
 from search.proposal.choices import Network, batch_sizes, networks
@@ -32,8 +33,9 @@ def propose(path: Path, out: Path, hours: float) -> int:
     """
     if out.exists():
         raise UserError(f"--out {out}: is there already; name another file, or remove it")
-    found, _ = survey(path)
-    print(*describe(found), sep="\n", flush=True)
+    found, data = survey(path)
+    audit = look_over(data_config(found.settings), data)
+    print(*describe(found), *audit_lines(audit), sep="\n", flush=True)
     nodes = [this_machine()]
     on_gpu = any(node.gpus for node in nodes)
     network, plan = _fitting(found, hours, nodes, out)

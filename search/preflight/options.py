@@ -15,6 +15,8 @@ from search.space.points import read_points
 from supcon.parsing import Section, parse_assignment
 from supcon.plain_yaml import is_fit
 
+MOST_HOURS = 10_000  # a year
+
 
 class Options(Section):
     """What a command line asks for; a flag that is a setting of the space is in `settings`."""
@@ -83,7 +85,7 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
         "that fits them and this machine",
     )
     add("--out", type=Path, metavar="FILE", help="with --init: default spaces/NAME.yaml")
-    add("--hours", type=float, default=4.0, metavar="H", help="with --init: for about so long (4)")
+    add("--hours", type=hours, metavar="H", help="with --init: for about so long (default: 4)")
     add("--name", metavar="STUDY", help="name of the study (default: that of the space)")
     add("--results", type=folder, default=Path("results"), metavar="DIR", help="default: results/")
     sets("--trials", "budget.trials", int, "N", "at most N trials an arm")
@@ -145,8 +147,10 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
             parser.error(f"{text!a:.80} must be text in UTF-8 without control characters")
     given = vars(parser.parse_args(arguments))
     given["resume"] = given["resume"] or given["extend"]
+    _check_init(parser, given, typed)
     given["space"] = given["space"] or Path()
     given["out"] = given["out"] or Path("spaces", f"{proposed_name(given['init'])}.yaml")
+    given["hours"] = given["hours"] or 4.0
     set_by_flags = {key: given.pop(key) for key in keys}
     settings = {key: value for key, value in set_by_flags.items() if value is not None}
     return Options(
@@ -154,8 +158,32 @@ def parse_options(description: str, arguments: Sequence[str] | None) -> Options:
     )
 
 
+def _check_init(
+    parser: argparse.ArgumentParser, given: dict[str, Any], typed: Sequence[str]
+) -> None:
+    """Refuse flags that would be passed over in silence."""
+    if given["init"] is None:
+        for flag in ("out", "hours"):
+            if given[flag] is not None:
+                parser.error(f"argument --{flag}: goes with --init; add it")
+        return
+    flags = {text.partition("=")[0] for text in typed if text.startswith("--")}
+    if others := sorted(flags - {"--init", "--out", "--hours", "--debug"}):
+        parser.error(
+            f"argument {others[0]}: is of a search, and --init starts none; give it with --space "
+            f"when the space is there"
+        )
+
+
+def hours(text: str) -> float:
+    """A number of hours that a search can take."""
+    if not 0 < (found := float(text)) <= MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most {MOST_HOURS}, got {text}")
+    return found
+
+
 def proposed_name(path: Path | None) -> str:
-    """What a space for the images at a path is called, unless somebody says."""
+    """What a space is called that is for the images at a path, or that lies there."""
     stem = path.expanduser().absolute().stem if path else ""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-").lower() or "mine"
 

@@ -22,6 +22,7 @@ from supcon.listing.names import NONE, TEST, TRAIN, VAL
 from supcon.listing.table import column_names
 from supcon.parsing import UserError, parse
 
+AUDIT_SIZE = 32  # pixels; in it images are told apart, whatever size they are trained in
 LOOKED_AT = 2000  # images whose headers tell sizes and formats
 SHOWN_CLASSES = 20
 TABLES = (".csv", ".tsv", ".parquet")
@@ -129,7 +130,7 @@ def survey(path: Path) -> tuple[Survey, Splits]:
 
 def data_config(settings: Mapping[str, Any], **changes: Any) -> DataConfig:
     """The `data` section with these settings; broken images are left out."""
-    tree = {"image_size": 16, "broken": "skip", **settings, **changes}
+    tree = {"image_size": AUDIT_SIZE, "broken": "skip", **settings, **changes}
     return parse(Config, {"data": tree}, "--init").data
 
 

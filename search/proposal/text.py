@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from search.preflight.options import proposed_name
 from search.proposal.choices import Network, batch_sizes
 from search.proposal.hours import Plan
 from search.proposal.survey import Survey
 from supcon.listing.names import TEST, VAL
 
 COLUMN = 42  # of the reasons
+UNEQUAL = 3.0
+"""Where the largest class has more than so many times the images of the smallest, it may be worth
+drawing each class equally often.
+"""
 
 
 def space_text(
@@ -34,7 +40,7 @@ def space_text(
         f"# Made by --init for {len(listing):,} images of {len(listing.classes)} classes and "
         f"{hours:g} h on this machine; change what you know better.",
         *_schema(out),
-        f"name: {_scalar(out.stem)}",
+        f"name: {_scalar(proposed_name(out))}",
         "base:",
         *_data(found, network),
         *_augment(),
@@ -57,6 +63,9 @@ def _data(found: Survey, network: Network) -> Iterable[str]:
         yield _line(4, key, value, "leaves out what cannot be read" if key == "broken" else "")
     side = f"of images whose shorter side is {found.side}" if found.side else ""
     yield _line(4, "image_size", network.image_size, f"pixels, {side}")
+    small, large = batch_sizes(found.n_train)
+    if small == large:
+        yield _line(4, "batch_size", large, "too few training images for a choice")
     if TEST not in found.given:
         yield _line(
             4, "test_size", 0.2, "split off, and opened once, at the end; the same each time"
@@ -97,12 +106,15 @@ def _params(found: Survey, network: Network) -> Iterable[str]:
     if small < large:
         drawn["data.batch_size"] = {"pow2": [small, large]}
         supcon["data.batch_size"] = ce["data.batch_size"] = large
-    else:
-        yield "  # too few images for a choice of batches"
+    if found.imbalance > UNEQUAL:
+        drawn["data.sampler"] = {"choice": ["natural", "balanced"]}
     if len(network.backbones) > 1:
         drawn["model.backbone"] = {"choice": list(network.backbones)}
     yield "params:"
-    reasons = {"data.batch_size": f"at most a quarter of {found.n_train:,} training images"}
+    reasons = {
+        "data.batch_size": f"at most a quarter of {found.n_train:,} training images",
+        "data.sampler": "classes are unequal; balanced draws each equally often",
+    }
     for key, value in drawn.items():
         yield _line(2, key, value, reasons.get(key, ""))
     yield _line(0, "points", None, "tried first: what is published")
@@ -115,7 +127,7 @@ def _budget(plan: Plan, hours: float, *, on_gpu: bool) -> Iterable[str]:
     time = f"{max(1, round(hours * 60))}m"
     reason = f"trials of each arm; {plan.hours:.1f} h are expected, {hours:g} are the limit"
     yield _line(0, "budget", {"trials": plan.trials, "time": time}, reason)
-    grace = max(1, plan.epochs // 9)
+    grace = math.ceil(plan.epochs / 9)  # not before the warm-up is over
     yield _line(0, "scheduler", {"asha": {"grace": grace, "reduction": 3}}, "")
     yield _line(0, "confirm", plan.confirm, "fresh seeds, after the search")
     resources = {"cpu": "auto", "gpu": "auto"} if on_gpu else {"cpu": 1, "gpu": 0}

@@ -58,6 +58,9 @@ def run(arguments: list[str]) -> str:
     return out.getvalue()
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
     """A whole search, and what it said."""

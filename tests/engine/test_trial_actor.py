@@ -66,6 +66,7 @@ def results(actor: SupConTrial, limit: int = 99) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "limit", "outcome"),
     [

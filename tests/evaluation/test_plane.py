@@ -17,6 +17,7 @@ def some() -> plane.Floats:
     return np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_places_are_those_that_scikit_learn_gives_in_this_process(some: plane.Floats) -> None:
     from sklearn.manifold import TSNE
 

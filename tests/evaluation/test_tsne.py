@@ -49,6 +49,7 @@ def test_a_split_of_fewer_images_is_shown_whole(
     assert panels[0].labels.tolist() == digits.train.labels.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 12, 60])
 def test_what_lies_in_one_direction_is_drawn_together(n: int) -> None:
     x, y = clouds(n, classes=2 if n < 12 else 3)

@@ -41,6 +41,7 @@ def test_a_picture_is_logged_once_for_each_winner(study: TrainedStudy, data: Spl
     assert set(summarise(study).tsne) == {"supcon", "ce"}
 
 
+@pytest.mark.slow
 def test_of_many_images_some_from_all_of_val_are_shown(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_collapsed_features_are_logged_as_such_and_not_drawn(
     assert len(study.log.pictures) == 1
 
 
+@pytest.mark.slow
 def test_a_picture_that_a_crash_took_away_is_tried_again_later(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ def test_a_picture_that_a_crash_took_away_is_tried_again_later(
     assert len(study.log.pictures) == 1
 
 
+@pytest.mark.slow
 def test_pictures_are_made_later_of_the_same_images_alone_and_while_nobody_works_on_the_study(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_study_goes_on_with_the_test_images_that_it_had(study: TrainedStudy) -
     assert len(study.open_test()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [fewer, darker, relabelled])
 def test_a_log_whose_test_images_changed_has_a_report_without_a_verdict(
     study: TrainedStudy, monkeypatch: pytest.MonkeyPatch, change: Callable[[Split], Split]

@@ -76,6 +76,7 @@ def test_what_is_logged_is_in_the_study(study: WrittenStudy) -> None:
     check(study)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -148,6 +149,7 @@ def delete_an_arm(path: Path) -> None:
     optuna.delete_study(study_name="ce", storage=f"sqlite:///{path}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil", [overwrite, remove, replace_by_folder, change_a_score, delete_an_arm]
 )
@@ -169,6 +171,7 @@ def test_what_happens_to_a_study_during_the_search_is_made_good(
     assert len(capsys.readouterr().err.splitlines()) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_locked_study_is_said_once_and_catches_up_when_the_lock_is_gone(
     study: WrittenStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,

@@ -59,6 +59,7 @@ def test_a_program_that_does_not_listen_to_a_request_to_end_is_killed(
     assert server.process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_program_that_never_answers_is_ended(
     folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends the children of a killed process")
 @pytest.mark.parametrize("keep", [False, True])
 def test_what_was_started_ends_with_a_killed_search_unless_it_is_kept(

@@ -100,6 +100,7 @@ def test_numbers_and_figures_that_fail_are_said_in_their_places_and_take_nothing
     assert all(escape(line) in page for line in summary.missing.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "file"), [("draw_curves", "curves.svg"), ("render", "report.html")]
 )
