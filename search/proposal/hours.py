@@ -74,14 +74,21 @@ def fit_plan(
         slots = sum(node.gpus for node in nodes) or sum(node.cpus for node in nodes)
         return search_seconds(space, cost) / max(1.0, slots) / 3600
 
-    low, high = plan.least_epochs, MOST_EPOCHS
-    if expected(replace(plan, epochs=low)) > limit:
+    def fits(wanted: Plan) -> bool:
+        return expected(wanted) <= limit
+
+    if not fits(replace(plan, epochs=plan.least_epochs)):
         return None
+    most = _most(plan.least_epochs, MOST_EPOCHS, lambda n: fits(replace(plan, epochs=n)))
+    plan = replace(plan, epochs=most)
+    most = _most(plan.trials, MOST_TRIALS, lambda n: fits(replace(plan, trials=n)))
+    plan = replace(plan, trials=most)
+    return replace(plan, hours=expected(plan))
+
+
+def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The largest number from `low`, which fits, to `high` that does, by halving."""
     while low < high:
         middle = (low + high + 1) // 2
-        is_short = expected(replace(plan, epochs=middle)) <= limit
-        low, high = (middle, high) if is_short else (low, middle - 1)
-    plan = replace(plan, epochs=low)
-    while plan.trials < MOST_TRIALS and expected(replace(plan, trials=plan.trials + 1)) <= limit:
-        plan = replace(plan, trials=plan.trials + 1)
-    return replace(plan, hours=expected(plan))
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low

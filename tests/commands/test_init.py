@@ -128,7 +128,8 @@ def test_from_a_bare_folder_to_a_report_it_takes_two_commands(
     out = tmp_path / "mine.yaml"
     code, said = searched("--init", str(images), "--out", str(out), "--hours", "0.08")
     assert code == 0, said
-    code, said = searched("--space", str(out), "--results", str(tmp_path))
+    small = ["--trials", "2", "--epochs", "2", "--set", "scheduler.asha.grace=1"]
+    code, said = searched("--space", str(out), "--results", str(tmp_path), *small)
     assert code == 0, said
     assert (tmp_path / "mine" / "report.html").exists()
     assert "verdict" in (tmp_path / "mine" / "summary.json").read_text()
