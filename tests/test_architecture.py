@@ -19,13 +19,14 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "strategy": ("space", "log"),
         "judge": ("space", "log", "strategy"),
         "preflight": ("space", "log", "strategy"),
+        "proposal": ("space", "log", "strategy", "preflight"),
         "engine": ("space", "log", "strategy", "preflight"),
         "gallery": ("space", "log", "strategy", "judge"),
         "reporting": ("space", "log", "strategy", "judge", "gallery"),
         "monitor": ("space", "log", "strategy"),
         ".": (
             *("space", "log", "strategy", "judge", "gallery"),
-            *("preflight", "engine", "reporting", "monitor"),
+            *("preflight", "proposal", "engine", "reporting", "monitor"),
         ),
     },
     "supcon": {
