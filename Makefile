@@ -4,7 +4,7 @@
 # make check   ruff and mypy
 PYTHON ?= python3
 BIN := .venv/bin
-PROCESSES ?= 2
+PROCESSES ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile anew
@@ -16,6 +16,7 @@ demo: install
 test: install
 	$(PYTEST)
 
+fast: PROCESSES = 2
 fast: install
 	$(PYTEST) -m "not slow and not gpu"
 

@@ -1,4 +1,7 @@
-"""A search without Ray: trials run one after the other in its own process, all else is as it is."""
+"""A search without Ray: trials run one after the other in its own process, all else is as it is.
+
+`python -m tests.without_ray` takes the arguments of `search/run.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import io
 import itertools
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -45,10 +49,7 @@ class Search:
         """Start it or go on; the exit code, and what it said of errors."""
         self.results.mkdir(exist_ok=True)
         line = ["--space", str(self.space), "--results", str(self.results), "--continue"]
-        with (
-            mock.patch("search.gallery.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()),
-            mock.patch.dict(os.environ, environment or {}),
-        ):
+        with mock.patch.dict(os.environ, environment or {}):
             code, self.said = searched(*line)
         told = ("error: ", "missing ", "Traceback", "study.db")
         return code, [line for line in self.said.splitlines() if line.startswith(told)]
@@ -90,12 +91,22 @@ class Search:
         return problems
 
 
-def searched(*arguments: str) -> tuple[int, str]:
-    """Exit code and output of a command line; 70 for what would be a stack trace."""
+def searched(*arguments: str, with_pictures: bool = False) -> tuple[int, str]:
+    """Exit code and output of a command line; 70 for what would be a stack trace.
+
+    Args:
+        arguments: of the command line.
+        with_pictures: t-SNE takes a process and some seconds for each; else they are of other axes.
+    """
     from search.run import main
 
     out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), without_ray():
+    with (
+        contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), without_ray(),
+        contextlib.nullcontext() if with_pictures else mock.patch(
+            "search.gallery.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()
+        ),
+    ):  # fmt: skip
         try:
             code = main(list(arguments))
         except Exception as error:
@@ -168,3 +179,10 @@ def run_trials(
             source.on_trial_complete(str(n), error=True)
     if actor is not None:
         actor.cleanup()
+
+
+if __name__ == "__main__":
+    from search.run import main
+
+    with without_ray():
+        sys.exit(main())

@@ -26,7 +26,7 @@ SECONDS = 60  # more is a search that hangs
 DRAWN = settings(
     database=None, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-FEW, MANY = settings(DRAWN, max_examples=100), settings(DRAWN, max_examples=375)
+FEW, MANY = settings(DRAWN, max_examples=134), settings(DRAWN, max_examples=300)
 
 
 @pytest.fixture

@@ -192,8 +192,12 @@ DIGITS = {
 }
 
 
+SEEDS = (0,)
+"""`results/benchmarks.md` has 0, 1 and 2."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_two_labels_of_a_hundred_flipped_are_found_by_models_that_were_trained_on_them(
     tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

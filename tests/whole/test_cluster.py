@@ -20,6 +20,7 @@ from tests.benchmarks.search import ROOT, own_home, start_search
 
 DECLARED: dict[str, Any] = {
     **SPACE,
+    "base": {**SPACE["base"], "run": {"epochs": 3, "precision": "fp32"}},
     "budget": {"trials": 2},
     "confirm": {"top": 1, "seeds": 1, "references": False},
     "resources": {"cpu": 0.25, "gpu": "auto"},

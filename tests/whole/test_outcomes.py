@@ -116,7 +116,7 @@ def test_images_that_cannot_be_told_apart_have_a_report_which_says_so_first(tmp_
     flags += ["--set", "data.image_size=16", "--set", "model.backbone=test_resnet"]
     flags += ["--set", "params.data.batch_size={pow2: [8, 16]}", "--set", "data.train_size=null"]
     flags += ["--cpus-per-trial", "1", "--gpus-per-trial", "0"]
-    code, output = searched(*flags, "--results", str(tmp_path))
+    code, output = searched(*flags, "--results", str(tmp_path), with_pictures=True)
     assert code == 0, output
     report = (tmp_path / "folder" / "report.md").read_text()
     first = report.split("\n\n")[1]

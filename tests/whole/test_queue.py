@@ -18,6 +18,7 @@ from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
 
+FEW = [*SMALL, "--trials", "2"]
 SCONTROL = '#!/bin/sh\necho "$@" >> {0}/asked\n'
 
 
@@ -28,7 +29,7 @@ def job(tmp_path: Path) -> str:
     changes = {
         "cd /shared/supcon-search": f"cd {ROOT}",
         "python search/run.py": f"{sys.executable} search/run.py",
-        "--space spaces/cifar100.yaml": f"--space {DIGITS} {shlex.join(SMALL)}",
+        "--space spaces/cifar100.yaml": f"--space {DIGITS} {shlex.join(FEW)}",
         "/shared/results": str(tmp_path),
         "/shared/mine.txt": f"{tmp_path}/mine.txt",
     }
@@ -67,7 +68,7 @@ def test_a_job_goes_back_into_the_queue_and_ends_with_a_verdict(home: Path, tmp_
     assert (tmp_path / "asked").read_text() == "requeue 7\n"
     assert story(tmp_path / "mine")[: len(first)] == first
     ends = [event[1] for event in story(tmp_path / "mine") if event[0] == "end"]
-    assert len(ends) == len(set(ends)) == 2 * (4 + 3)
+    assert len(ends) == len(set(ends)) == 2 * (2 + 3)
     assert re.match(r"These two .*report\.html$", (tmp_path / "mine.txt").read_text(), re.S)
 
 
@@ -75,7 +76,7 @@ def test_a_job_goes_back_into_the_queue_and_ends_with_a_verdict(home: Path, tmp_
 def test_a_signal_to_every_process_of_a_job_loses_nothing(
     home: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    flags = [*SMALL, "--continue"]
+    flags = [*FEW, "--continue"]
     process = start(home, tmp_path, *flags)
     log = tmp_path / "digits" / "events.jsonl"
     wait_for(process, log, lambda text: '"event":"report"' in text)
@@ -87,5 +88,5 @@ def test_a_signal_to_every_process_of_a_job_loses_nothing(
     code, output = searched("--space", DIGITS, "--results", str(tmp_path), *flags)
     assert code == 0, output
     trials = Journal.open(log).trials.values()
-    assert len(trials) == 2 * (4 + 3)
+    assert len(trials) == 2 * (2 + 3)
     assert {trial.outcome for trial in trials} <= {"completed", "stopped"}
