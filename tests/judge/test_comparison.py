@@ -430,3 +430,45 @@ def test_planned_for_as_many_images_of_each_class_is_what_they_show() -> None:
     found = detectable_with(a, b, 3, len(labels), labels=labels)
     assert found == pytest.approx(compare(a, b, labels=labels).detectable)
     assert detectable_with(a, b, 3, 10 * len(labels), labels=labels) < found
+
+
+# Both
+
+
+def test_balanced_variance_over_groups_is_that_of_the_formula_written_out() -> None:
+    _, _, labels = unequal_arms(0)
+    rng = np.random.default_rng(1)
+    groups = rng.integers(0, 9, len(labels))
+    a, b = (rng.random((n, len(labels))) < rng.random(9)[groups] for n in (3, 4))
+    total = of_seeds = 0.0
+    weights = [
+        sum(1 / (3 * SIZES[label]) for label in labels[groups == k].tolist()) for k in range(9)
+    ]
+    for k in range(9):
+        inside = np.flatnonzero(groups == k).tolist()
+        mean = 0.0
+        for sign, arm in ((1, a), (-1, b)):
+            beyond = []
+            for seed in arm:
+                share = {label: seed[labels == label].mean() for label in range(3)}
+                beyond.append(
+                    sum((seed[i] - share[labels[i]]) / (3 * SIZES[labels[i]]) for i in inside)
+                )
+            mean += sign * float(np.mean(beyond))
+            of_seeds += float(np.var(beyond, ddof=1)) / len(arm)
+        total += mean**2
+    v_i = max(0.0, total - of_seeds) * 9 / 8
+    assert v_i > 0
+    v_a, v_b = (
+        np.var([slow_balanced(row, labels) for row in arm], ddof=1) / len(arm) for arm in (a, b)
+    )
+    variance = v_a + v_b + v_i
+    freedom = sum(w**2 for w in weights) ** 2 / sum(w**4 for w in weights) - 1
+    df = variance**2 / (v_a**2 / 2 + v_b**2 / 3 + v_i**2 / freedom)
+    found = compare(a, b, groups, labels=labels)
+    assert found.standard_error == pytest.approx(math.sqrt(variance))
+    assert found.ci95 == pytest.approx(
+        stats.t.interval(0.95, df, loc=found.difference, scale=math.sqrt(variance))
+    )
+    assert found.difference == compare(a, b, labels=labels).difference
+    assert found.n_groups == 9
