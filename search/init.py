@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,40 @@ from search.proposal.hours import PLANS, Plan, fit_plan
 from search.proposal.survey import Survey, data_config, describe, survey
 from search.proposal.text import space_text
 from search.space.loading import parse_space
+from supcon.config import TEXT_KEYS
 from supcon.images.loading import load_splits
 from supcon.network.weights import can_be_had
-from supcon.parsing import UserError
+from supcon.parsing import UserError, parse_assignment
 from supcon.plain_yaml import read
+
+GIVEN_KEYS = tuple(
+    f"data.{key}"
+    for key in (
+        *("path_column", "label_column", "split_column", "group_column"),
+        *("test_size", "val_size", "split_seed", "train_size", "broken", "fit", "background"),
+    )
+)
+"""What may be given: how images are found, split and made square."""
 
 DRAFT = Plan(9, 1, 1, 3, references=False, least_epochs=1, epochs=10)
 """Any plan: what a trial's epoch costs does not depend on it."""
 
 
-def propose(path: Path, out: Path, hours: float) -> int:
+def propose(path: Path, out: Path, hours: float, assignments: Sequence[str] = ()) -> int:
     """Look at the images at a path, and write a space that is done in about so many hours.
+
+    Args:
+        path: a folder, a table, or a saved data set.
+        out: the file to write.
+        hours: that the search may take.
+        assignments: KEY=VALUE of the settings of `data` that say how images are found and split.
 
     Raises:
         UserError: there is nothing to train on, there is a file already, or the hours are too few.
     """
     if out.exists():
         raise UserError(f"--out {out}: is there already; name another file, or remove it")
-    found, data = survey(path)
+    found, data = survey(path, _given(assignments))
     audit = look_over(data_config(found.settings), data)
     print(*describe(found), *audit_lines(audit), sep="\n", flush=True)
     nodes = [this_machine()]
@@ -44,6 +60,18 @@ def propose(path: Path, out: Path, hours: float) -> int:
     print(f"wrote     {out}: {_summary(network, plan)}")
     print(f"start     python search/run.py --space {shlex.quote(str(out))}")
     return 0
+
+
+def _given(assignments: Sequence[str]) -> dict[str, Any]:
+    """The settings of `data` that somebody gives."""
+    given = dict(parse_assignment(text, TEXT_KEYS) for text in assignments)
+    for key in given:
+        if key not in GIVEN_KEYS:
+            raise UserError(
+                f"--set {key}: --init decides it; change it in the file that is written, or give "
+                f"one of {', '.join(GIVEN_KEYS)}"
+            )
+    return {key.removeprefix("data."): value for key, value in given.items()}
 
 
 def _fitting(found: Survey, hours: float, nodes: list[Node], out: Path) -> tuple[Network, Plan]:

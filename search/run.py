@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.init is not None:
                 from search.init import propose
 
-                code = propose(options.init, options.out, options.hours)
+                code = propose(options.init, options.out, options.hours, options.assignments)
             elif options.repeat is None:
                 code = run(options, interrupt, on_end)
             else:

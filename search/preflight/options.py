@@ -168,7 +168,7 @@ def _check_init(
                 parser.error(f"argument --{flag}: goes with --init; add it")
         return
     flags = {text.partition("=")[0] for text in typed if text.startswith("--")}
-    if others := sorted(flags - {"--init", "--out", "--hours", "--debug"}):
+    if others := sorted(flags - {"--init", "--out", "--hours", "--set", "--debug"}):
         parser.error(
             f"argument {others[0]}: is of a search, and --init starts none; give it with --space "
             f"when the space is there"

@@ -107,8 +107,12 @@ def _columns(table: Path) -> dict[str, str]:
     return found
 
 
-def survey(path: Path) -> tuple[Survey, Splits]:
+def survey(path: Path, given: Mapping[str, Any] | None = None) -> tuple[Survey, Splits]:
     """Look at what lies at a path; broken images are left out, and said.
+
+    Args:
+        path: a folder, a table, or a saved data set.
+        given: settings of `data` that are known.
 
     Returns:
         What was found, and train and val in a size that costs little.
@@ -116,16 +120,16 @@ def survey(path: Path) -> tuple[Survey, Splits]:
     Raises:
         UserError: it cannot be read, or is too little to train, to choose and to test.
     """
-    settings = way_in(path)
+    settings = way_in(path) | dict(given or {})
     config = data_config(settings)
     data, left = load_splits(config), check_test(config)
     broken = (*data.left_out.broken, *left.broken)
     if broken:
         settings["broken"] = "skip"
-    given = {part for part in (VAL, TEST) if (find_images(config).parts == part).any()}
+    there = {part for part in (VAL, TEST) if (find_images(config).parts == part).any()}
     listing = list_images(config, broken=broken)
     listing = replace(listing, left_out=replace(left, broken=broken))
-    return Survey(settings, listing, *headers(listing), frozenset(given)), data
+    return Survey(settings, listing, *headers(listing), frozenset(there)), data
 
 
 def data_config(settings: Mapping[str, Any], **changes: Any) -> DataConfig:

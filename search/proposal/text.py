@@ -66,11 +66,11 @@ def _data(found: Survey, network: Network) -> Iterable[str]:
     small, large = batch_sizes(found.n_train)
     if small == large:
         yield _line(4, "batch_size", large, "too few training images for a choice")
-    if TEST not in found.given:
+    if TEST not in found.given and "test_size" not in found.settings:
         yield _line(
             4, "test_size", 0.2, "split off, and opened once, at the end; the same each time"
         )
-    if VAL not in found.given:
+    if VAL not in found.given and "val_size" not in found.settings:
         yield _line(4, "val_size", 0.1, "of what is left; chooses between trials")
 
 

@@ -68,6 +68,16 @@ def test_it_writes_a_space_and_says_the_command_that_starts_it(
     assert backbones == ["test_resnet", "test_resnet", "resnet10t"]  # which is too slow
 
 
+def test_what_somebody_knows_of_the_images_is_given_and_written(
+    images: Path, tmp_path: Path, timed: list[Config]
+) -> None:
+    out = tmp_path / "x.yaml"
+    given = ["--set", "data.test_size=0.3", "--set", "data.fit=pad", "--hours", "9"]
+    assert main(["--init", str(images), "--out", str(out), *given]) == 0
+    data = load_space(out, {}).config.data
+    assert (data.test_size, data.val_size, data.fit) == (0.3, 0.1, "pad")
+
+
 def test_with_hours_to_spare_it_takes_the_largest_network(
     images: Path, tmp_path: Path, timed: list[Config]
 ) -> None:
@@ -80,6 +90,8 @@ def test_with_hours_to_spare_it_takes_the_largest_network(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        (["--set", "data.image_size=8"], "--set data.image_size: --init decides it"),
+        (["--set", "data.fit=round"], "data.fit must be 'crop', 'squeeze' or 'pad'"),
         (["--hours", "0.01"], "--hours 0.01: too few for these images on this machine"),
         (["--out", "{there}"], "is there already; name another file"),
         (["--out", "{there}/x.yaml"], "cannot be written"),
@@ -103,7 +115,7 @@ def test_what_stands_in_the_way_is_said_in_one_line(
     ("flags", "said"),
     [
         (["--init", "x", "--trials", "3"], "argument --trials: is of a search"),
-        (["--init", "x", "--set=data.root=y"], "argument --set: is of a search"),
+        (["--init", "x", "--name=y"], "argument --name: is of a search"),
         (["--init", "x", "--space", "y"], "not allowed with argument --init"),
         (["--init", "x", "--hours", "0"], "must be above 0"),
         (["--init", "x", "--hours", "soon"], "--hours"),
