@@ -56,11 +56,6 @@ class Survey:
         return int((self.listing.parts == TRAIN).sum())
 
     @property
-    def smallest(self) -> int:
-        """Images of the class that has fewest in train."""
-        return int(self._in_train.min())
-
-    @property
     def imbalance(self) -> float:
         """Images of the largest class by those of the smallest, in train."""
         return float(self._in_train.max() / self._in_train.min())

@@ -17,7 +17,7 @@ def test_a_bare_folder_is_split_and_described(folder: Folder) -> None:
     (root / "cat" / "notes.txt").write_text("x")
     found, data = survey(root)
     assert found.settings == {"name": "folder", "root": str(root)}
-    assert (found.n_train, found.smallest, found.side) == (43, 7, 24)
+    assert (found.n_train, found.imbalance, found.side) == (43, 22 / 7, 24)
     assert found.given == frozenset()
     assert len(data.train) == 43
     text = "\n".join(describe(found))
