@@ -97,7 +97,7 @@ def _compared(study: Study, runs: Sequence[Trial], data: Splits) -> Compared:
         study, runs, data.train, {"test": test, "val": data.val.take(some), "tried": tried}
     )
     least = unusual(found["val"][1], 1 / len(test))
-    is_found = {name: correlation >= least for name, (_, correlation) in found.items()}
+    is_found = {name: correlation > least for name, (_, correlation) in found.items()}
     is_known = unpack(audited.test_in_train, len(test)) if audited else np.zeros(len(test), bool)
     is_found["test"] &= ~is_known
     is_found["tried"] &= found["tried"][0] == sources

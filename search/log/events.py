@@ -315,12 +315,12 @@ class Compared(_Event):
     n_test: int
     """Images of test that the hashes of the audit had not named."""
     n_found: int
-    """Those whose correlation is at least `least`."""
+    """Those whose correlation is above `least`."""
     least: float
     """Above which one image in `n_test` would be, were all like those of val."""
     n_val: int
     n_val_found: int
-    """Images of val that reach it too."""
+    """Images of val that are above it too."""
     n_tried: int
     """Training images that were shifted, cropped or mirrored, to see what is found."""
     n_tried_found: int

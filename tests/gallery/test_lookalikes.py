@@ -165,6 +165,7 @@ def test_of_numbers_that_are_all_alike_one_in_so_many_is_unusual() -> None:
     for chance in (0.1, 0.01, 0.001):
         share = (rng.gumbel(0.3, 0.05, size=100_000) >= unusual(highest, chance)).mean()
         assert chance / 2 < share < 2 * chance
+    assert unusual(np.zeros(10), 0.001) == 0  # pictures of one colour: none is above it
     with_copies = np.append(highest, np.ones(400))
     assert unusual(with_copies, 0.001) < 1.2 * unusual(highest, 0.001)
 
