@@ -14,6 +14,7 @@ from search.engine.prometheus import Metrics, endpoint
 from search.engine.session import ray_session
 from search.engine.shared_images import SharedImages
 from search.engine.tuner import remove_checkpoint, run_trials
+from search.gallery.lookalikes import add_lookalikes
 from search.gallery.suspects import add_suspects
 from search.gallery.tsne import add_pictures
 from search.judge.noise_floor import describe_noise, next_of_noise_floor
@@ -176,7 +177,8 @@ def conclude(study: Study, images: SharedImages, interrupt: Interrupt) -> int:
     print(outcome(answer), flush=True)
     not_drawn = {} if interrupt.requested else add_pictures(study, images.splits)
     not_listed = "" if interrupt.requested else add_suspects(study, images.splits)
-    summary = write_rest(study, answer, not_drawn, not_listed)
+    not_compared = "" if interrupt.requested else add_lookalikes(study, images.splits)
+    summary = write_rest(study, answer, not_drawn, not_listed, not_compared)
     for line in summary.missing.values():
         print(f"missing   {line}")
     print(f"report    {folder.page} (also report.md, summary.json, trials.csv)")

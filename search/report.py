@@ -1,7 +1,8 @@
 """What a study found: `python search/report.py results/x` writes its report anew, without Ray.
 
 From the event log alone: report.html, report.md, summary.json, trials.csv, best/*.yaml. Only a
-picture that a winner still lacks, or the list of suspicious labels, takes models and the images.
+picture that a winner still lacks, or a list of suspicious labels or of look-alikes, takes models
+and the images.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":  # as in run.py: our packages are found from any folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from search.gallery.lookalikes import lookalikes_later
 from search.gallery.suspects import suspects_later
 from search.gallery.tsne import pictures_later
 from search.log.study import Study
@@ -31,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         answer = write_answer(study)
         print(outcome(answer), flush=True)
         not_drawn, not_listed = pictures_later(study), suspects_later(study)
-        summary = write_rest(Study.open(options.study), answer, not_drawn, not_listed)
+        failed = not_drawn, not_listed, lookalikes_later(study)
+        summary = write_rest(Study.open(options.study), answer, *failed)
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2

@@ -14,7 +14,9 @@ from PIL import Image
 
 from search.log.events import (
     Audited,
+    Compared,
     Copies,
+    LookAlike,
     Outcome,
     Phase,
     Pictured,
@@ -183,6 +185,12 @@ def full(path: Path) -> WrittenStudy:
                     is_probable=False,
                     file="/a/<b>.jpg"),
         ],
+    )  # fmt: skip
+    study.add(
+        Compared, judges=[(arm, "confirm", 0) for arm in ("supcon", "ce")], n_test=N_IMAGES - 2,
+        n_found=1, least=0.65, n_val=100, n_val_found=0, n_tried=300, n_tried_found=120,
+        pairs=[LookAlike(correlation=0.9, train=_shown("train", "5.png", "cat"),
+                         test=_shown("test", "<u>6.png", "<owl>"))],
     )  # fmt: skip
     return study
 

@@ -31,6 +31,8 @@ Decision = Literal["continue", "stop", "done"]
 # A folder is named after it, and a log may come from somebody else.
 Arm = Annotated[str, AfterValidator(checked_arm)]
 TrialId = tuple[str, Phase, int]
+LEAST_TRIED_FOUND = 0.1
+"""Share of the changed training images, with which a look for look-alikes tells something."""
 TIME_UP = "the time was up"
 """Detail of the end of a search trial that nothing but the study's time stopped."""
 
@@ -295,6 +297,42 @@ class Suspected(_Event):
     """The most suspicious first, at most 5,000."""
 
 
+class LookAlike(Section):
+    """A test image, and the training image that it may be a changed copy of."""
+
+    correlation: float
+    """Of their details, where one lies best on the other."""
+    train: Shown
+    test: Shown
+
+
+class Compared(_Event):
+    """Test images were compared with those of train, by the winners' features."""
+
+    event: Literal["compared"] = "compared"
+    judges: list[TrialId]
+    """The runs whose features were asked."""
+    n_test: int
+    """Images of test that the hashes of the audit had not named."""
+    n_found: int
+    """Those whose correlation is above `least`."""
+    least: float
+    """Above which one image in `n_test` would be, were all like those of val."""
+    n_val: int
+    n_val_found: int
+    """Images of val that are above it too."""
+    n_tried: int
+    """Training images that were shifted, cropped or mirrored, to see what is found."""
+    n_tried_found: int
+    pairs: list[LookAlike]
+    """The most alike first, at most 24; none if the look tells nothing."""
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether so few of those tried were found that its silence, or its list, means nothing."""
+        return self.n_tried_found < LEAST_TRIED_FOUND * self.n_tried
+
+
 Event = (
     Started
     | Audited
@@ -308,6 +346,7 @@ Event = (
     | Tested
     | Pictured
     | Suspected
+    | Compared
 )
 ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 """Reads an event from its line."""

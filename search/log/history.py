@@ -10,6 +10,7 @@ from typing import Any
 from search.log.events import (
     Ask,
     Audited,
+    Compared,
     End,
     Event,
     Phase,
@@ -46,6 +47,8 @@ class History:
         self.pictures: list[Pictured] = []
         self.suspected: Suspected | None = None
         """Labels that are probably wrong, as found last."""
+        self.compared: Compared | None = None
+        """Test images that look like one of train, as found last."""
         self.first_step: float | None = None
         """When the first trial began to train, in seconds since 1970."""
         self.is_searched = False
@@ -184,6 +187,8 @@ class History:
                 self.pictures.append(event)
             case Suspected():
                 self.suspected = event
+            case Compared():
+                self.compared = event
 
     def _end(self, trial: Trial, end: End) -> None:
         if self._running.pop(end.key, None) is None:

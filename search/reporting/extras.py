@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from search.gallery.lookalikes import looked_alike
 from search.gallery.suspects import current, judges
 from search.gallery.tsne import unpictured
 from search.judge.best_by_budget import best_so_far, expected_best
@@ -16,16 +17,22 @@ from search.judge.rung_audit import audit
 from search.judge.verdict import by_class, confirmed
 from search.log.study import Study
 from search.reporting.parts import Parts
-from search.reporting.summary import ArmSummary, Picture, Summary, Suspects
+from search.reporting.summary import ArmSummary, LookAlikes, Picture, Summary, Suspects
 from search.strategy.winners import leader
 
 NOT_YET = {"extras": "figures, audit and importances are not made yet: python search/report.py"}
 NOT_LISTED = "suspicious labels not listed"
+NOT_COMPARED = "look-alikes of test in train not looked for"
+LATER = "not made yet: python search/report.py"
 PLANES = {"encoder": "encoder features", "projection": "after the projection head"}
 
 
 def with_extras(
-    study: Study, answer: Summary, not_drawn: Mapping[str, str], not_listed: str = ""
+    study: Study,
+    answer: Summary,
+    not_drawn: Mapping[str, str],
+    not_listed: str = "",
+    not_compared: str = "",
 ) -> Summary:
     """The whole summary; `missing` says what could not be made.
 
@@ -34,6 +41,7 @@ def with_extras(
         answer: its summary without.
         not_drawn: arm -> why there is no picture of its winner.
         not_listed: why there is no list of suspicious labels.
+        not_compared: why there is none of look-alikes.
     """
     parts = Parts()
     arms = {arm: _arm(study, arm, facts, parts) for arm, facts in answer.arms.items()}
@@ -48,6 +56,9 @@ def with_extras(
         "tsne": _pictures(study, not_drawn, parts),
         "suspects": parts.made(
             "suspects", NOT_LISTED, partial(_suspects, study, not_listed, parts), None
+        ),
+        "lookalikes": parts.made(
+            "lookalikes", NOT_COMPARED, partial(_lookalikes, study, not_compared, parts), None
         ),
         "missing": parts.missing,
     }
@@ -82,7 +93,7 @@ def _curse(study: Study, arm: str) -> Any:
 def _pictures(study: Study, not_drawn: Mapping[str, str], parts: Parts) -> dict[str, Picture]:
     """Those of the winners that are logged; a line for each that is not, or not drawn."""
     for run in unpictured(study):
-        why = not_drawn.get(run.ask.arm, "not made yet: python search/report.py")
+        why = not_drawn.get(run.ask.arm, LATER)
         parts.missing[f"tsne.{run.ask.arm}"] = f"{run.ask.arm}: t-SNE not drawn: {why}"
     found = {}
     for arm in study.arms:
@@ -111,6 +122,24 @@ def _suspects(study: Study, not_listed: str, parts: Parts) -> Suspects | None:
             listed=len(found.suspects),
         )
     if judges(study):
-        why = not_listed or "not made yet: python search/report.py"
-        parts.missing["suspects"] = f"{NOT_LISTED}: {why}"
+        parts.missing["suspects"] = f"{NOT_LISTED}: {not_listed or LATER}"
+    return None
+
+
+def _lookalikes(study: Study, not_compared: str, parts: Parts) -> LookAlikes | None:
+    """What is logged of them; a line if it is not there, though it could be."""
+    found = looked_alike(study)
+    if found is not None:
+        return LookAlikes(
+            images=found.n_test,
+            found=found.n_found,
+            listed=len(found.pairs),
+            tells_nothing=found.tells_nothing,
+            val_images=found.n_val,
+            val_found=found.n_val_found,
+            tried=found.n_tried,
+            tried_found=found.n_tried_found,
+        )
+    if judges(study):
+        parts.missing["lookalikes"] = f"{NOT_COMPARED}: {not_compared or LATER}"
     return None

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from search.gallery.lookalikes import lookalikes_csv
 from search.gallery.suspects import suspects_csv
 from search.judge.range_edges import wider, wider_yaml
 from search.log.study import Study
@@ -45,7 +46,11 @@ def write_answer(study: Study) -> Summary:
 
 
 def write_rest(
-    study: Study, found: Summary, not_drawn: Mapping[str, str], not_listed: str = ""
+    study: Study,
+    found: Summary,
+    not_drawn: Mapping[str, str],
+    not_listed: str = "",
+    not_compared: str = "",
 ) -> Summary:
     """Write what is nice to have; what cannot be made is named in its place, and no more.
 
@@ -54,11 +59,12 @@ def write_rest(
         found: its answer, as written.
         not_drawn: arm -> why there is no picture of its winner.
         not_listed: why there is no list of suspicious labels.
+        not_compared: why there is none of look-alikes.
 
     Returns:
         The whole summary.
     """
-    summary = with_extras(study, found, not_drawn, not_listed)
+    summary = with_extras(study, found, not_drawn, not_listed, not_compared)
     parts = Parts(summary.missing)
     name = parts.made("wider", "wider space not written", partial(_write_wider, study), None)
     summary = summary.model_copy(update={"wider": name})
@@ -69,6 +75,8 @@ def write_rest(
     write(study.folder.path / "curves.svg", partial(draw_curves, study))
     if summary.suspects is not None:
         write(study.folder.path / "suspects.csv", partial(suspects_csv, study))
+    if summary.lookalikes is not None:
+        write(study.folder.path / "lookalikes.csv", partial(lookalikes_csv, study))
     write(study.folder.page, partial(render, study, summary, parts))
     summary = summary.model_copy(update={"missing": parts.missing})
     _write_texts(study, summary)

@@ -8,7 +8,14 @@ from search.judge.sealed import Opening
 from search.judge.verdict import ByClass
 from search.log.wording import show_params
 from search.reporting.summary import ArmSummary, Summary, Suspects
-from search.reporting.tables import aligned, results_table, scores_table, spent_table, suspects_text
+from search.reporting.tables import (
+    aligned,
+    lookalikes_text,
+    results_table,
+    scores_table,
+    spent_table,
+    suspects_text,
+)
 
 
 def markdown(summary: Summary) -> str:
@@ -36,6 +43,7 @@ def markdown(summary: Summary) -> str:
         *_parameters(summary),
         *_missing(summary),
         *_suspects(summary.suspects),
+        *(["## Look-alikes", lookalikes_text(summary.lookalikes)] if summary.lookalikes else []),
         "## Test images",
         f"Opened {len(summary.test_openings)} times; {summary.test_evaluations} runs scored.",
         "\n".join(_opening(opening) for opening in summary.test_openings),

@@ -12,13 +12,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.gallery.lookalikes import looked_alike
 from search.gallery.suspects import current
 from search.log.study import Study
 from search.log.wording import mean_percent
 from search.reporting.figures import all_figures, colour
 from search.reporting.parts import Parts
 from search.reporting.summary import Summary
-from search.reporting.tables import collapsed_text, guess_rows, interval_text, scored, suspects_text
+from search.reporting.tables import (
+    collapsed_text,
+    guess_rows,
+    interval_text,
+    lookalikes_text,
+    scored,
+    suspects_text,
+)
 
 LAYOUT: dict[str, Any] = {  # what all figures share
     "template": "none",
@@ -73,6 +81,8 @@ def render(study: Study, summary: Summary, parts: Parts) -> str:
         guesses=guess_rows(summary),
         labels=suspects_text(summary.suspects) if summary.suspects else "",
         suspects=suspects,
+        likeness=lookalikes_text(summary.lookalikes) if summary.lookalikes else "",
+        lookalikes=likes.pairs if (likes := looked_alike(study)) else [],
         metric=summary.metric.partition("/")[2],
         winners=_winners(summary),
         spent=_spent(summary),

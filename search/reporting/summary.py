@@ -202,6 +202,25 @@ class Suspects(Section):
     """At most 5,000, the most suspicious."""
 
 
+class LookAlikes(Section):
+    """Test images that the winners take for one of train, though no hash named them."""
+
+    images: int
+    """Of test, that were looked at."""
+    found: int
+    """That lie unusually well on one of those nearest in features."""
+    listed: int
+    """At most 24, in lookalikes.csv."""
+    tells_nothing: bool
+    """Fewer than a tenth of those tried were found: nothing is listed."""
+    val_images: int
+    val_found: int
+    """Of val, that do so too."""
+    tried: int
+    """Training images that were changed, to see what is found."""
+    tried_found: int
+
+
 class Summary(Section):
     """What a study found. Accuracies are fractions of 1; lists have one entry for each confirmed
     seed, in the same order.
@@ -238,6 +257,8 @@ class Summary(Section):
     """Arm -> a picture of val by its winner."""
     suspects: Suspects | None = None
     """Labels that are suspicious to the winners; null before the test images were opened."""
+    lookalikes: LookAlikes | None = None
+    """Test images that may show what a training image shows; null likewise."""
     test_openings: list[Opening]
     """The ledger of the sealed test images; null what an older log does not tell."""
     test_evaluations: int

@@ -13,7 +13,7 @@ from search.judge.comparison import mean_interval
 from search.log.study import Study
 from search.log.trial import Trial
 from search.log.wording import mean_percent
-from search.reporting.summary import ArmSummary, Row, Summary, Suspects
+from search.reporting.summary import ArmSummary, LookAlikes, Row, Summary, Suspects
 
 CLASSIFIERS = {
     "probe": "linear probe",
@@ -116,6 +116,21 @@ def suspects_text(found: Suspects) -> str:
         f"(confident learning, arXiv:1911.00068, on cross-validated probes of the winners' "
         f"features), and for {found.found - found.probable:,} more another class is more "
         f"probable{named}."
+    )
+
+
+def lookalikes_text(found: LookAlikes) -> str:
+    """How many test images are worth a look, and what is known of the rule that names them."""
+    named = "all" if found.listed == found.found else f"the first {found.listed:,}"
+    named = f"; {named} are in lookalikes.csv" if found.listed else ""
+    if found.tells_nothing:
+        named = ": too few for the look to tell anything, so nothing is listed"
+    return (
+        f"{found.found:,} of {found.images:,} test images that have no copy in train lie unusually "
+        f"well on one of the training images nearest by the winners' features, and may be crops or "
+        f"shifts of it. So do {found.val_found:,} of {found.val_images:,} images of val, and "
+        f"{found.tried_found:,} of {found.tried:,} training images that were shifted, cropped or "
+        f"mirrored on purpose{named}."
     )
 
 

@@ -50,3 +50,10 @@ def knn_predict(
             votes = weight.masked_fill(cosine < kth - TIE, 0) @ is_class_NK
             found.append(votes.argmax(1))
     return [torch.cat(found) for found in predictions]
+
+
+def nearest(bank: Tensor, queries: Tensor, k: int) -> Tensor:
+    """(M, k) places of the nearest of bank (N, D) to queries (M, D) by cosine; of fewer, all."""
+    bank, queries = F.normalize(bank.float(), dim=1), F.normalize(queries.float(), dim=1)
+    blocks = queries.split(max(1, min(QUERIES, SIMILARITIES // len(bank))))
+    return torch.cat([(block @ bank.T).topk(min(k, len(bank)), dim=1).indices for block in blocks])

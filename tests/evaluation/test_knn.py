@@ -13,7 +13,7 @@ from pytorch_metric_learning.utils.inference import CustomKNN
 from torch import Tensor, nn
 
 from supcon.evaluation.accuracy import accuracy
-from supcon.evaluation.knn import QUERIES, knn_predict
+from supcon.evaluation.knn import QUERIES, knn_predict, nearest
 
 CPU = torch.device("cpu")
 
@@ -186,3 +186,12 @@ def test_classes_that_no_query_has_take_part_in_the_vote() -> None:
 
 def test_a_class_that_the_bank_lacks_is_never_predicted() -> None:
     assert set(predict(features(9), torch.full((9,), 1), features(5, seed=1), classes=7)) == {1}
+
+
+def test_the_nearest_are_those_of_a_slow_sort() -> None:
+    bank, queries = features(30), features(7, seed=1)
+    found = nearest(bank, queries, 4)
+    for query, own in zip(queries, found.tolist(), strict=True):
+        cosines = [float(query @ b / b.norm()) for b in bank]
+        assert own == sorted(range(30), key=lambda j: -cosines[j])[:4]
+    assert nearest(bank[:2], queries, 4).shape == (7, 2)

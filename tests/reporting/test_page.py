@@ -61,7 +61,7 @@ def test_copies_among_the_images_are_shown_with_their_parts_and_labels(report: P
     assert (
         "<li>2 of 120 images of test (1.7%) have a copy in train (1 equal, 1 nearly so), " in html
     )
-    assert html.count('<img src="data:image/jpeg;base64,') == 4
+    assert html.count('<img src="data:image/jpeg;base64,') == 6  # a pair of look-alikes with them
     assert 'title="&lt;i&gt;1.png"' in html
     assert "<br>mirrored, 7.2 levels<br>train, dog<br>test, dog" in html
     assert "<br>equal<br>train, cat<br>test, &lt;owl&gt;" in html
@@ -124,3 +124,11 @@ def test_the_page_prints_with_its_figures_as_wide_as_the_paper(report: Path) -> 
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3
     assert widths
     assert max(widths) <= 688  # A4 less its margins, at 96 dots an inch
+
+
+def test_look_alikes_are_shown_with_what_is_known_of_the_rule(report: Path) -> None:
+    html = (report / "report.html").read_text(encoding="utf-8")
+    part = html.partition("<h2>Look-alikes of test in train</h2>")[2].partition("<h2>")[0]
+    assert "train, cat<br>test, &lt;owl&gt;" in part
+    assert "&lt;u&gt;6.png" in part
+    assert "and 120 of 300 training images that were shifted" in part

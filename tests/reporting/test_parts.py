@@ -26,6 +26,7 @@ PARTS = {  # what fails -> where that is said
     "winners_curse": "arms.supcon.curse",
     "by_class": "per_class",
     "current": "suspects",
+    "looked_alike": "lookalikes",
 }
 FIGURES = ("test_scores", "per_class", "rungs", "budget", "outcomes", "importance", "curves",
            "parallel", "slice_plot", "tsne")  # fmt: skip
@@ -79,7 +80,7 @@ def test_each_number_beside_the_answer_can_fail_alone(
     break_(monkeypatch, f"extras.{part}")
     summary = summarise(full)
     assert place in summary.missing
-    kept = {"verdict", "rows", "per_class", "tsne", "suspects"} - {place}
+    kept = {"verdict", "rows", "per_class", "tsne", "suspects", "lookalikes"} - {place}
     assert summary.model_dump(include=kept) == whole.model_dump(include=kept)
     for arm, facts in summary.arms.items():
         lost = {p.split(".")[2] for p in summary.missing if p.startswith(f"arms.{arm}.")}
