@@ -29,7 +29,7 @@ def test_every_proposal_is_a_space(
         assert space.name == "my-space"
         assert space.config.run.epochs == plan.least_epochs
         assert space.config.data.image_size == network.image_size
-        assert (space.budget.trials, space.budget.time) == (plan.trials, 7200)
+        assert (space.budget.trials, space.budget.time) == (plan.trials, None)
         assert space.confirm.seeds == plan.seeds
         drawn = space.arm_params("ce").get("data.sampler")
         assert (drawn is not None) is (counts["dog"] == 5)
@@ -45,7 +45,7 @@ def test_each_choice_has_its_reason_and_flips_are_a_question(folder: Folder) -> 
     assert "# augment: {flip: 0, jitter: 0, grey: 0}" in text
     assert "9 trials" not in text  # said once, in the line of the budget
     (budget,) = [line for line in lines if line.startswith("budget:")]
-    assert budget.endswith("# trials of each arm; 1.5 h are expected, 2 are the limit")
+    assert budget.endswith("# of each arm; about 1.5 h in all; `time: 4h` beside it is a limit")
     assert max(map(len, lines)) < 130
 
 
