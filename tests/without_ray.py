@@ -1,7 +1,4 @@
-"""A search without Ray: trials run one after the other in its own process, all else is as it is.
-
-`python -m tests.without_ray` takes the arguments of `search/run.py`.
-"""
+"""A search without Ray: trials run one after the other in its own process, all else is as it is."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import io
 import itertools
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -179,10 +175,3 @@ def run_trials(
             source.on_trial_complete(str(n), error=True)
     if actor is not None:
         actor.cleanup()
-
-
-if __name__ == "__main__":
-    from search.run import main
-
-    with without_ray():
-        sys.exit(main())

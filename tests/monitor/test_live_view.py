@@ -196,14 +196,14 @@ def test_a_view_that_fails_is_said_and_the_search_goes_on(
 class Search:
     """A search whose output goes to a terminal of 100 columns."""
 
-    def __init__(self, home: Path, results: Path, program: list[str]) -> None:
+    def __init__(self, home: Path, results: Path) -> None:
         self.screen, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (40, 100))
         self.before = termios.tcgetattr(terminal)
-        own = dict.fromkeys(("HOME", "RAY_TMPDIR"), str(home))
-        environment = os.environ | own | {"TERM": "xterm", "PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home), "TERM": "xterm"}
+        run = str(ROOT / "search" / "run.py")
         self.process = subprocess.Popen(
-            [sys.executable, *program, "--space", DIGITS, "--results", str(results), *SMALL],
+            [sys.executable, run, "--space", DIGITS, "--results", str(results), *SMALL],
             env=environment, cwd=home, start_new_session=True,
             stdin=terminal, stdout=terminal, stderr=terminal,
         )  # fmt: skip
@@ -248,31 +248,26 @@ def home() -> Iterator[Path]:
 
 
 AGAIN = "press Ctrl-C again to stop at once"
-GO_ON = "go on with the same --space and --name digits --resume"
-WITH_RAY = [str(ROOT / "search" / "run.py")]
-WITHOUT_RAY = ["-m", "tests.without_ray"]  # starts in half of the time
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("program", "signals", "code", "how", "last"),
+    ("signals", "code", "how", "last"),
     [
-        (WITH_RAY, [signal.SIGINT], 130, AGAIN, GO_ON),
-        (WITHOUT_RAY, [signal.SIGTERM], 75, "asked by SIGTERM", GO_ON),
+        ([signal.SIGINT], 130, AGAIN, "go on with the same --space and --name digits --resume"),
         (
-            WITH_RAY,
-            [signal.SIGINT] * 2,
-            130,
-            AGAIN,
-            "a study that was started goes on with --resume",
+            [signal.SIGTERM],
+            75,
+            "asked by SIGTERM",
+            "go on with the same --space and --name digits --resume",
         ),
+        ([signal.SIGINT] * 2, 130, AGAIN, "a study that was started goes on with --resume"),
     ],
 )
 def test_a_search_in_a_terminal_shows_lines_and_a_view_and_restores_it_when_it_is_stopped(
-    home: Path, tmp_path: Path, program: list[str], signals: list[signal.Signals], code: int,
-    how: str, last: str,
-) -> None:  # fmt: skip
-    search = Search(home, tmp_path, program)
+    home: Path, tmp_path: Path, signals: list[signal.Signals], code: int, how: str, last: str
+) -> None:
+    search = Search(home, tmp_path)
     search.read_until("| supcon: best ")
     search.read_until("  supcon-2 ")  # three have ended: a pace is known, also between two trials
     status = [sys.executable, str(ROOT / "search" / "status.py"), str(tmp_path)]

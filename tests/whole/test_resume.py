@@ -32,7 +32,8 @@ def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_
     flags = ("--concurrency", "1", "--cpus-per-trial", "0.5", "--trials", "3", "--epochs", "3")
     space = tmp_path / "x.yaml"
     space.write_text(yaml.safe_dump(SPACE))
-    code, output = searched("--space", str(space), "--results", str(tmp_path), *flags)
+    line = ["--space", str(space), "--results", str(tmp_path), *flags]
+    code, output = searched(*line, with_pictures=True)  # they are in the log
     assert code == 0, output
     undisturbed = Journal.open(tmp_path / "x" / "events.jsonl").events
     rng = np.random.default_rng(1)
