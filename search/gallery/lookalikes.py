@@ -33,8 +33,7 @@ from supcon.audit.overlap import greys, overlap
 from supcon.evaluation.knn import nearest
 from supcon.evaluation.trained import embed_with
 from supcon.images.decoding import Pixels
-from supcon.images.files import ImageFiles
-from supcon.images.loading import find_test, load_splits
+from supcon.images.loading import find_test, in_files
 from supcon.images.split import Split, Splits
 from supcon.parsing import UserError, one_line
 
@@ -185,10 +184,7 @@ def _pairs(
     named: Indices, sources: Indices,
     correlations: Floats,
 ) -> list[LookAlike]:  # fmt: skip
-    train = data.train
-    if len(named) and isinstance(test.images, ImageFiles):  # those in memory have lost their names
-        streamed = study.space.config.data.model_copy(update={"pipeline": "streaming"})
-        train = load_splits(streamed).train
+    train = in_files(study.space.config.data, data).train
     sides = [
         Part(name, each.images, each.labels) for name, each in (("train", train), ("test", test))
     ]

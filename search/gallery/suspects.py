@@ -28,8 +28,7 @@ from supcon.evaluation.label_errors import LabelErrors, find_label_errors, out_o
 from supcon.evaluation.trained import embed_with
 from supcon.images.decoding import Pixels
 from supcon.images.files import ImageFiles
-from supcon.images.loading import load_splits
-from supcon.images.sources import CIFAR_ARCHIVES
+from supcon.images.loading import in_files
 from supcon.images.split import Splits
 from supcon.parsing import UserError, one_line
 
@@ -156,11 +155,7 @@ def _suspect(
 
 def _files(study: Study, data: Splits) -> dict[str, list[str]]:
     """The images' files by part, where they have some: found again if they are in memory."""
-    config, found = study.space.config.data, data
-    if config.name in ("digits", *CIFAR_ARCHIVES):
-        return {}
-    if not isinstance(data.train.images, ImageFiles):
-        found = load_splits(config.model_copy(update={"pipeline": "streaming"}))
+    found = in_files(study.space.config.data, data)
     parts = {"train": found.train.images, "val": found.val.images}
     return {
         part: [str(path) for path in images.paths()]

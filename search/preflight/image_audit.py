@@ -20,8 +20,7 @@ from search.log.study import Study
 from supcon.audit.audit import ImageAudit, Part, audit
 from supcon.audit.findings import describe
 from supcon.config import DataConfig
-from supcon.images.files import ImageFiles
-from supcon.images.loading import find_test, load_splits
+from supcon.images.loading import find_test, in_files
 from supcon.images.split import Splits
 
 PICTURED = 12  # pairs whose pictures are logged
@@ -55,9 +54,7 @@ def look_over(config: DataConfig, data: Splits) -> ImageAudit:
     Raises:
         UserError: a file cannot be read, or is no image.
     """
-    test = find_test(config)
-    if isinstance(test.images, ImageFiles):  # those that were decoded have lost their names
-        data = load_splits(config.model_copy(update={"pipeline": "streaming"}))
+    test, data = find_test(config), in_files(config, data)
     parts = {"train": data.train, "val": data.val, "test": test}
     found = [Part(name, each.images, each.labels, each.groups) for name, each in parts.items()]
     return audit(found)

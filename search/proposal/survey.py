@@ -121,10 +121,10 @@ def survey(path: Path, given: Mapping[str, Any] | None = None) -> tuple[Survey, 
     broken = (*data.left_out.broken, *left.broken)
     if broken:
         settings["broken"] = "skip"
-    there = {part for part in (VAL, TEST) if (find_images(config).parts == part).any()}
+    there = frozenset({VAL, TEST} & set(find_images(config).parts.tolist()))
     listing = list_images(config, broken=broken)
     listing = replace(listing, left_out=replace(left, broken=broken))
-    return Survey(settings, listing, *headers(listing), frozenset(there)), data
+    return Survey(settings, listing, *headers(listing), there), data
 
 
 def data_config(settings: Mapping[str, Any], **changes: Any) -> DataConfig:

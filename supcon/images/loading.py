@@ -60,6 +60,20 @@ def _load_own(config: DataConfig) -> Splits:
         broken += found  # once more: val is split off those that are whole
 
 
+def in_files(config: DataConfig, data: Splits) -> Splits:
+    """The same train and val, not decoded, where they have files: those in memory lost their names.
+
+    Args:
+        config: that they were loaded by.
+        data: as `load_splits` gave them.
+    """
+    if not config.is_own or isinstance(data.train.images, ImageFiles):
+        return data
+    listing = list_images(config, (TRAIN, VAL), data.left_out.broken)
+    train, val = (part_of(listing, part, config) for part in (TRAIN, VAL))
+    return replace(data, train=train, val=val)
+
+
 def _looked_at(
     splits: list[Split], config: DataConfig, *, is_kept: bool
 ) -> tuple[list[Split], tuple[str, ...]]:
