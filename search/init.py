@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from search.proposal.hours import PLANS, Plan, fit_plan
 from search.proposal.survey import Survey, data_config, describe, survey
 from search.proposal.text import space_text
 from search.space.loading import parse_space
+from search.space.space import Space
 from supcon.config import TEXT_KEYS
 from supcon.images.loading import load_splits
+from supcon.images.split import Splits
 from supcon.network.weights import can_be_had
 from supcon.parsing import UserError, parse_assignment
 from supcon.plain_yaml import read
@@ -82,12 +84,16 @@ def _fitting(found: Survey, hours: float, nodes: list[Node], out: Path) -> tuple
     on_gpu = any(node.gpus for node in nodes)
     choices = networks(found, on_gpu=on_gpu, can_pretrain=can_be_had("resnet18"))
     fitted: dict[Plan, tuple[Network, Plan]] = {}
+    sizes: dict[int, Splits] = {}
     for network in reversed(choices):
+        size = network.image_size
+        if size not in sizes:
+            sizes = {size: load_splits(data_config(found.settings, image_size=size))}
 
         def space_of(plan: Plan, network: Network = network) -> dict[str, Any]:
             return dict(read(space_text(found, network, plan, out, hours, on_gpu=on_gpu)))
 
-        cost = _cost(found, network, space_of, nodes)
+        cost = _cost(found, network, parse_space(space_of(DRAFT), "--init"), sizes[size], nodes)
         plans = {plan: fit_plan(plan, hours, cost, space_of, nodes) for plan in PLANS}
         fitted |= {plan: (network, fit) for plan, fit in plans.items() if fit is not None}
         if not any(plans.values()):
@@ -103,12 +109,10 @@ def _fitting(found: Survey, hours: float, nodes: list[Node], out: Path) -> tuple
 
 
 def _cost(
-    found: Survey, network: Network, space_of: Callable[[Plan], dict[str, Any]], nodes: list[Node]
+    found: Survey, network: Network, space: Space, data: Splits, nodes: list[Node]
 ) -> TrialCost:
     """What a trial of the costliest backbone costs: on a CPU a small batch is timed sooner."""
-    space = settle_gpus(parse_space(space_of(DRAFT), "--init"), nodes)
-    data = load_splits(data_config(found.settings, image_size=network.image_size))
-    space = settle_space(space, data)
+    space = settle_space(settle_gpus(space, nodes), data)
     batch = batch_sizes(found.n_train)[1 if space.resources.gpu else 0]
     changes: dict[str, Any] = {"data.batch_size": batch, "model.backbone": network.backbones[-1]}
     arm = next(iter(space.arms))

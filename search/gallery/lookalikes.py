@@ -9,7 +9,6 @@ next to none of the latter stand out. No verdict hangs on it.
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import math
@@ -24,8 +23,9 @@ from torch import Tensor
 from search.gallery.suspects import judges
 from search.judge.sealed import check_same_test
 from search.judge.trained_models import load_run, with_models
-from search.log.events import Compared, LookAlike, Shown
+from search.log.events import Compared, LookAlike
 from search.log.packed import unpack
+from search.log.pictures import pictured
 from search.log.study import Study
 from search.log.trial import Trial
 from supcon.audit.audit import Part
@@ -42,7 +42,6 @@ NEIGHBOURS = 10  # candidates of each judge
 TRIED = 300  # training images that are changed
 REFERENCE = 2000  # images of val, at most
 BLOCK = 64  # images that are compared together
-SIDE = 64  # of a picture, at most
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -191,20 +190,8 @@ def _pairs(
     return [
         LookAlike(
             correlation=round(float(r), 3),
-            train=_shown(sides[0], int(j), data.classes),
-            test=_shown(sides[1], int(i), data.classes),
+            train=pictured(sides[0], int(j), data.classes),
+            test=pictured(sides[1], int(i), data.classes),
         )
         for i, j, r in zip(named, sources, correlations, strict=True)
     ]
-
-
-def _shown(part: Part, i: int, classes: Sequence[str]) -> Shown:
-    pixels = part.images[i : i + 1][0]
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90, subsampling=0)
-    picture = base64.b64encode(file.getvalue()).decode()
-    return Shown(
-        part=part.name, image=part.name_of(i), label=classes[part.labels[i]], picture=picture
-    )

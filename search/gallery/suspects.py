@@ -8,7 +8,6 @@ An encoder has seen the labels of train, and may have learned wrong ones by hear
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from collections.abc import Sequence
@@ -17,16 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from search.judge.trained_models import load_run, with_models
 from search.log.events import Suspect, Suspected
+from search.log.pictures import small_picture
 from search.log.study import Study
 from search.log.trial import Trial
 from search.strategy.winners import winner_runs
 from supcon.evaluation.label_errors import LabelErrors, find_label_errors, out_of_sample
 from supcon.evaluation.trained import embed_with
-from supcon.images.decoding import Pixels
 from supcon.images.files import ImageFiles
 from supcon.images.loading import in_files
 from supcon.images.split import Splits
@@ -149,7 +147,7 @@ def _suspect(
     if files is not None:
         values["file"] = files[i]
     if has_picture:
-        values["picture"] = _picture(split.images[np.array([i])][0])
+        values["picture"] = small_picture(split.images[np.array([i])][0], SIDE, "WEBP")
     return Suspect(**values)
 
 
@@ -162,12 +160,3 @@ def _files(study: Study, data: Splits) -> dict[str, list[str]]:
         for part, images in parts.items()
         if isinstance(images, ImageFiles)
     }
-
-
-def _picture(pixels: Pixels) -> str:
-    """(H, W, C) -> a small WebP picture in base64."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    image.thumbnail((SIDE, SIDE))
-    out = io.BytesIO()
-    image.save(out, "WEBP", quality=90)
-    return base64.b64encode(out.getvalue()).decode()

@@ -5,17 +5,16 @@ No image is scored: files and hashes are compared, and the test images stay seal
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from search.log.events import Audited, Copies, Shown
+from search.log.events import Audited, Copies
 from search.log.packed import pack
+from search.log.pictures import pictured
 from search.log.study import Study
 from supcon.audit.audit import ImageAudit, Part, audit
 from supcon.audit.findings import describe
@@ -24,7 +23,6 @@ from supcon.images.loading import find_test, in_files
 from supcon.images.split import Splits
 
 PICTURED = 12  # pairs whose pictures are logged
-SIDE = 64  # of such a picture, at most
 
 
 def audit_once(study: Study, data: Splits) -> list[str]:
@@ -110,8 +108,8 @@ def _worst(found: ImageAudit, classes: Sequence[str]) -> list[Copies]:
         Copies(
             kind=_kind(pair),
             difference=round(float(pair["difference"]), 2),
-            first=_shown(found, int(pair["first"]), classes),
-            second=_shown(found, int(pair["second"]), classes),
+            first=pictured(*found.place(int(pair["first"])), classes),
+            second=pictured(*found.place(int(pair["second"])), classes),
         )
         for pair in found.pairs[order]
     ]
@@ -126,15 +124,3 @@ def _badness(found: ImageAudit) -> tuple[npt.NDArray[np.float64], ...]:
     # Test in train, test in val, val in train; then copies within a part.
     rank = np.where(a == b, 10.0, 3.0 * (len(ends) - 1 - b) + a)
     return -found.pairs["difference"], (labels[first] == labels[second]).astype(float), rank
-
-
-def _shown(found: ImageAudit, i: int, classes: Sequence[str]) -> Shown:
-    part, place = found.place(i)
-    pixels = part.images[place : place + 1][0]
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90, subsampling=0)
-    picture = base64.b64encode(file.getvalue()).decode()
-    label = classes[part.labels[place]]
-    return Shown(part=part.name, image=part.name_of(place), label=label, picture=picture)
