@@ -48,6 +48,12 @@ class TrainedStudy(WrittenStudy):
                 Ask(arm=arm, phase="confirm", number=number, params=params, seed=number, of=of)
             )
 
+    def confirm_both(self) -> None:
+        """Both winners on three seeds each, and the test images opened for them."""
+        for arm in self.arms:
+            self.confirm(arm, 0, 3)
+        self.open_test()
+
     def open_test(self) -> list[Unsealed]:
         open_test(self, self.data)
         return self.log.openings
@@ -57,3 +63,13 @@ class TrainedStudy(WrittenStudy):
         self.log.close()
         chosen = Chosen(self.folder, self.space, ())
         self.log = reopen(chosen, SharedImages(self.data), "again").log
+
+
+def both_searched(
+    path: Path, models: dict[str, Trained], config: Config, data: Splits
+) -> TrainedStudy:
+    """Both arms searched, a trial each."""
+    study = TrainedStudy(path, models, config, data)
+    for arm in study.arms:
+        study.search(arm, 0, 0.5)
+    return study

@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from search.gallery.suspects import judges
+from search.gallery.judging import ask_later, ask_once, by_judges
 from search.judge.sealed import check_same_test
-from search.judge.trained_models import load_run, with_models
+from search.judge.trained_models import load_run
 from search.log.events import Compared, LookAlike
 from search.log.packed import unpack
 from search.log.pictures import pictured
@@ -35,7 +35,6 @@ from supcon.evaluation.trained import embed_with
 from supcon.images.decoding import Pixels
 from supcon.images.loading import find_test, in_files
 from supcon.images.split import Split, Splits
-from supcon.parsing import UserError, one_line
 
 LISTED = 24  # pairs, at most
 NEIGHBOURS = 10  # candidates of each judge
@@ -49,30 +48,17 @@ Floats = npt.NDArray[np.float64]
 
 def looked_alike(study: Study) -> Compared | None:
     """What is logged of the test images by those that win now."""
-    found, keys = study.log.compared, [run.ask.key for run in judges(study)]
-    return found if found is not None and found.judges == keys else None
+    return by_judges(study, study.log.compared)
 
 
 def add_lookalikes(study: Study, data: Splits) -> str:
     """Log the test images that look like one of train, unless that is done; why it failed."""
-    runs = judges(study)
-    if not runs or looked_alike(study) is not None:
-        return ""
-    try:
-        study.log.append(_compared(study, runs, data))
-    except (UserError, OSError, RuntimeError) as error:  # no memory, no model, other images
-        return one_line(error)
-    return ""
+    return ask_once(study, data, study.log.compared, _compared)
 
 
 def lookalikes_later(study: Study) -> str:
     """Likewise for a study that is over: with the images as they are found now."""
-    if not judges(study) or looked_alike(study) is not None:
-        return ""
-    try:
-        return with_models(study, add_lookalikes)
-    except UserError as error:
-        return one_line(error)
+    return ask_later(study, study.log.compared, add_lookalikes)
 
 
 def lookalikes_csv(study: Study) -> str:

@@ -17,18 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from search.judge.trained_models import load_run, with_models
+from search.gallery.judging import ask_later, ask_once, by_judges
+from search.judge.trained_models import load_run
 from search.log.events import Suspect, Suspected
 from search.log.pictures import small_picture
 from search.log.study import Study
 from search.log.trial import Trial
-from search.strategy.winners import winner_runs
 from supcon.evaluation.label_errors import LabelErrors, find_label_errors, out_of_sample
 from supcon.evaluation.trained import embed_with
 from supcon.images.files import ImageFiles
 from supcon.images.loading import in_files
 from supcon.images.split import Splits
-from supcon.parsing import UserError, one_line
 
 PICTURES = 24
 SIDE = 96  # of a picture, in pixels
@@ -39,38 +38,19 @@ COLUMNS = (
 )
 
 
-def judges(study: Study) -> list[Trial]:
-    """The first tested run of each winner."""
-    runs = [[r for r in each.runs(study) if r.tested is not None] for each in winner_runs(study)]
-    return [tested[0] for tested in runs if tested]
-
-
 def current(study: Study) -> Suspected | None:
     """What is logged of the labels by those that win now."""
-    found, keys = study.log.suspected, [run.ask.key for run in judges(study)]
-    return found if found is not None and found.judges == keys else None
+    return by_judges(study, study.log.suspected)
 
 
 def add_suspects(study: Study, data: Splits) -> str:
     """Log the labels that are probably wrong, unless that is done; why it could not be."""
-    runs = judges(study)
-    if not runs or current(study) is not None:
-        return ""
-    try:
-        study.log.append(_suspected(study, runs, data))
-    except (UserError, OSError, RuntimeError) as error:  # no memory, no model
-        return one_line(error)
-    return ""
+    return ask_once(study, data, study.log.suspected, _suspected)
 
 
 def suspects_later(study: Study) -> str:
     """Likewise for a study that is over: with the images as they are found now."""
-    if not judges(study) or current(study) is not None:
-        return ""
-    try:
-        return with_models(study, add_suspects)
-    except UserError as error:
-        return one_line(error)
+    return ask_later(study, study.log.suspected, add_suspects)
 
 
 def suspects_csv(study: Study) -> str:

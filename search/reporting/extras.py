@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from search.gallery.judging import judges
 from search.gallery.lookalikes import looked_alike
-from search.gallery.suspects import current, judges
+from search.gallery.suspects import current
 from search.gallery.tsne import unpictured
 from search.judge.best_by_budget import best_so_far, expected_best
 from search.judge.fairness import winners_curse

@@ -9,13 +9,9 @@ import pytest
 from supcon.config import Config
 from supcon.evaluation.trained import Trained
 from supcon.images.split import Splits
-from tests.trained_study import TrainedStudy
+from tests.trained_study import TrainedStudy, both_searched
 
 
 @pytest.fixture
 def study(tmp_path: Path, models: dict[str, Trained], tiny: Config, digits: Splits) -> TrainedStudy:
-    """Both arms searched, a trial each."""
-    study = TrainedStudy(tmp_path, models, tiny, digits)
-    for arm in ("supcon", "ce"):
-        study.search(arm, 0, 0.5)
-    return study
+    return both_searched(tmp_path, models, tiny, digits)

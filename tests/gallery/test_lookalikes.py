@@ -44,12 +44,6 @@ def data(study: TrainedStudy, monkeypatch: pytest.MonkeyPatch) -> Splits:
     return Splits(Split(train, labels), Split(val, labels[:40]), study.data.classes)
 
 
-def confirmed(study: TrainedStudy) -> None:
-    for arm in ("supcon", "ce"):
-        study.confirm(arm, 0, 3)
-    study.open_test()
-
-
 def named(study: Study) -> dict[int, int]:
     found = looked_alike(study)
     assert found is not None
@@ -68,7 +62,7 @@ def test_nothing_is_compared_before_the_test_images_were_opened(
 def test_shifted_copies_are_named_first_with_their_source_and_logged_once(
     study: TrainedStudy, data: Splits
 ) -> None:
-    confirmed(study)
+    study.confirm_both()
     for _ in range(2):
         assert add_lookalikes(study, data) == ""
     found = looked_alike(study)
@@ -87,7 +81,7 @@ def test_shifted_copies_are_named_first_with_their_source_and_logged_once(
 
 
 def test_what_the_hashes_named_is_not_named_again(study: TrainedStudy, data: Splits) -> None:
-    confirmed(study)
+    study.confirm_both()
     known = np.isin(np.arange(30), [5, 17])
     study.add(Audited, looks=[], twins=[], n_test=30, test_in_train=pack(known),
               test_in_val=pack(~known), copies=[])  # fmt: skip
@@ -102,7 +96,7 @@ def test_what_the_hashes_named_is_not_named_again(study: TrainedStudy, data: Spl
 def test_where_changed_images_are_not_found_either_nothing_is_listed_and_that_is_said(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    confirmed(study)
+    study.confirm_both()
     unlike = np.random.default_rng(1).integers(0, 256, (60, 32, 32, 1), dtype=np.uint8)
     monkeypatch.setattr(lookalikes, "changed", lambda _: unlike)
     add_lookalikes(study, data)
@@ -117,7 +111,7 @@ def test_where_changed_images_are_not_found_either_nothing_is_listed_and_that_is
 
 
 def test_pairs_are_shown_and_listed(study: TrainedStudy, data: Splits) -> None:
-    confirmed(study)
+    study.confirm_both()
     add_lookalikes(study, data)
     found, summary = looked_alike(study), write_report(study)
     assert found is not None
@@ -137,7 +131,7 @@ def test_pairs_are_shown_and_listed(study: TrainedStudy, data: Splits) -> None:
 def test_what_could_not_be_compared_is_said_and_made_later(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    confirmed(study)
+    study.confirm_both()
     model = study.folder.model("ce-confirm-0")
     kept = model.read_bytes()
     model.unlink()
@@ -154,7 +148,7 @@ def test_what_could_not_be_compared_is_said_and_made_later(
 
 
 def test_other_test_images_than_those_that_were_opened_are_refused(study: TrainedStudy) -> None:
-    confirmed(study)
+    study.confirm_both()
     fewer = replace(study.data, classes=study.data.classes[::-1])
     assert "the test images are not those" in add_lookalikes(study, fewer)
 

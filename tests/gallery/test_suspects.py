@@ -36,12 +36,6 @@ def data(study: TrainedStudy, monkeypatch: pytest.MonkeyPatch) -> Splits:
     return Splits(parts["train"], parts["val"], study.data.classes)
 
 
-def confirmed(study: TrainedStudy) -> None:
-    for arm in ("supcon", "ce"):
-        study.confirm(arm, 0, 3)
-    study.open_test()
-
-
 def test_nothing_is_looked_for_before_the_test_images_were_opened(
     study: TrainedStudy, data: Splits
 ) -> None:
@@ -52,7 +46,7 @@ def test_nothing_is_looked_for_before_the_test_images_were_opened(
 
 
 def test_the_first_run_of_each_winner_judges_once(study: TrainedStudy, data: Splits) -> None:
-    confirmed(study)
+    study.confirm_both()
     for _ in range(2):
         assert add_suspects(study, data) == ""
     found = current(study)
@@ -65,7 +59,7 @@ def test_the_first_run_of_each_winner_judges_once(study: TrainedStudy, data: Spl
 
 
 def test_another_winner_judges_anew(study: TrainedStudy, data: Splits) -> None:
-    confirmed(study)
+    study.confirm_both()
     add_suspects(study, data)
     study.search("ce", 1, 0.9)
     study.confirm("ce", 1, 3)
@@ -78,7 +72,7 @@ def test_another_winner_judges_anew(study: TrainedStudy, data: Splits) -> None:
 
 
 def test_flipped_labels_are_among_the_most_suspicious(study: TrainedStudy, data: Splits) -> None:
-    confirmed(study)
+    study.confirm_both()
     add_suspects(study, data)
     found = current(study)
     assert found is not None
@@ -97,7 +91,7 @@ def test_the_first_ones_are_shown_and_all_are_listed(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.gallery.suspects.PICTURES", 2)
-    confirmed(study)
+    study.confirm_both()
     add_suspects(study, data)
     found = current(study)
     assert found is not None
@@ -127,7 +121,7 @@ def test_the_first_ones_are_shown_and_all_are_listed(
 def test_what_could_not_be_listed_is_said_and_made_later(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    confirmed(study)
+    study.confirm_both()
     model = study.folder.model("ce-confirm-0")
     kept = model.read_bytes()
     model.unlink()
@@ -161,7 +155,7 @@ def test_an_image_of_a_folder_is_named_by_its_file(
             Image.fromarray(pixels[..., 0]).save(folder / f"{i:04d}.png")
     base = study.tree["base"]
     source = base["data"] | {"name": "folder", "root": str(root), "train_size": None}
-    confirmed(study)
+    study.confirm_both()
     study.restart(base=base | {"data": source})
     in_order = {
         part: split.take(np.argsort(split.labels, kind="stable"))
@@ -221,7 +215,7 @@ def test_two_labels_of_a_hundred_flipped_are_found_by_models_that_were_trained_o
     study = TrainedStudy(tmp_path, models, config, data)
     for arm in ("supcon", "ce"):
         study.search(arm, 0, 0.5)
-    confirmed(study)
+    study.confirm_both()
     assert add_suspects(study, data) == ""
     found = current(study)
     assert found is not None
