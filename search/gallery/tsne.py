@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from search.gallery.judging import judges
 from search.judge.trained_models import load_run, with_models
 from search.log.events import Pictured
 from search.log.study import Study
 from search.log.trial import Trial
-from search.strategy.winners import winner_runs
 from supcon.evaluation.plane import NotDrawn, NothingToDraw
 from supcon.evaluation.trained import embed_with
 from supcon.evaluation.tsne import flatten_to_plane
@@ -25,8 +25,7 @@ Places = list[tuple[float, float]]
 def unpictured(study: Study) -> list[Trial]:
     """The first tested run of each winner, where there is no picture of it."""
     known = {picture.key for picture in study.log.pictures}
-    runs = [[r for r in each.runs(study) if r.tested is not None] for each in winner_runs(study)]
-    return [tested[0] for tested in runs if tested and tested[0].ask.key not in known]
+    return [run for run in judges(study) if run.ask.key not in known]
 
 
 def add_pictures(study: Study, data: Splits) -> dict[str, str]:

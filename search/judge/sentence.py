@@ -46,10 +46,7 @@ def sentence(
             both.
         metric: name of what selects.
     """
-    evidence = f"{probes.n_seeds} seeds each"
-    if probes.n_groups:
-        evidence += f", test images in {probes.n_groups} groups"
-    found = _finding(name_a, name_b, probes, against_head, evidence, metric)
+    found = _finding(name_a, name_b, probes, against_head, _evidence(probes), metric)
     return f"These two configurations on this split: {found}."
 
 
@@ -81,12 +78,17 @@ def with_copies(
     if found.agrees:
         same = _points(found.probes)
         return f"{text} Without the {of} that have a copy in train it is the same ({same})."
-    evidence = f"{found.probes.n_seeds} seeds each"
+    evidence = _evidence(found.probes)
     other = _finding(name_a, name_b, found.probes, found.against_head, evidence, metric)
     return (
         f"The verdict hangs on test images that have a copy in train ({of}). Without them: "
         f"{other}. With them: {text}"
     )
+
+
+def _evidence(probes: Difference) -> str:
+    groups = f", test images in {probes.n_groups} groups" if probes.n_groups else ""
+    return f"{probes.n_seeds} seeds each{groups}"
 
 
 def methods_sentence(
@@ -138,9 +140,10 @@ def _finding(
 ) -> str:
     figures = _points(probes, f" points of {MEASURES[metric]}, 95 % interval")
     against_head = "" if head is None else f"; against {name_b}'s head {_points(head)}"
-    if probes.ci95[0] > 0 and (head is None or head.ci95[0] > 0):
+    came_to = outcome(probes, head)
+    if came_to == "a":
         return f"{name_a} beats {name_b} ({figures}, {evidence}{against_head})"
-    if probes.ci95[0] > 0 and head is not None:
+    if came_to == "a's probe" and head is not None:
         but = (
             f"{name_b}'s head beats {name_a}'s probe ({_points(head)})"
             if head.ci95[1] < 0
@@ -148,7 +151,7 @@ def _finding(
         )
         return f"{name_a}'s probe beats {name_b}'s probe ({figures}, {evidence}), but {but}"
     figures = f"{figures} for {name_a} minus {name_b}, {evidence}{against_head}"
-    if probes.ci95[1] < 0:
+    if came_to == "b":
         return f"{name_b} beats {name_a} ({figures})"
     return f"no difference shown ({figures}{_shows(probes)})"
 

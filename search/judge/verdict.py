@@ -87,7 +87,7 @@ def verdict(study: Study) -> Verdict:
     counting = _Counting(groups_of(study, runs[a]), _labels_that_count(study, runs[a][0]))
     probes, head = _compared(runs[a], runs[b], counting)
     text = sentence(a, b, probes, head, study.space.selection_metric)
-    clean = _without_copies(study, runs[a], runs[b], counting)
+    clean = _without_copies(study, runs[a], runs[b], counting, outcome(probes, head))
     if clean is not None:
         text = with_copies(text, a, b, clean, study.space.selection_metric)
     text = " ".join(filter(None, [text, opened_before(study)]))
@@ -133,7 +133,7 @@ def _compared(
 
 
 def _without_copies(
-    study: Study, a: Sequence[Trial], b: Sequence[Trial], counting: _Counting
+    study: Study, a: Sequence[Trial], b: Sequence[Trial], counting: _Counting, with_all: str
 ) -> WithoutCopies | None:
     audited = study.log.audited
     n_images = a[0].tested.n_images if a[0].tested else 0
@@ -148,8 +148,7 @@ def _without_copies(
     if units < 2:
         return WithoutCopies(copies, left, None, None, agrees=False)
     found = _compared(a, b, clean, ~is_copy)
-    agrees = outcome(*found) == outcome(*_compared(a, b, counting))
-    return WithoutCopies(copies, left, *found, agrees=agrees)
+    return WithoutCopies(copies, left, *found, agrees=outcome(*found) == with_all)
 
 
 def _labels_that_count(study: Study, run: Trial) -> Labels | None:

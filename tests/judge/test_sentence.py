@@ -118,3 +118,9 @@ def test_where_all_test_images_are_copies_that_is_said_first() -> None:
         "360 of 360 test images have a copy in train: scores on them tell how well images are "
         "remembered, and nothing of new ones. A wins."
     )
+
+
+def test_what_is_said_without_copies_names_the_groups_too() -> None:
+    found = Difference(0.0, (-0.1, 0.1), 1.0, 3, 0.05, 0.1, n_groups=7)
+    text = with_copies("all", "a", "b", WithoutCopies(5, 95, found, None, agrees=False))
+    assert "3 seeds each, test images in 7 groups" in text
