@@ -9,7 +9,7 @@ and resuming leave no trace in the numbers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from supcon.config import TOP1, Config, flatten, is_used
@@ -119,7 +118,7 @@ class Run:
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
         self.peak_lr: float = self.optimizer.param_groups[0]["lr"]
         self.averages = Averages(self.network, config.average, self.steps_per_epoch)
-        self.epoch, self.steps = 0, 0  # steps that changed the weights
+        self.epoch, self.steps = 0, 0
         self.seconds, self.metrics = 0.0, dict[str, float]()
         self.evaluation_seconds = 0.0
         self.first_step: float | None = None
@@ -143,11 +142,11 @@ class Run:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of optimiser and EMA on a batch of views; its loss."""
         with self.autocast():
-            outputs = self.forward(images.to(self.device, non_blocking=True))
-        loss = self.loss(outputs, labels.to(self.device, non_blocking=True))
-        if self._take_step(loss):
-            self.steps += 1
-            self.averages.after_step(self.network)
+            outputs = self.forward(images)
+        loss = self.loss(outputs, labels)
+        self._take_step(loss)
+        self.steps += 1
+        self.averages.after_step(self.network)
         return loss.detach()
 
     def _lr_factor(self) -> float:
@@ -156,17 +155,18 @@ class Run:
         progress = (self.steps + 0.5) / (self.config.run.epochs * self.steps_per_epoch)
         return lr_factor(progress, schedule=optim.schedule, warmup=optim.warmup, decay=optim.decay)
 
-    def _take_step(self, loss: Tensor) -> bool:
-        """Change the weights; False if they stay, since fp16's scaled gradients overflowed."""
+    def _take_step(self, loss: Tensor) -> None:
+        """Change the weights, unless fp16's scaled gradients overflowed, as the first few do.
+
+        Such a step counts as one: to leave it out of the schedule, the CPU had to wait for it.
+        """
         self.scaler.scale(loss).backward()
         if (clip_norm := self.config.optim.clip_norm) is not None:
             self.scaler.unscale_(self.optimizer)  # the norm is that of the true gradient
             clip_grad_norm_(self.network.parameters(), clip_norm)
-        scale = self.scaler.get_scale()  # waits for the device in fp16; elsewhere it is 1
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        return self.scaler.get_scale() >= scale
 
     def record(self) -> Record:
         """The record of the current epoch, evaluated if its turn has come."""
@@ -209,8 +209,8 @@ class Run:
             raise Diverged(f"non-finite features after epoch {self.epoch}") from None
         return Trained(network, scores.probe, weights, self.epoch, scores.metrics)
 
-    def loader(self, epoch: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: (V * B, C, H, W) views and their (V * B,) labels."""
+    def loader(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """The batches of an epoch: (V * B, C, H, W) views and their (V * B,) labels, on device."""
         return self.batches.epoch(derive_seed(self.config.run.seed, "order", epoch))
 
     def _mean_finite(self, losses: Tensor) -> float:

@@ -431,35 +431,32 @@ def overflowing(run: Run, at: int) -> Run:
     return run
 
 
-def test_a_step_that_fp16_skips_leaves_weights_averages_and_schedule_alone(
+def test_a_step_that_fp16_skips_leaves_weights_and_averages_alone_and_counts(
     tiny: Config, digits: Splits
 ) -> None:
     config = override(tiny, {"run.precision": "fp16", "optim.clip_norm": 1.0})
     run = overflowing(Run(config, digits), at=0)
     run.scaler = torch.amp.GradScaler("cpu", init_scale=64)  # no other step overflows
-    taken, states = [], []
-    after_step = run.averages.after_step
-    take_step = run._take_step
+    states = []
 
-    def spy(loss: Tensor) -> bool:
-        before = copy.deepcopy(run.network.state_dict())
-        taken.append(take_step(loss))
-        after = run.network.state_dict()
-        states.append(all(torch.equal(before[name], after[name]) for name in before))
-        return taken[-1]
+    def weights() -> list[Tensor]:
+        assert run.averages.ema is not None
+        return [
+            p.detach().clone() for p in [*run.network.parameters(), *run.averages.ema.shadow_params]
+        ]
 
-    updates = []
+    step = run.step
 
-    def spy_average(model: nn.Module) -> None:
-        updates.append(run.steps)
-        after_step(model)
+    def spy(images: Tensor, labels: Tensor) -> Tensor:
+        before = weights()
+        loss = step(images, labels)
+        states.append(all(torch.equal(a, b) for a, b in zip(before, weights(), strict=True)))
+        return loss
 
-    run._take_step, run.averages.after_step = spy, spy_average  # type: ignore[method-assign]
+    run.step = spy  # type: ignore[method-assign]
     run.train_epoch()
-    assert taken == [False] + [True] * 5
     assert states == [True] + [False] * 5
-    assert updates == [1, 2, 3, 4, 5]
-    assert run.steps == 5
+    assert run.steps == 6
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -476,7 +473,7 @@ def test_clipping_bounds_the_norm_of_the_true_gradient(
     set_lr(run.optimizer, 1.0, 1.0)
     with run.autocast():
         outputs = run.network(images)
-    assert run._take_step(run.loss(outputs, labels))
+    run._take_step(run.loss(outputs, labels))
     moved = [a - b.detach() for a, b in zip(before, run.network.parameters(), strict=True)]
     norm = torch.stack([m.norm() for m in moved]).norm().item()
     assert norm == pytest.approx(1e-3, rel=1e-2)
