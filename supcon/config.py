@@ -227,8 +227,17 @@ class RunConfig(Section):
     """Evaluate every so many epochs; 0: only at `eval_at` and at the end."""
     eval_at: tuple[int, ...] = ()
     """Further epochs at which to evaluate; a search puts its rungs here."""
-    checkpoint_every: int = Field(1, ge=1)
-    """Epochs between checkpoints; evaluated epochs always have one."""
+    checkpoint_minutes: float = Field(2.0, ge=0)
+    """Minutes between checkpoints, at the end of an epoch; 0: after each. Evaluated epochs always
+    have one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_epochs_between_checkpoints(cls, value: Any) -> Any:
+        """Earlier versions counted them; their logs and configs are read nevertheless."""
+        if isinstance(value, dict):
+            return {key: each for key, each in value.items() if key != "checkpoint_every"}
+        return value
 
 
 class Config(Section):

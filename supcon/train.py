@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from supcon.network.device import compiled, pick_device, precision_tools
 from supcon.network.models import Network, network_for
 from supcon.parsing import UserError
 from supcon.recipe.averaging import Averages
-from supcon.recipe.checkpoint import check_same_config, load_state, save_atomic
+from supcon.recipe.checkpoint import Checkpoints, check_same_config, load_state, save_atomic
 from supcon.recipe.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
 from supcon.recipe.optim import build_optimizer, lr_factor, set_lr
 from supcon.seeds import derive_seed
@@ -61,6 +62,8 @@ class Record:
     """Time that this process has spent on evaluation."""
     first_step: float | None = field(default=None, compare=False)
     """When this process began its first step, in seconds since 1970."""
+    checkpoint_seconds: float = field(default=0, compare=False)
+    """Time for which training in this process has waited for checkpoints."""
 
     @property
     def is_evaluated(self) -> bool:
@@ -86,11 +89,14 @@ def fit(config: Config, data: Splits, checkpoint: Path | None = None) -> Iterato
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint)
         yield run.record()
-    while run.epoch < config.run.epochs:
-        run.train_epoch()
-        if checkpoint is not None and run.is_checkpoint_due():
-            run.save(checkpoint)
-        yield run.record()
+    with Checkpoints(checkpoint, config.run.checkpoint_minutes) as checkpoints:
+        while run.epoch < config.run.epochs:
+            run.train_epoch()
+            checkpoints.offer(run.state_dict, at_once=run.is_evaluation_due())
+            record = run.record()
+            if record.is_evaluated:  # it may be acted upon
+                checkpoints.wait()
+            yield replace(record, checkpoint_seconds=checkpoints.seconds)
 
 
 class Run:
@@ -226,26 +232,23 @@ class Run:
         is_in_turn = run.eval_every > 0 and self.epoch % run.eval_every == 0
         return is_in_turn or self.epoch in run.eval_at or self.epoch == run.epochs
 
-    def is_checkpoint_due(self) -> bool:
-        """Evaluated epochs always have a checkpoint, since their record may be acted upon."""
-        return self.epoch % self.config.run.checkpoint_every == 0 or self.is_evaluation_due()
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the remaining epochs depend on."""
+        return {
+            "config": flatten(self.config),
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "metrics": self.metrics,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "averages": self.averages.state_dict(),
+        }
 
     def save(self, path: Path) -> None:
-        """Write everything that the remaining epochs depend on."""
-        save_atomic(
-            {
-                "config": flatten(self.config),
-                "epoch": self.epoch,
-                "steps": self.steps,
-                "seconds": self.seconds,
-                "metrics": self.metrics,
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "averages": self.averages.state_dict(),
-            },
-            path,
-        )
+        """Write it."""
+        save_atomic(self.state_dict(), path)
 
     def load(self, path: Path) -> None:
         """Go back to what `save` wrote.

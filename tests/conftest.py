@@ -37,6 +37,7 @@ TINY = {
     "run.epochs": 3,
     "run.threads": 1,
     "run.device": "cpu",
+    "run.checkpoint_minutes": 0,
 }
 
 

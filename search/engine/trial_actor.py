@@ -120,6 +120,7 @@ class SupConTrial(tune.Trainable):
             "seconds": record.seconds,
             "evaluation_seconds": record.evaluation_seconds,
             "first_step": record.first_step,
+            "checkpoint_seconds": record.checkpoint_seconds,
             "memory": peak_memory(),
             "done": record.is_last,
             "outcome": "completed" if record.is_last else "",

@@ -142,8 +142,12 @@ def _short(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _ledger(found: Totals) -> Ledger:
-    seconds = round(found.seconds, 1)
-    return Ledger(epochs=found.reported_epochs, views=found.views, train_seconds=seconds)
+    return Ledger(
+        epochs=found.reported_epochs,
+        views=found.views,
+        train_seconds=round(found.seconds, 1),
+        checkpoint_seconds=round(found.checkpoint_seconds, 1),
+    )
 
 
 def _reached(space: Space, trials: Iterable[Trial]) -> dict[int, tuple[int, int]]:

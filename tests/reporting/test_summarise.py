@@ -19,8 +19,12 @@ def test_the_summary_holds_the_facts_of_both_arms(study: WrittenStudy) -> None:
     assert supcon.best is not None
     assert supcon.best.number == 1
     assert supcon.best.val == {"probe_top1": 0.9, "knn_top1": 0.89}
-    assert supcon.ledger == Ledger(epochs=21, views=2100, train_seconds=10.5)
-    assert supcon.confirm_ledger == Ledger(epochs=27, views=2700, train_seconds=13.5)
+    assert supcon.ledger == Ledger(
+        epochs=21, views=2100, train_seconds=10.5, checkpoint_seconds=1.5
+    )
+    assert supcon.confirm_ledger == Ledger(
+        epochs=27, views=2700, train_seconds=13.5, checkpoint_seconds=1.5
+    )
     assert supcon.reached == {3: (3, 2), 9: (2, 2)}
     assert supcon.confirm.val["probe_top1"] == pytest.approx([0.85, 0.86, 0.87])
     assert ce.confirm.model_extra is not None

@@ -27,10 +27,9 @@ def photos(size: int, n: int = 96) -> Splits:
     return Splits(split, split.take(np.arange(20)), ("a", "b", "c", "d"))
 
 
-def run_of(tiny: Config, size: int = 16, **changes: Any) -> Run:
+def run_of(tiny: Config, changes: dict[str, Any], size: int = 16) -> Run:
     # Not `digits`, whose policy has no colours.
     fixed = {"data.name": "cifar10", "data.batch_size": 16, "data.pipeline": "resident"}
-    changes = {key.replace("__", "."): value for key, value in changes.items()}
     run = Run(override(tiny, fixed | changes), photos(size))
     run.network.train()
     return run
@@ -55,7 +54,7 @@ def steps(run: Run, mode: Waits | Calls) -> None:
 @pytest.mark.parametrize("augment", [{}, EVERYTHING], ids=["usual", "everything"])
 def test_a_step_waits_for_nothing(tiny: Config, loss: str, augment: dict[str, float]) -> None:
     waits = Waits()
-    steps(run_of(tiny, loss__name=loss, **augment), waits)
+    steps(run_of(tiny, {"loss.name": loss} | augment), waits)
     assert not waits.found
 
 
@@ -73,7 +72,7 @@ def test_a_step_waits_for_nothing(tiny: Config, loss: str, augment: dict[str, fl
 )
 def test_nor_does_it_with_other_settings(tiny: Config, changes: dict[str, Any]) -> None:
     waits = Waits()
-    steps(run_of(tiny, **changes), waits)
+    steps(run_of(tiny, changes), waits)
     assert not waits.found
 
 
@@ -95,7 +94,7 @@ def test_a_wait_would_be_seen(
 ) -> None:
     # What is noted is for whom it was called: here, for the test itself.
     monkeypatch.setattr("tests.torch_calls.OURS", __file__)
-    run, waits = run_of(tiny), Waits()
+    run, waits = run_of(tiny, {}), Waits()
     loss = run.loss
 
     def waiting(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -110,7 +109,7 @@ def test_a_wait_would_be_seen(
 def test_a_step_is_a_few_calls(tiny: Config) -> None:
     # A GPU runs a small one faster than Python makes the next. Of the step of resnet18, 197 are the
     # network's own; augmentation was 127.
-    run = run_of(tiny, model__backbone="resnet18", model__stem="small", size=32)
+    run = run_of(tiny, {"model.backbone": "resnet18", "model.stem": "small"}, size=32)
     batches = iter(run.loader(epoch=1))
     next(batches)
     with Calls() as augmentation:

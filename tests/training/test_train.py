@@ -6,6 +6,7 @@ import copy
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from supcon.evaluation.scores import Scores
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits
 from supcon.parsing import UserError
+from supcon.recipe.checkpoint import load_state
 from supcon.recipe.optim import set_lr
 from supcon.train import Diverged, Record, Run, fit, objective
 
@@ -284,7 +286,8 @@ WAYS_TO_TRAIN: list[dict[str, Any]] = [
 def test_a_resumed_run_yields_the_same_records(
     tiny: Config, digits: Splits, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    config = override(tiny, {"optim.lr_per_256": 0.02, "average.swa_start": 0.3} | changes)
+    changes = {"optim.lr_per_256": 0.02, "average.swa_start": 0.3, "run.eval_every": 1} | changes
+    config = override(tiny, changes)
     checkpoint = tmp_path / "last.pt"
     whole = []
     for record in fit(config, digits, checkpoint):
@@ -314,7 +317,8 @@ def test_a_resumed_run_draws_the_random_numbers_of_an_uninterrupted_one(
 def test_a_run_with_seldom_checkpoints_resumes_from_the_last_one(
     tiny: Config, digits: Splits, tmp_path: Path
 ) -> None:
-    config = override(tiny, {"run.checkpoint_every": 2, "run.epochs": 4})
+    changes = {"run.checkpoint_minutes": 60.0, "run.epochs": 4, "run.eval_at": [2]}
+    config = override(tiny, changes)
     stopped = list(islice(fit(config, digits, tmp_path / "last.pt"), 3))
     resumed = list(fit(config, digits, tmp_path / "last.pt"))
     assert [record.epoch for record in resumed] == [2, 3, 4]
@@ -331,26 +335,30 @@ def test_writing_checkpoints_changes_no_number(
     ("changes", "saved"),
     [
         ({}, [5]),
-        ({"run.checkpoint_every": 2}, [2, 4, 5]),
+        ({"run.checkpoint_minutes": 0}, [1, 2, 3, 4, 5]),
         ({"run.eval_at": [3]}, [3, 5]),
         ({"run.eval_every": 2}, [2, 4, 5]),
     ],
 )
-def test_evaluated_epochs_always_have_a_checkpoint(
-    tiny: Config, digits: Splits, changes: dict[str, Any], saved: list[int]
+def test_evaluated_epochs_have_a_checkpoint_before_they_are_told_of(
+    tiny: Config, digits: Splits, tmp_path: Path, changes: dict[str, Any], saved: list[int]
 ) -> None:
-    run = Run(override(tiny, {"run.epochs": 5, "run.checkpoint_every": 9} | changes), digits)
-    due = []
-    for run.epoch in range(1, 6):
-        due += [run.epoch] if run.is_checkpoint_due() else []
-    assert due == saved
+    config = override(tiny, {"run.epochs": 5, "run.checkpoint_minutes": 60} | changes)
+    found = set()
+    for record in fit(config, digits, tmp_path / "last.pt"):
+        if not record.is_evaluated:
+            time.sleep(0.2)  # nobody waits for its checkpoint, if there is one
+        if (tmp_path / "last.pt").exists():
+            found.add(load_state(tmp_path / "last.pt")["epoch"])
+        assert record.checkpoint_seconds < 10
+    assert sorted(found) == saved
 
 
 def test_a_checkpoint_of_another_config_is_refused(
     tiny: Config, digits: Splits, tmp_path: Path
 ) -> None:
-    next(fit(tiny, digits, tmp_path / "last.pt"))
-    other = override(tiny, {"optim.warmup": 0.2})
+    next(fit(override(tiny, {"run.eval_at": [1]}), digits, tmp_path / "last.pt"))
+    other = override(tiny, {"optim.warmup": 0.2, "run.eval_at": [1]})
     with pytest.raises(UserError, match=r"last\.pt: is of a run with optim\.warmup = 0\.1, not"):
         next(fit(other, digits, tmp_path / "last.pt"))
 
