@@ -84,13 +84,11 @@ class _Bin:
         """Take a share, if it fits."""
         if self.cpus + TINY < share.cpu:
             return False
-        part, whole = (share.gpu, 1) if share.gpu < 1 else (1.0, int(share.gpu))
-        free = [i for i, left in enumerate(self.gpus) if left + TINY >= part]
         if share.gpu > 0:
-            if len(free) < whole:
+            free = [i for i, left in enumerate(self.gpus) if left + TINY >= share.gpu]
+            if not free:
                 return False
-            for i in free[:whole]:
-                self.gpus[i] -= part
+            self.gpus[free[0]] -= share.gpu
         self.cpus -= share.cpu
         return True
 

@@ -64,8 +64,9 @@ class Resources(Section):
     """CPU cores; torch gets as many threads. auto: as large a part of the cores as the trial has of
     the GPU or, without one, as memory allows."""
     gpu: Gpus = 0.0
-    """Share of a GPU (0.25: four trials on one), or a whole number. auto: for each backbone and
-    batch size the smallest share 1/k into which its memory fits, measured before the search."""
+    """Share of a GPU (0.25: four trials on one), at most 1. auto: for each backbone and batch size
+    the smallest share 1/k into which its memory fits, measured before the search; 0 where there is
+    no GPU or run.device is cpu."""
     concurrency: int | None = Field(None, ge=1, le=10**6)
     """Trials at once; null: as many as there is room for."""
 
@@ -79,11 +80,9 @@ class Resources(Section):
 
     @field_validator("gpu")
     @classmethod
-    def _is_a_share_or_whole(cls, value: Any) -> Any:
+    def _is_no_crumb(cls, value: Any) -> Any:
         if value != "auto" and 0 < value < 0.01:  # Ray counts in ten thousandths
             raise ValueError(f"must be 0 or at least 0.01, got {value:g}")
-        if value != "auto" and value > 1 and value != int(value):
-            raise ValueError(f"must be a fraction of 1 or a whole number, got {value:g}")
         return value
 
     @property
@@ -99,7 +98,7 @@ class Share:
     cpu: float
     """Cores."""
     gpu: float
-    """Of a GPU, at most 1; or a number of whole GPUs."""
+    """Of a GPU, at most 1."""
 
 
 @dataclass(frozen=True)
