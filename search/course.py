@@ -124,7 +124,7 @@ def train(
     ):
         check_room(study.shares)
         if options.address is not None:
-            check_nodes(study.folder, images.splits)
+            check_nodes(study.folder, images.splits, on_gpu=study.space.resources.gpu != 0)
         study.log.listeners += [Mirror(study), Metrics(study)]
         pages = watching(watch, study.folder, dashboard, endpoint())
         with pages, images.shared() as data, live_view(study):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
@@ -26,7 +27,10 @@ from search.strategy.winners import candidates
 from supcon.config import Config
 from supcon.images.files import ImageFiles
 from supcon.images.split import Splits
+from supcon.network.device import check_gpu
 from supcon.parsing import UserError, one_line
+
+T = TypeVar("T")
 
 NODES_SECONDS = 1.0  # how old what is known about the nodes may be
 
@@ -57,8 +61,13 @@ def measure_there(space: Space, images: SharedImages, address: str) -> list[Tria
         return measure_costs(space, run)
 
 
-def check_nodes(study: StudyFolder, data: Splits) -> None:
+def check_nodes(study: StudyFolder, data: Splits, *, on_gpu: bool) -> None:
     """Whether every node sees the study, and the images that are read from files.
+
+    Args:
+        study: where results go.
+        data: the images.
+        on_gpu: whether torch must be able to use the GPUs that nodes say they have.
 
     Raises:
         UserError: naming the nodes that do not.
@@ -66,25 +75,36 @@ def check_nodes(study: StudyFolder, data: Splits) -> None:
     needed = {"--results": study.events.resolve()}
     if isinstance(data.train.images, ImageFiles):
         needed["data.root"] = data.train.images.root.resolve()
-    blind = []
-    for node in ray.nodes():
-        if node["Alive"] and node["Resources"].get("CPU"):  # others run no trials
-            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            look = ray.remote(num_cpus=0, scheduling_strategy=where)(unseen)
-            try:
-                blind += ray.get(look.remote(needed))
-            except (TaskUnschedulableError, WorkerCrashedError):
-                continue  # it has left
-            except RayError as error:
-                raise UserError(
-                    f"--address: {node['NodeName']} cannot run our code ({cause_of(error)}); "
-                    f"install the dependencies there, the same versions as here"
-                ) from error
+    blind = [path for paths in _on_nodes("CPU", unseen, needed) for path in paths]
     if blind:
         raise UserError(
             f"--address: results, and images that are streamed, must lie in folders that all nodes "
             f"share at the same path, but {'; '.join(blind)}; mount it there, or choose another one"
         )
+    if on_gpu:
+        list(_on_nodes("GPU", check_gpu))
+
+
+def _on_nodes(resource: str, look: Callable[..., T], *given: Any) -> Iterator[T]:
+    """What a function finds on each node that has some of a resource."""
+    for node in ray.nodes():
+        if not node["Alive"] or not node["Resources"].get(resource):
+            continue
+        where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        # max_calls: CUDA shows all GPUs to a process that looked once, whatever share it gets.
+        task = ray.remote(num_cpus=0, max_calls=1, scheduling_strategy=where)(look)
+        try:
+            yield ray.get(task.remote(*given))
+        except (TaskUnschedulableError, WorkerCrashedError):
+            continue  # it has left
+        except RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, UserError):
+                raise UserError(f"--address: {cause}") from error
+            raise UserError(
+                f"--address: {node['NodeName']} cannot run our code ({cause_of(error)}); "
+                f"install the dependencies there, the same versions as here"
+            ) from error
 
 
 def unseen(needed: dict[str, Path]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 import warnings
 from collections.abc import Callable
@@ -43,6 +44,22 @@ def check_driver() -> None:
         f"{torch.version.cuda}{why}; update the driver, install a torch for an older CUDA, or "
         f"train on the CPU (a search: --gpus-per-trial 0; else run.device: cpu)"
     )
+
+
+def check_gpu() -> None:
+    """Whether torch can use the GPU that this process was given: it must not train on the CPU.
+
+    Raises:
+        UserError: it cannot, with the driver's version.
+    """
+    check_driver()
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"GPU: this process was given one on {socket.gethostname()}, but torch "
+            f"{torch.__version__}, built for CUDA {torch.version.cuda}, finds none (driver "
+            f"{driver_version()}); start Ray there with --num-gpus=0, install a torch for CUDA, or "
+            f"train on the CPU (--gpus-per-trial 0)"
+        )
 
 
 def driver_version(file: Path = DRIVER) -> str:
