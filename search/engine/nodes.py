@@ -20,7 +20,7 @@ from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.surroundings import LOOPBACK
 from search.preflight.packing import Node, at_once, misfit, room
-from search.preflight.trial_cost import CannotRun, TrialCost, cost_of, measure_costs
+from search.preflight.trial_cost import CannotRun, TrialCost, cost_on_node, measure_costs
 from search.space.resources import Share, Shares
 from search.space.space import Space
 from search.strategy.winners import candidates
@@ -49,11 +49,11 @@ def measure_there(space: Space, images: SharedImages, address: str) -> list[Tria
     with ray_session(address, LOOPBACK), images.shared() as data:
         check_room(Shares(want))  # without room for one, Ray would wait
         # max_calls: a process of its own for each, since memory is a peak.
-        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(cost_of)
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(cost_on_node)
 
         def run(config: Config) -> TrialCost:
             try:
-                found: TrialCost = ray.get(task.remote(config, data))
+                found: TrialCost = ray.get(task.remote(config, data, on_gpu=gpus > 0))
             except RayError as error:
                 raise RuntimeError(cause_of(error)) from error
             return found

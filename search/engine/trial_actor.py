@@ -58,17 +58,20 @@ def peak_memory() -> int | None:
     return torch.cuda.max_memory_reserved() if torch.cuda.is_initialized() else None
 
 
-def cap_memory(share: float) -> None:
-    """Let this process reserve its share of its GPU and no more.
+def cap_memory(part: float) -> None:
+    """Let this process reserve its part of its GPU's memory and no more.
 
     Ray counts shares and enforces none: a trial that takes more would make its neighbours run out
     of memory. Under the cap, it runs out itself.
+
+    Args:
+        part: of all memory; 1 is no limit.
     """
     total = torch.cuda.get_device_properties(0).total_memory
-    own = share - CONTEXT / total if share < 1 else 1.0
+    own = part - CONTEXT / total if part < 1 else 1.0
     if own <= 0:
         raise UserError(
-            f"resources.gpu: {share:g} of this GPU's {total / 2**30:.1f} GiB leave nothing beside "
+            f"resources.gpu: {part:.3g} of this GPU's {total / 2**30:.1f} GiB leave nothing beside "
             f"what CUDA itself takes; give more (--gpus-per-trial)"
         )
     torch.cuda.set_per_process_memory_fraction(own)
@@ -96,15 +99,15 @@ class SupConTrial(tune.Trainable):
         self.training = Config.model_validate_json(trial["config"])
         self.folder = self.study.trial(self.name)
         self.log = RunLog(self.training, self.folder, self.study.tensorboard / self.name)
-        self.records: Iterator[Record] = self._train(trial["gpu"])
+        self.records: Iterator[Record] = self._train(trial["gpu"], trial["gpu_memory"])
         self.epoch = 0
         self.row.show(repr(self), at_once=True)
 
-    def _train(self, gpu: float) -> Iterator[Record]:
-        """What `fit` yields, on the share of a GPU that the trial was given."""
+    def _train(self, gpu: float, memory: float) -> Iterator[Record]:
+        """What `fit` yields, on the share of a GPU, and of its memory, that the trial was given."""
         if gpu > 0:
             check_gpu()
-            cap_memory(gpu)
+            cap_memory(memory)
             torch.cuda.reset_peak_memory_stats()
         yield from fit(self.training, self.data, self.study.checkpoint(self.name))
 

@@ -22,6 +22,7 @@ from supcon.config import Config
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 
+STARTS = 2  # of each worker: one for the search, one for what comes after it
 LIFETIME = 3e9  # seconds: a century
 
 
@@ -123,7 +124,9 @@ def describe_time(
     if not costs or not _is_countable(space):
         return []
     seconds = [
-        search_seconds(space, each) / slots_for(shares, each.config, nodes) for each in costs
+        search_seconds(space, each) / slots_for(shares, each.config, nodes)
+        + STARTS * each.start_seconds
+        for each in costs
     ]
     middle = statistics.mean(seconds)
     until = "in no lifetime; lower the budget or run.epochs"
@@ -134,7 +137,7 @@ def describe_time(
     return [
         f"time      {_clock(middle)} h with kinds drawn evenly, {_clock(min(seconds))} to "
         f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; as if trials "
-        f"did not slow each other down, starts and ASHA's first arrivals left out",
+        f"did not slow each other down, and ASHA had compared all of them from the first on",
         f"ends      {until}",
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.preflight.forecast import Expected, describe_forecast, expected
+from search.preflight.forecast import Expected, describe_forecast, describe_time, expected
 from search.preflight.packing import Node
 from search.preflight.trial_cost import CannotRun, TrialCost
 from search.space.loading import parse_space
@@ -67,6 +67,15 @@ def test_the_forecast_adds_up_what_was_measured(digits: Splits) -> None:
     rows = [line.split() for line in lines if line.startswith("resnet18, batch")]
     assert [row[-1] for row in rows] == ["2", "2", "memory"]
     assert rows[0][-4:-1] == ["10.00", "20.00", "1000"]
+
+
+def test_a_forecast_counts_the_starts_of_workers_which_are_as_many_as_run_at_once() -> None:
+    """One for the search, one for what follows: both arms' workers start side by side."""
+    space = parse_space(TREE | {"budget": {"trials": 1}, "confirm": {"seeds": 1}}, "x")
+    cost = TrialCost(Config(), 1.0, 1.0, 100.0, 10**9, 10**10, 10**6, start_seconds=3600.0)
+    for nodes in ([Node(1, 0)], [Node(64, 0)]):
+        (time, _) = describe_time(space, Shares(space.resources), [cost], nodes)
+        assert time.startswith("time      2:0")
 
 
 def test_where_nothing_can_run_there_is_no_time(digits: Splits) -> None:

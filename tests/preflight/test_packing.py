@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from search.preflight.packing import (
     CONTEXT,
+    LEAST_GAIN,
     MARGIN,
     Node,
     at_once,
@@ -16,6 +18,7 @@ from search.preflight.packing import (
     misfit,
     room,
     trials_at_once,
+    trials_to_fill,
 )
 from search.preflight.trial_cost import CannotRun, TrialCost, kinds
 from search.space.loading import parse_space
@@ -104,6 +107,22 @@ def test_a_kind_gets_the_smallest_share_that_its_memory_and_a_context_fit_into()
         each = MARGIN * gib * GIB + CONTEXT
         assert k == 1 or k * each <= 80 * GIB
         assert (k + 1) * each > 80 * GIB
+
+
+@pytest.mark.parametrize(
+    ("busy", "k"), [(1, 1), (0.98, 1), (0.81, 1), (0.79, 2), (0.5, 2), (0.3, 4), (0.05, 20)]
+)
+def test_no_more_trials_share_a_gpu_than_it_has_work_for(busy: float, k: int) -> None:
+    assert trials_to_fill(busy) == k
+    # The last one lets it compute for a quarter of a trial more than without it, or there is one.
+    assert k == 1 or min(k, 1 / busy) - (k - 1) >= LEAST_GAIN
+
+
+def test_a_kind_that_fills_a_gpu_gets_all_of_it_however_little_memory_it_takes() -> None:
+    for busy, gpu in ((0.98, 1), (0.5, 0.5), (0.001, 0.1)):  # memory has room for ten
+        each = replace(cost(KINDS["resnet18", 64], 6), busy=busy, usable=0.9)
+        (found,) = footprints(AUTO, [each], [Node(64, 1)])
+        assert (found.gpu, found.busy, found.usable) == (gpu, busy, 0.9)
 
 
 def test_the_share_is_a_function_of_backbone_batch_size_and_precision() -> None:

@@ -70,6 +70,15 @@ def test_a_trial_that_is_to_run_alone_gets_all_of_its_gpu_if_it_has_one() -> Non
     assert Shares(Resources()).of(config, alone=True) == Share(1, 0)
 
 
+def test_a_trial_may_take_its_share_of_the_memory_that_was_free() -> None:
+    config = override(Config(), SMALL)
+    measured = (MEASURED[1].model_copy(update={"usable": 0.9}),)
+    auto, fixed = (Shares(Resources(gpu=gpu), measured) for gpu in ("auto", 0.25))
+    assert auto.memory_of(config, auto.of(config)) == pytest.approx(0.1 * 0.9)
+    assert auto.memory_of(config, auto.of(config, alone=True)) == 1
+    assert fixed.memory_of(config, fixed.of(config)) == 0.25
+
+
 def test_all_shares_are_told_once_the_least_first() -> None:
     auto = Resources(cpu="auto", gpu="auto")
     assert Shares(auto, MEASURED).all() == [Share(2, 0.1), Share(8, 0.5)]
