@@ -19,7 +19,7 @@ from search.log.folder import StudyFolder
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.surroundings import LOOPBACK
-from search.preflight.packing import Node, at_once, misfit, room
+from search.preflight.packing import Node, at_once, room
 from search.preflight.trial_cost import CannotRun, TrialCost, cost_on_node, measure_costs
 from search.space.resources import Share, Shares
 from search.space.space import Space
@@ -149,13 +149,19 @@ def check_room(shares: Shares) -> None:
     Raises:
         UserError: naming what a trial wants and what there is.
     """
+    for share in shares.all():
+        check_fits(share)
+
+
+def check_fits(want: Share) -> None:
+    """Likewise for one share."""
     nodes = [node for node in alive_nodes() if node.cpus > 0]
     if not nodes:
         raise UserError(
             "--address: no node that can run trials has joined the cluster yet; run `ray start "
             "--address=...` on one, and try again"
         )
-    if (want := misfit(shares, nodes)) is not None:
+    if room(nodes, [], want) < 1:
         there = ", ".join(f"{node.cpus:g} and {node.gpus:g}" for node in dict.fromkeys(nodes))
         raise UserError(
             f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's nodes "

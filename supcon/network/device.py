@@ -89,16 +89,21 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def settled_precision(name: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16; auto is a function of the device alone: bf16 on a GPU that has it."""
+    if name != "auto":
+        return name  # False: not where bf16 is merely emulated, in software
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+
+
 def precision_tools(name: str, device: torch.device) -> tuple[Autocast, torch.amp.GradScaler]:
     """Autocast context and gradient scaler; both do nothing in fp32, the scaler also in bf16.
 
     Args:
-        name: fp32, bf16, fp16, or auto, a function of the device alone: bf16 on a GPU that has it,
-            else fp32.
+        name: fp32, bf16, fp16, or auto.
         device: where to compute.
     """
-    if name == "auto":  # False: not where bf16 is merely emulated, in software
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+    name = settled_precision(name, device)
     dtype = torch.float16 if name == "fp16" else torch.bfloat16
     autocast = partial(torch.autocast, device.type, dtype=dtype, enabled=name != "fp32")
     return autocast, torch.amp.GradScaler(device.type, enabled=name == "fp16")

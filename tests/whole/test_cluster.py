@@ -114,3 +114,60 @@ print(json.dumps([files, refused, without]))
         assert not is_writeable  # a view of the node's one copy
     assert "cannot use /nowhere/events.jsonl (--results)" in refused
     assert without.startswith("--address: GPU: this process was given one on ")
+
+
+@pytest.mark.slow
+def test_models_are_asked_on_the_nodes_and_by_no_model_is_anything_opened_without_a_gpu(
+    nodes: Cluster, tmp_path: Path
+) -> None:
+    code = f"""
+import json
+from pathlib import Path
+from unittest.mock import patch
+from search.course import where_models_are
+from search.judge.sealed import open_test
+from search.gallery.suspects import add_suspects
+from supcon.config import Config
+from supcon.images.loading import load_splits
+from supcon.parsing import UserError
+from supcon.train import fit
+from tests.conftest import TINY
+from tests.trained_study import both_searched
+from supcon.config import override
+
+config = override(Config(), TINY | {{"run.epochs": 1}})
+data = load_splits(config.data)
+models = {{}}
+for arm in ("supcon", "ce"):
+    (record,) = fit(override(config, {{"loss.name": arm}}), data)
+    models[arm] = record.trained
+study = both_searched(Path({str(tmp_path)!r}), models, config, data)
+for arm in models:
+    study.confirm(arm, 0, 3)
+refused = []
+for resources in ({{"gpu": 0.5}}, {{"gpu": 0}}):
+    study.space.resources.__dict__.update(resources)
+    with (
+        where_models_are(study, {nodes.address!r}) as place,
+        # This process can load none; those of the nodes have code of their own.
+        patch("search.judge.trained_models.load_trained", side_effect=SystemExit),
+    ):
+        try:
+            open_test(study, data, place)
+            refused.append(add_suspects(study, data, place))
+        except UserError as error:
+            refused.append(str(error))
+    refused.append(len(study.log.openings))
+tested = [trial.name for trial in study.log.trials.values() if trial.tested]
+print(json.dumps([refused, tested, study.log.suspected is not None]))
+"""
+    own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(nodes.home))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, **own, **TOKEN},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (without, n_sealed, why, n_opened), tested, is_listed = json.loads(done.stdout.splitlines()[-1])
+    assert "GPU: this process was given one on" in without
+    assert (n_sealed, why, n_opened, is_listed) == (0, "", 2, True)
+    assert tested == [f"{arm}-confirm-{n}" for arm in ("supcon", "ce") for n in range(3)]
