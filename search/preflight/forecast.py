@@ -124,7 +124,7 @@ def describe_time(
     if not costs or not _is_countable(space):
         return []
     seconds = [
-        search_seconds(space, each) / slots_for(shares, each.config, nodes)
+        search_seconds(space, each) / _pace(each, slots_for(shares, each.config, nodes), nodes)
         + STARTS * each.start_seconds
         for each in costs
     ]
@@ -137,9 +137,16 @@ def describe_time(
     return [
         f"time      {_clock(middle)} h with kinds drawn evenly, {_clock(min(seconds))} to "
         f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; as if trials "
-        f"did not slow each other down, and ASHA had compared all of them from the first on",
+        f"did not slow each other down on the CPU, ASHA's first arrivals left out",
         f"ends      {until}",
     ]
+
+
+def _pace(each: TrialCost, slots: int, nodes: Sequence[Node]) -> float:
+    """How many trials' work is done at once: a GPU that one fills does no more for several."""
+    if each.busy is None:
+        return slots
+    return min(slots, sum(node.gpus for node in nodes) / each.busy)
 
 
 def _is_countable(space: Space) -> bool:

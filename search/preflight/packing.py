@@ -149,7 +149,7 @@ def footprints(
                 views_per_second=round(each.views_per_second, 1),
                 cpu=_cores(want, cores, k),
                 gpu=_part(1, k) if on_gpu else 0,
-                usable=each.usable,
+                usable=_part(each.usable, 1),
                 busy=each.busy,
             )
         )

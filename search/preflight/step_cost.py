@@ -20,6 +20,7 @@ WARM_UP = 5  # steps that are not counted
 STEPS = 20
 STEP_SECONDS = 15.0  # after which no further step is timed; a large network on a CPU takes as long
 DEVICE_STEPS = 3
+LEAST_BUSY = 0.001  # no memory has room for a thousand trials
 CYCLES = 3e9  # a second of the fastest GPU; a slower one sleeps longer
 
 
@@ -39,7 +40,7 @@ class StepCost:
         """Part of a step in which the GPU computes."""
         if self.device_seconds is None:
             return None
-        return min(1.0, self.device_seconds / self.seconds)
+        return round(min(1.0, max(LEAST_BUSY, self.device_seconds / self.seconds)), 4)
 
 
 def cost_of_step(run: Run) -> StepCost:
@@ -47,12 +48,14 @@ def cost_of_step(run: Run) -> StepCost:
     step, times = _stepper(run), list[float]()
     ahead = PREFETCH * n_workers(run.config, run.data.train, torch.get_num_threads())
     skipped = WARM_UP + ahead  # what a loader made ahead in slow first steps is soon used up
-    while len(times) < skipped + STEPS and sum(times) <= STEP_SECONDS:
+    start = int(run.config.run.compile)  # the first step compiles, which no later one does
+    while len(times) < skipped + STEPS and sum(times[start:]) <= STEP_SECONDS:
         times.append(seconds_of(step, run.device))
         if len(times) == 1:
             first_ended = time.time()
+    counted = times[skipped:] or times[max(1, len(times) // 4) :] or times
     # A mean, since workers of a loader hand over several batches at a time, and then none.
-    seconds = statistics.mean(times[skipped:] or times[len(times) // 4 :])
+    seconds = statistics.mean(counted)
     if run.device.type != "cuda":
         return StepCost(seconds, None, first_ended)
     n = DEVICE_STEPS if seconds < 1 else 1

@@ -43,7 +43,7 @@ class Footprint(Section):
     """Share of a GPU, where `gpu` is auto."""
     usable: float = Field(1.0, ge=0, le=1)
     """Part of the GPU's memory that was free to be shared out."""
-    busy: float | None = Field(None, ge=0, le=1)
+    busy: float | None = Field(None, gt=0, le=1)
     """Part of a step in which the GPU computes, of a trial that has it to itself."""
 
     @property

@@ -78,6 +78,18 @@ def test_a_forecast_counts_the_starts_of_workers_which_are_as_many_as_run_at_onc
         assert time.startswith("time      2:0")
 
 
+def test_several_trials_on_a_gpu_that_one_fills_are_no_faster() -> None:
+    """Two arms of a trial of 9 epochs, and two runs of their winners, which are the same trials."""
+    drawn = {"budget": {"trials": 1}, "confirm": {"top": 1, "seeds": 1, "references": False}}
+    space = parse_space(TREE | drawn | {"resources": {"gpu": 0.125}}, "x")
+    hours = {}
+    for busy, gpus in ((1.0, 1), (0.5, 1), (0.01, 1), (1.0, 2)):
+        cost = TrialCost(Config(), 3600.0, 0.0, 100.0, 10**9, 10**10, 10**6, busy=busy)
+        (time, _) = describe_time(space, Shares(space.resources), [cost], [Node(64, gpus)])
+        hours[busy, gpus] = time.split()[1]
+    assert hours == {(1, 1): "36:00", (0.5, 1): "18:00", (0.01, 1): "4:30", (1, 2): "18:00"}
+
+
 def test_where_nothing_can_run_there_is_no_time(digits: Splits) -> None:
     space = parse_space(TREE, "x")
     lines = describe_forecast(

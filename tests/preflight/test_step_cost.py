@@ -98,6 +98,21 @@ def test_what_a_gpu_computes_of_a_step_is_told_from_what_it_waits_for(
     assert clocks.n_steps == WARM_UP + STEPS + DEVICE_STEPS
 
 
+@pytest.mark.parametrize(("compiles", "n", "seconds"), [(False, 1, 20), (True, 2, 2)])
+def test_a_step_that_compiles_is_not_what_a_step_takes(
+    tiny: Config, digits: Splits, monkeypatch: pytest.MonkeyPatch,
+    compiles: bool, n: int, seconds: float,
+) -> None:  # fmt: skip
+    """A first step of 20 s that does not is all that a slow network gets."""
+    monkeypatch.setattr(step_cost, "STEP_SECONDS", 1)
+    steps = iter([20.0, 2.0, 2.0])
+    monkeypatch.setattr(step_cost, "seconds_of", lambda *_: next(steps))
+    run = Run(tiny, digits)
+    run.config = override(tiny, {"run.compile": compiles})
+    assert cost_of_step(run).seconds == seconds
+    assert len(list(steps)) == 3 - n
+
+
 def test_batches_that_workers_made_ahead_do_not_count(
     monkeypatch: pytest.MonkeyPatch, tiny: Config, digits: Splits
 ) -> None:
