@@ -42,8 +42,8 @@ def open_test(study: Study, data: Splits, place: Place = here) -> None:
 
     Nothing is opened while an arm's winner is open, or if an arm gave up over trials that came to
     nothing or the searches were so unequal that there will be no verdict: who has seen a test score
-    decides otherwise. Nor before each model has been asked for two training images: what lacks a
-    device or memory, fails by these.
+    decides otherwise. Nor before a model of each row has been asked for two training images:
+    what lacks a device, a precision or a file fails by these.
 
     Args:
         study: the study.
@@ -90,7 +90,7 @@ def open_test(study: Study, data: Splits, place: Place = here) -> None:
 
 
 def _rehearse(study: Study, data: Splits, test: Split, runs: list[Trial], place: Place) -> None:
-    """Ask each model as it will be asked for the test images, but for two of train."""
+    """Ask a model of each row as it will be asked for the test images, but for two of train."""
     rows: dict[tuple[str, str], list[Trial]] = {}
     for run in runs:
         rows.setdefault((run.ask.arm, run.ask.phase), []).append(run)
@@ -108,8 +108,10 @@ def _try_out(models: list[SavedModel], two: Split, root: Path | None) -> None:
             f"are streamed from it"
         )
     for model in models:
-        trained, config = model.load()
-        embed_with(trained, config, two.images)
+        if not model.path.exists():
+            raise UserError(f"{model.path}: there is no such file; put it back")
+    trained, config = models[0].load()  # the others need what it needs
+    embed_with(trained, config, two.images)
 
 
 @dataclass(frozen=True)

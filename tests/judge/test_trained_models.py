@@ -51,6 +51,7 @@ def test_all_that_asks_models_can_be_done_elsewhere_with_what_their_trials_take(
     study: TrainedStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.gallery.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy())
+    monkeypatch.setattr("supcon.evaluation.label_errors.FOLDS", 2)
     study.confirm_both()
     place = Elsewhere()
     assert add_pictures(study, study.data, place) == {}
