@@ -86,15 +86,16 @@ def run(options: Options, interrupt: Interrupt, on_end: OnEnd) -> int:
         print(*lines, sep="\n")
         return 0
 
-    from search.course import conclude, create, execute, reopen  # with ray
+    from search.course import conclude, create, execute, reopen, where_models_are  # with ray
 
     study = (reopen if chosen.goes_on else create)(chosen, images, options.command)
     print(f"study     {study.folder.path}", *lines, sep="\n", flush=True)
     try:
         for line in audit_once(study, images.splits):
             print(line, flush=True)
-        execute(study, images, options, watch, interrupt)
-        return conclude(study, images, interrupt)
+        with where_models_are(study, options.address) as place:
+            execute(study, images, options, watch, interrupt, place)
+            return conclude(study, images, interrupt, place)
     except UserError:
         if not chosen.goes_on and not study.log.trials:  # nothing has happened: leave nothing
             shutil.rmtree(study.folder.path)

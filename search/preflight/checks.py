@@ -85,10 +85,9 @@ def check_machine(shares: Shares) -> None:
     if want is None:
         return
     if want.gpu > here.gpus:
-        there = f"{here.gpus:g} GPUs" if here.gpus else "no GPU"
         raise UserError(
-            f"resources.gpu: a trial wants {want.gpu:g} GPU, this machine has {there}; take what "
-            f"is there (--gpus-per-trial auto), or name a cluster that has them with --address"
+            f"resources.gpu: a trial wants {want.gpu:g} GPU, this machine has no GPU; take what is "
+            f"there (--gpus-per-trial auto), or name a cluster that has one with --address"
         )
     is_auto = shares.want.cpu == "auto"  # it was measured elsewhere
     raise UserError(
@@ -161,13 +160,15 @@ def load_images(config: DataConfig) -> Splits:
 
 
 def settle_gpus(space: Space, nodes: Sequence[Node]) -> Space:
-    """The space with `gpu: auto` as 0 if no machine has a GPU: trials then train on the CPU.
+    """The space with `gpu: auto` as 0 if trials train on the CPU: asked to, or for lack of a GPU.
 
     Args:
         space: the search space.
         nodes: the machines that trials run on.
     """
-    if space.resources.gpu != "auto" or any(node.gpus for node in nodes):
+    device, has_gpu = space.config.run.device, any(node.gpus for node in nodes)
+    is_on_cpu = device == "cpu" or (device == "auto" and not has_gpu)
+    if space.resources.gpu != "auto" or not is_on_cpu:
         return space
     return with_resources(space, {"gpu": 0}, "resources")
 

@@ -41,6 +41,10 @@ class Footprint(Section):
     """Cores, where `cpu` is auto."""
     gpu: float = Field(ge=0, le=1)
     """Share of a GPU, where `gpu` is auto."""
+    usable: float = Field(1.0, ge=0, le=1)
+    """Part of the GPU's memory that was free to be shared out."""
+    busy: float | None = Field(None, gt=0, le=1)
+    """Part of a step in which the GPU computes, of a trial that has it to itself."""
 
     @property
     def kind(self) -> ConfigKind:
@@ -64,8 +68,9 @@ class Resources(Section):
     """CPU cores; torch gets as many threads. auto: as large a part of the cores as the trial has of
     the GPU or, without one, as memory allows."""
     gpu: Gpus = 0.0
-    """Share of a GPU (0.25: four trials on one), or a whole number. auto: for each backbone and
-    batch size the smallest share 1/k into which its memory fits, measured before the search."""
+    """Share of a GPU (0.25: four trials on one), at most 1. auto: for each backbone and batch size
+    the smallest share 1/k into which its memory fits, and no smaller than k trials need to keep the
+    GPU busy, measured before the search; 0 where there is no GPU or run.device is cpu."""
     concurrency: int | None = Field(None, ge=1, le=10**6)
     """Trials at once; null: as many as there is room for."""
 
@@ -79,11 +84,9 @@ class Resources(Section):
 
     @field_validator("gpu")
     @classmethod
-    def _is_a_share_or_whole(cls, value: Any) -> Any:
+    def _is_no_crumb(cls, value: Any) -> Any:
         if value != "auto" and 0 < value < 0.01:  # Ray counts in ten thousandths
             raise ValueError(f"must be 0 or at least 0.01, got {value:g}")
-        if value != "auto" and value > 1 and value != int(value):
-            raise ValueError(f"must be a fraction of 1 or a whole number, got {value:g}")
         return value
 
     @property
@@ -99,7 +102,7 @@ class Share:
     cpu: float
     """Cores."""
     gpu: float
-    """Of a GPU, at most 1; or a number of whole GPUs."""
+    """Of a GPU, at most 1."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,12 @@ class Shares:
         share = self._of(found[0] if found else None)
         gpu = max(share.gpu, 1.0) if alone and share.gpu > 0 else share.gpu
         return Share(share.cpu, gpu)
+
+    def memory_of(self, config: Config, share: Share) -> float:
+        """Part of a GPU's memory that a trial may take with its share; a whole one has no limit."""
+        found = [each.usable for each in self.measured if each.kind == ConfigKind.of(config)]
+        usable = found[0] if found and self.want.gpu == "auto" else 1.0
+        return share.gpu * usable if share.gpu < 1 else 1.0
 
     def all(self) -> list[Share]:
         """What trials may take, the least first."""

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supcon.config import Config
+from supcon.config import Config, override
 from supcon.evaluation.embedding import Embedded, embed
 from supcon.evaluation.probe import LinearProbe
 from supcon.evaluation.scores import labels_of, other_predictions
 from supcon.images.files import Images
 from supcon.images.split import Split, Splits
-from supcon.network.device import precision_tools
+from supcon.network.device import precision_tools, settled_precision
 from supcon.network.models import Network, build_network
 from supcon.parsing import UserError, one_line, parse
 from supcon.recipe.checkpoint import load_state, save_atomic
@@ -57,6 +57,7 @@ def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> 
             "data": data.fingerprint(),
             "classes": list(data.classes),
             "image_size": data.train.images.shape[1],
+            "precision": settled_precision(config.run.precision, trained.probe.weight.device),
             "weights": trained.weights,
             "epoch": trained.epoch,
             "metrics": trained.metrics,
@@ -88,11 +89,15 @@ def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> 
 def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
     """What `save_trained` wrote, on `device`, and the config it was trained with.
 
+    A precision that was `auto` is the one that the run computed in, wherever that was.
+
     Raises:
         UserError: there is no such file, it is damaged, no model, or one of another version.
     """
     state = _model_state(path, device)
     config = parse(Config, state["config"], str(path))
+    if config.run.precision == "auto" and "precision" in state:  # earlier versions did not say
+        config = override(config, {"run.precision": state["precision"]}, str(path))
     # The network is built on the CPU, where its first forward pass is tried, and moved as a whole.
     mean, std = (state["network"][f"encoder.{name}"].cpu() for name in ("mean", "std"))
     fresh = config.model.model_copy(update={"pretrained": False})  # its weights come from the file

@@ -114,7 +114,7 @@ def test_a_study_that_only_lacks_its_test_scores_starts_no_ray(
     confirmed: WrittenStudy, digits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = list[str]()
-    monkeypatch.setattr("search.course.open_test", lambda study, data: opened.append(study.name))
+    monkeypatch.setattr("search.course.open_test", lambda study, *_: opened.append(study.name))
     options = parse_options("", ["--space", "x.yaml", "--resume"])
     execute(confirmed, SharedImages(digits), options, None, Interrupt())
     assert opened == ["x"]

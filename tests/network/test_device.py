@@ -11,6 +11,7 @@ import torch
 
 from supcon.network.device import (
     check_driver,
+    check_gpu,
     driver_version,
     pick_device,
     precision_tools,
@@ -83,6 +84,26 @@ def test_a_driver_that_is_too_old_is_named_in_one_line_and_nothing_trains_in_sil
 def test_gpus_that_cannot_be_used_do_not_count_and_the_cpu_needs_no_driver() -> None:
     assert usable_gpus() == 0
     assert pick_device("cpu") == CPU
+
+
+def test_a_process_that_was_given_a_gpu_and_has_none_says_where_and_with_which_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_gpu()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr("supcon.network.device.driver_version", lambda: "470.57.02")
+    monkeypatch.setattr("socket.gethostname", lambda: "node7")
+    with pytest.raises(UserError, match=r"on node7, .* finds none \(driver 470\.57\.02\)"):
+        check_gpu()
+
+
+@pytest.mark.usefixtures("old_driver")
+@pytest.mark.filterwarnings("ignore:CUDA initialization")
+def test_a_process_that_was_given_a_gpu_whose_driver_is_too_old_says_so() -> None:
+    with pytest.raises(UserError, match=r"the driver \(470\.57\.02\) does not serve torch"):
+        check_gpu()
 
 
 @pytest.mark.parametrize(("n", "is_available"), [(0, False), (2, True)])

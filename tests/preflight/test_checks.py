@@ -53,19 +53,10 @@ def test_every_measured_share_must_fit_the_machine(monkeypatch: pytest.MonkeyPat
         check_machine(shares((2, 64)))
 
 
-@pytest.mark.parametrize(
-    ("gpu", "there", "message"),
-    [
-        (0.5, 0, "a trial wants 0.5 GPU, this machine has no GPU; take what is there"),
-        (4, 2, "a trial wants 4 GPU, this machine has 2 GPUs; take what is there"),
-    ],
-)
-def test_a_gpu_that_is_not_there_is_named(
-    monkeypatch: pytest.MonkeyPatch, gpu: Any, there: int, message: str
-) -> None:
-    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, there))
-    with pytest.raises(UserError, match=f"resources.gpu: {message}"):
-        check_machine(Shares(Resources(gpu=gpu)))
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, 0))
+    with pytest.raises(UserError, match=r"resources.gpu: a trial wants 0.5 GPU, this machine has"):
+        check_machine(Shares(Resources(gpu=0.5)))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +69,15 @@ def test_auto_is_a_gpu_where_some_machine_has_one_and_else_the_cpu(
     space = settle_gpus(digits_space(resources={"gpu": "auto", "cpu": "auto"}), nodes)
     assert space.resources == Resources(gpu=gpu, cpu="auto")
     assert space.arm_config("ce").run.device == ("cpu" if gpu == 0 else "auto")
+
+
+def test_auto_is_the_cpu_where_that_is_asked_for_and_stays_auto_where_a_gpu_is() -> None:
+    """So that a cluster without one refuses by what its nodes have."""
+    for device, gpu in (("cpu", 0), ("cuda", "auto")):
+        base = DIGITS | {"run": {"epochs": 9, "device": device}}
+        space = digits_space(base=base, resources={"gpu": "auto"})
+        for nodes in ([Node(8, 1)], [Node(8, 0)]):
+            assert settle_gpus(space, nodes).resources.gpu == gpu
 
 
 @pytest.mark.parametrize("gpu", [0, 0.25, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from search.preflight.step_cost import STEPS, WARM_UP
 from search.preflight.trial_cost import (
     LEAST_IMAGES,
-    STEPS,
+    RESERVE,
     CannotRun,
     TrialCost,
+    _free,
     cost_here,
     cost_of,
+    cost_on_node,
     kinds,
     measure_costs,
 )
@@ -27,6 +31,7 @@ from search.space.resources import ConfigKind
 from supcon.config import Config, override
 from supcon.evaluation.trained import Trained
 from supcon.images.split import Splits
+from supcon.parsing import UserError
 from supcon.train import Run
 from tests.written import TREE
 
@@ -77,6 +82,27 @@ def test_a_trial_costs_what_its_own_steps_take(tiny: Config, digits: Splits) -> 
     assert 0 < found.evaluation_seconds < 60
     assert 0 < found.memory < 2**36
     assert found.checkpoint > 1000
+    assert (found.usable, found.busy) == (1, None)  # there is no GPU
+    assert 0 < found.start_seconds < 60
+    assert cost_of(tiny, digits, started=time.time() - 100).start_seconds > 100
+
+
+def test_a_gpu_s_capacity_is_what_others_leave_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20 * 2**30, 80 * 2**30))
+    capacity, usable = _free(torch.device("cuda"))
+    assert capacity == 20 * 2**30 - RESERVE
+    assert usable == capacity / (80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 80 * 2**30))
+    assert _free(torch.device("cuda")) == (0, 0)
+
+
+def test_on_a_node_that_has_no_gpu_for_it_nothing_is_measured_on_the_cpu(
+    tiny: Config, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="this process was given one on"):
+        cost_on_node(tiny, digits, on_gpu=True)
 
 
 def test_a_network_that_takes_long_is_timed_on_few_steps_and_scored_on_a_part(
@@ -100,11 +126,12 @@ def test_a_network_that_takes_long_is_timed_on_few_steps_and_scored_on_a_part(
     monkeypatch.setattr(Run, "step", count)
     monkeypatch.setattr(Run, "evaluate", look)
     monkeypatch.setattr("search.preflight.trial_cost.seconds_of", two_seconds)
-    monkeypatch.setattr("search.preflight.trial_cost.STEP_SECONDS", 1e9)
+    monkeypatch.setattr("search.preflight.step_cost.seconds_of", two_seconds)
+    monkeypatch.setattr("search.preflight.step_cost.STEP_SECONDS", 1e9)
     whole = cost_of(tiny, digits)
-    assert (len(steps), scored) == (STEPS, [len(digits.train), len(digits.val)])
+    assert (len(steps), scored) == (WARM_UP + STEPS, [len(digits.train), len(digits.val)])
     steps.clear()
-    monkeypatch.setattr("search.preflight.trial_cost.STEP_SECONDS", 0)
+    monkeypatch.setattr("search.preflight.step_cost.STEP_SECONDS", 0)
     monkeypatch.setattr("search.preflight.trial_cost.EVALUATION_SECONDS", 1e-6)
     part = cost_of(tiny, digits)
     assert (len(steps), scored) == (1, [LEAST_IMAGES, LEAST_IMAGES])
