@@ -55,7 +55,8 @@ def settle(
 
 
 def describe(config: Config, data: Splits) -> str:
-    """`resident, 154 MB; precision bf16`: how images reach the network, and what it computes in.
+    """`resident, 154 MB; precision bf16`: how images reach the network, and what it computes in;
+    `; memory cached, 256 views at once`, where activations are made again.
 
     Args:
         config: of a run.
@@ -66,7 +67,10 @@ def describe(config: Config, data: Splits) -> str:
         where = "streamed from files"
     else:
         where = f"{config.data.pipeline}, {sum(some[:].nbytes for some in images) / 1e6:.0f} MB"
-    return f"{where}; precision {config.run.precision}"
+    memory = f"; memory {config.run.memory}" if config.run.recomputes else ""
+    if config.run.memory == "cached":
+        memory += f", {config.run.micro_batch} views at once"
+    return f"{where}; precision {config.run.precision}{memory}"
 
 
 def cpu_has_bf16() -> bool:

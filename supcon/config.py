@@ -220,6 +220,14 @@ class RunConfig(Section):
     compile: bool = False
     """Compile the training network with torch.compile, for long runs on a GPU: resnet18's first
     step takes up to a minute, or 2 s where it was compiled before; a CPU gains nothing."""
+    memory: Literal["auto", "plain", "checkpoint", "cached"] = "auto"
+    """How a step gets by with the memory there is. checkpoint: blocks of the backbone make their
+    activations again in the backward pass, where timm offers that; cached: each micro-batch does
+    (GradCache, arXiv:2101.06983; the exact gradient, but BatchNorm sees micro-batches). Either
+    takes a third longer. auto: plain where that fits, else checkpoint, else cached; a search and
+    `train` write down what it was, and training by itself takes it as plain."""
+    micro_batch: int = Field(256, ge=4)
+    """cached: views of a micro-batch at most, each view of an image counted."""
     threads: int = Field(0, ge=0, le=1024)
     """CPU threads of torch; 0: its choice, within the quota of a container. Scores
     repeat exactly only at equal threads."""
@@ -238,6 +246,11 @@ class RunConfig(Section):
         if isinstance(value, dict):
             return {key: each for key, each in value.items() if key != "checkpoint_every"}
         return value
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the backward pass runs parts of the network again."""
+        return self.memory in ("checkpoint", "cached")
 
 
 class Config(Section):
@@ -303,6 +316,7 @@ UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "data.sampler": {"balanced": ("loss.logit_adjustment",)},
     "data.pipeline": {"resident": ("data.workers",)},
     "optim.schedule": {"cosine": ("optim.decay",), "constant": ("optim.decay",)},
+    "run.memory": {"plain": ("run.micro_batch",), "checkpoint": ("run.micro_batch",)},
     "probe.method": {
         "lbfgs": ("probe.epochs", "probe.batch_size", "probe.lr", "probe.label_smoothing"),
         "sgd": ("probe.l2", "probe.max_iter"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from supcon.recipe.averaging import Averages
 from supcon.recipe.checkpoint import Checkpoints, check_same_config, load_state, save_atomic
 from supcon.recipe.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
 from supcon.recipe.optim import build_optimizer, lr_factor, set_lr
+from supcon.recipe.recomputation import in_micro_batches, unchanged_buffers
 from supcon.seeds import derive_seed
 
 
@@ -118,6 +120,8 @@ class Run:
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
         self.network = network_for(config, data).to(self.device)
         self.forward = compiled(self.network) if config.run.compile else self.network
+        if config.run.memory == "cached":
+            self.forward = in_micro_batches(self.forward, config.run.micro_batch)
         self.batches = Batches(config, data.train, self.device)
         counts = np.bincount(data.train.labels, minlength=len(data.classes))
         self.loss = objective(config, torch.tensor(counts / counts.sum()).to(self.device))
@@ -166,7 +170,8 @@ class Run:
 
         Such a step counts as one: to leave it out of the schedule, the CPU had to wait for it.
         """
-        self.scaler.scale(loss).backward()
+        with unchanged_buffers(self.network) if self.config.run.recomputes else nullcontext():
+            self.scaler.scale(loss).backward()
         if (clip_norm := self.config.optim.clip_norm) is not None:
             self.scaler.unscale_(self.optimizer)  # the norm is that of the true gradient
             clip_grad_norm_(self.network.parameters(), clip_norm)

@@ -5,26 +5,29 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from search.preflight.packing import Node, at_once, misfit, this_machine
+from search.preflight.trial_cost import kinds
 from search.space.checks import conditions
 from search.space.loading import with_base, with_resources, with_settings
 from search.space.resources import Footprint, Shares
 from search.space.space import Space
 from supcon.auto_settings import settle
-from supcon.config import DataConfig
+from supcon.config import Config, DataConfig
 from supcon.evaluation.accuracy import are_equal
 from supcon.images.batches import check_room_to_share
 from supcon.images.loading import check_batch_size, check_test, load_splits
 from supcon.images.split import Splits
 from supcon.listing.listing import LeftOut
-from supcon.network.device import pick_device
+from supcon.network.device import pick_device, usable_gpus
 from supcon.network.models import network_for
 from supcon.parsing import UserError
 from supcon.recipe.optim import build_optimizer
+from supcon.step_memory import settle_memory
 
 
 def check_all(space: Space, measured: tuple[Footprint, ...], address: str | None) -> Splits:
@@ -179,10 +182,33 @@ def settle_space(space: Space, data: Splits) -> Space:
     drawn = space.arm_params(arm).get("model.backbone")
     backbones, on_gpu = drawn.values if drawn else (), space.resources.gpu != 0
     space = with_base(space, settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
+    if not space.resources.is_auto:  # then it is measured for each kind of config
+        space = with_base(space, settle_memory_of(space, data))
     if space.selection != "auto":
         return space
     is_equal = are_equal(np.bincount(data.train.labels).tolist())
     return with_settings(space, {"selection": "top1" if is_equal else "balanced"})
+
+
+def settle_memory_of(space: Space, data: Splits) -> dict[str, str]:
+    """`run.memory` for all trials of a space whose shares are fixed: so that the largest ones fit.
+
+    Where trials train on GPUs that this machine does not have, nothing is known of their memory.
+    """
+    want, has_gpu = space.resources, usable_gpus() > 0
+    if want.gpu != 0 and not has_gpu:
+        return {"run.memory": "plain"} if space.config.run.memory == "auto" else {}
+    by_backbone = groupby(sorted(kinds(space), key=_backbone), _backbone)
+    largest = [max(some, key=lambda c: c.data.batch_size) for _, some in by_backbone]
+    shares = Shares(want)
+    part = min(1.0, shares.of(largest[0]).gpu)
+    if want.gpu == 0:
+        part = 1 / max(1, at_once(shares, largest[0], [this_machine()]))
+    return settle_memory(largest, data, part)
+
+
+def _backbone(config: Config) -> str:
+    return config.model.backbone
 
 
 def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What a trial of each kind of config costs: a few steps and one evaluation of it, timed.
 
-A kind is a backbone, a batch size and a precision; all else is as in the base.
+A kind is a backbone, a batch size, a precision and a way to get by with memory; all else is as in
+the base.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import torch
 from search.preflight.step_cost import cost_of_step
 from search.space.resources import ConfigKind, Footprint
 from search.space.space import Space
-from supcon.config import Config
+from supcon.config import Config, override
 from supcon.images.split import Split, Splits
 from supcon.machine import free_memory
 from supcon.network.device import check_gpu, pick_device, seconds_of
 from supcon.parsing import one_line
+from supcon.step_memory import modes
 from supcon.train import Run
 
 EVALUATION_SECONDS = 15.0  # of images that are looked at, if all would take longer
@@ -95,15 +97,25 @@ def kinds(space: Space) -> Iterator[Config]:
 
 
 def measure_costs(space: Space, run: Runner) -> list[TrialCost | CannotRun]:
-    """Each kind of config, one after the other; a line is printed about each."""
+    """Each kind of config, one after the other; a line is printed about each.
+
+    Where `run.memory` is auto, its modes are tried in turn: the first that runs is what it becomes.
+    """
     found: list[TrialCost | CannotRun] = []
     for config in kinds(space):
-        try:
-            found.append(run(config))
-        except (RuntimeError, MemoryError) as error:
-            found.append(CannotRun(config, one_line(error)))
+        found.append(_measure(config, run))
         print(f"cost      {found[-1]}", flush=True)
     return found
+
+
+def _measure(config: Config, run: Runner) -> TrialCost | CannotRun:
+    reasons = []
+    for mode in modes(config):
+        try:
+            return run(override(config, {"run.memory": mode}))
+        except (RuntimeError, MemoryError) as error:
+            reasons.append(one_line(error))
+    return CannotRun(config, "; ".join(dict.fromkeys(reasons)))
 
 
 def describe_cost(each: TrialCost | Footprint) -> str:

@@ -17,14 +17,17 @@ class ConfigKind(NamedTuple):
     backbone: str
     batch_size: int
     precision: str
+    memory_mode: str
 
     @classmethod
     def of(cls, config: Config) -> ConfigKind:
         """That of a config."""
-        return cls(config.model.backbone, config.data.batch_size, config.run.precision)
+        run = config.run
+        return cls(config.model.backbone, config.data.batch_size, run.precision, run.memory)
 
     def __str__(self) -> str:
-        return f"{self.backbone}, batch {self.batch_size}, {self.precision}"
+        mode = "" if self.memory_mode in ("auto", "plain") else f", {self.memory_mode}"
+        return f"{self.backbone}, batch {self.batch_size}, {self.precision}{mode}"
 
 
 class Footprint(Section):
@@ -33,6 +36,8 @@ class Footprint(Section):
     backbone: str
     batch_size: int
     precision: str
+    memory_mode: str = "plain"
+    """`run.memory` of its trials: as the space says or, where that is auto, the first that fits."""
     memory: int = Field(gt=0)
     """Bytes at most, of a GPU or else of the process."""
     views_per_second: float = Field(gt=0)
@@ -49,7 +54,14 @@ class Footprint(Section):
     @property
     def kind(self) -> ConfigKind:
         """Which kind of config."""
-        return ConfigKind(self.backbone, self.batch_size, self.precision)
+        return ConfigKind(self.backbone, self.batch_size, self.precision, self.memory_mode)
+
+    def is_of(self, config: Config) -> bool:
+        """Whether a config is of that kind, or becomes so when its `run.memory` is settled."""
+        asked = ConfigKind.of(config)
+        if asked.memory_mode == "auto":
+            asked = asked._replace(memory_mode=self.memory_mode)
+        return self.kind == asked
 
 
 def _kind(value: Any) -> str:
@@ -120,16 +132,22 @@ class Shares:
                 many cores as any kind has.
             alone: give it all of its GPU.
         """
-        found = [each for each in self.measured if each.kind == ConfigKind.of(config)]
+        found = [each for each in self.measured if each.is_of(config)]
         share = self._of(found[0] if found else None)
         gpu = max(share.gpu, 1.0) if alone and share.gpu > 0 else share.gpu
         return Share(share.cpu, gpu)
 
     def memory_of(self, config: Config, share: Share) -> float:
         """Part of a GPU's memory that a trial may take with its share; a whole one has no limit."""
-        found = [each.usable for each in self.measured if each.kind == ConfigKind.of(config)]
+        found = [each.usable for each in self.measured if each.is_of(config)]
         usable = found[0] if found and self.want.gpu == "auto" else 1.0
         return share.gpu * usable if share.gpu < 1 else 1.0
+
+    def mode_of(self, config: Config) -> str:
+        """`run.memory` of a trial; plain where it is open, and its kind was not measured."""
+        found = [each.memory_mode for each in self.measured if each.is_of(config)]
+        open_mode = found[0] if found else "plain"
+        return open_mode if config.run.memory == "auto" else config.run.memory
 
     def all(self) -> list[Share]:
         """What trials may take, the least first."""

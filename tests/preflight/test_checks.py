@@ -23,6 +23,7 @@ from search.preflight.packing import Node
 from search.space.loading import load_space, parse_space
 from search.space.resources import Footprint, Resources, Shares
 from search.space.space import Space
+from supcon.config import Config
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 from tests.written import TREE
@@ -116,6 +117,46 @@ def test_a_driver_that_is_too_old_is_said_where_a_gpu_would_be_used(
         with pytest.raises(UserError, match=r"^GPU: there is 1, but the driver"):
             check_all(digits_space(resources={"gpu": gpu}), (), None)
     assert check_all(digits_space(resources={"gpu": 0}), (), None)
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus", "part"),
+    [
+        ({"cpu": 2}, 0, 1 / 4),
+        ({"cpu": 2, "concurrency": 3}, 0, 1 / 3),
+        ({"gpu": 0.25}, 1, 0.25),
+        ({"gpu": 0.25}, 0, None),  # on a cluster, say
+        ({"cpu": "auto"}, 0, None),  # each kind is measured
+    ],
+)
+def test_memory_of_fixed_shares_is_settled_for_the_largest_batch_of_each_backbone(
+    digits: Splits,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: dict[str, Any],
+    gpus: int,
+    part: float | None,
+) -> None:
+    asked: list[Any] = []
+
+    def settle_memory(configs: list[Config], data: Splits, part: float) -> dict[str, str]:
+        asked.append(({(c.model.backbone, c.data.batch_size) for c in configs}, part))
+        return {"run.memory": "checkpoint"}
+
+    monkeypatch.setattr("search.preflight.checks.settle_memory", settle_memory)
+    monkeypatch.setattr("search.preflight.checks.usable_gpus", lambda: gpus)
+    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, gpus))
+    params = {
+        "data.batch_size": {"pow2": [32, 128]},
+        "model.backbone": {"choice": ["test_resnet", "test_vit"]},
+    }
+    base = DIGITS | {"run": {"epochs": 9, "precision": "fp32"}}
+    space = settle_space(digits_space(base=base, params=params, resources=resources), digits)
+    if part is None:
+        assert asked == []
+        assert space.config.run.memory == ("auto" if "cpu" in resources else "plain")
+        return
+    assert asked == [({("test_resnet", 128), ("test_vit", 128)}, part)]
+    assert space.config.run.memory == "checkpoint"
 
 
 def test_loaders_of_all_trials_at_once_must_have_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,28 @@ def test_a_kind_that_cannot_run_costs_a_line_and_the_others_are_measured(
     assert "batch 128, auto: cannot run: out of memory" in lines[1]
 
 
+def test_the_first_mode_that_runs_is_what_auto_becomes() -> None:
+    limits, tried = {"plain": 100, "checkpoint": 300, "cached": 1e9}, []
+
+    def run(config: Config) -> TrialCost:
+        tried.append((config.data.batch_size, config.run.memory))
+        if config.data.batch_size > limits[config.run.memory]:
+            raise RuntimeError("out of memory")
+        return TrialCost(config, 1.0, 0.1, 1.0, memory=1, capacity=9, checkpoint=1)
+
+    drawn = {"data.batch_size": {"choice": [64, 256, 512]}}
+    found = measure_costs(parse_space(TREE | {"params": drawn}, "x"), run)
+    kinds_of = [ConfigKind.of(each.config) for each in found]
+    assert [k.memory_mode for k in kinds_of] == ["plain", "checkpoint", "cached"]
+    # 64 images in 2 views are no more than a micro-batch, and plain ran.
+    assert tried == [(64, "plain"), (256, "plain"), (256, "checkpoint")] + [
+        (512, mode) for mode in ("plain", "checkpoint", "cached")
+    ]
+    base = {"run": {"epochs": 9, "memory": "checkpoint"}}
+    (one,) = measure_costs(parse_space(TREE | {"base": base}, "x"), run)
+    assert one.config.run.memory == "checkpoint"
+
+
 def test_a_trial_costs_what_its_own_steps_take(tiny: Config, digits: Splits) -> None:
     found = cost_of(tiny, digits)
     steps = len(digits.train) // tiny.data.batch_size

@@ -13,6 +13,7 @@ from supcon.parsing import UserError
 from tests.written import TREE
 
 SMALL, LARGE = {"data.batch_size": 64}, {"data.batch_size": 256}
+CACHED = {"run.memory": "cached"}
 
 
 def footprint(changes: dict[str, Any], cpu: float, gpu: float) -> Footprint:
@@ -89,3 +90,20 @@ def test_all_shares_are_told_once_the_least_first() -> None:
 def test_a_kind_is_put_in_words() -> None:
     changes = {"model.backbone": "resnet18", "data.batch_size": 64, "run.precision": "bf16"}
     assert str(ConfigKind.of(override(Config(), changes))) == "resnet18, batch 64, bf16"
+    changes["run.memory"] = "cached"
+    assert str(ConfigKind.of(override(Config(), changes))) == "resnet18, batch 64, bf16, cached"
+
+
+def test_a_kind_is_measured_in_a_mode_that_a_trial_takes_over_unless_it_has_its_own() -> None:
+    shares = Shares(
+        Resources(cpu="auto", gpu="auto"),
+        (footprint(SMALL | {"run.memory": "plain"}, 2, 0.1), footprint(LARGE | CACHED, 8, 0.5)),
+    )
+    small, large = override(Config(), SMALL), override(Config(), LARGE)
+    assert (shares.mode_of(small), shares.mode_of(large)) == ("plain", "cached")
+    assert shares.of(large) == shares.of(override(large, CACHED)) == Share(8, 0.5)
+    # Neither was measured: it gets all that there is.
+    new = override(Config(), {"data.batch_size": 128})
+    assert (shares.mode_of(new), shares.of(new).gpu) == ("plain", 1)
+    checkpointed = override(large, {"run.memory": "checkpoint"})
+    assert (shares.mode_of(checkpointed), shares.of(checkpointed).gpu) == ("checkpoint", 1)
