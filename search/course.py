@@ -35,7 +35,7 @@ from search.reporting.files import outcome, write_answer, write_rest
 from search.strategy.budget import search_is_over
 from search.strategy.confirmation import next_after_search
 from search.strategy.search_order import SearchOrder
-from search.strategy.stage import end_for_time, end_search, stage
+from search.strategy.stage import end_for_time, end_search, next_trial, stage
 from search.strategy.time_limit import Clock, must_confirm
 from supcon.images.sources import list_images
 from supcon.parsing import UserError
@@ -165,11 +165,11 @@ def run_stages(
     """
 
     def run(
-        phases: Sequence[Phase], next_trial: Callable[[], Ask | None], is_over: Callable[[], bool]
+        phases: Sequence[Phase], plan: Callable[[], Ask | None], is_over: Callable[[], bool]
     ) -> bool:
         """Whether it was not interrupted."""
         if not interrupt.requested:
-            run_trials(study, data, phases, next_trial, lambda: interrupt.requested or is_over())
+            run_trials(study, data, phases, plan, lambda: interrupt.requested or is_over())
         return not interrupt.requested
 
     if noise_at is not None and run(
@@ -177,7 +177,13 @@ def run_stages(
     ):
         print(*describe_noise(study, images.splits, noise_at), sep="\n", flush=True)
     is_over = partial(must_confirm, study, clock, partial(slots_to_confirm, study))
-    if run(["search"], SearchOrder(study, is_over), is_over):
+
+    def is_time_up() -> bool:
+        return clock.is_over() if study.log.is_searched else is_over()
+
+    plan = partial(next_trial, study, SearchOrder(study, is_over))
+    # One Tuner: the workers of the search are warm, and train on.
+    if run(("search", *AFTER_SEARCH), plan, is_time_up) and not study.log.is_searched:
         if is_over():
             end_for_time(study)
         elif not search_is_over(study):  # nothing is decided on the word of a Tuner that came back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 # Here and in all that tests start: threads that spin while they wait keep others from a core.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is loaded
+gc.disable()  # until all is loaded: a quarter of that was looking for garbage among what stays
 
 import pytest
 import torch
@@ -71,6 +73,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         is_slow = item.get_closest_marker("slow") is not None
         group = shared[0] if shared else item.name if is_slow else Path(item.location[0]).stem
         item._id = coerce_node_id(f"{item.nodeid}@{re.sub(r'[^a-zA-Z0-9_]', '', group)}")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests are never looked at again: a whole collection takes 7 ms and not 0.4 s."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

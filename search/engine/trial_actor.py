@@ -11,8 +11,13 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-from ray import tune
+from supcon.imports import that_last
+
+with that_last():
+    import torch
+    from ray import tune
+
+    from supcon.train import Diverged, Record, fit
 
 from search.engine.actor_label import ActorRow
 from search.log.events import FINAL
@@ -24,7 +29,6 @@ from supcon.images.split import Splits
 from supcon.network.device import check_gpu
 from supcon.parsing import UserError, one_line
 from supcon.runlog import RunLog
-from supcon.train import Diverged, Record, fit
 
 # How torch and its libraries say it, on the CPU and on GPUs; torch.OutOfMemoryError says it too.
 # cuDNN finds no way to convolve where none has room for its workspace.

@@ -21,7 +21,7 @@ SMALL = [
     "--set", "scheduler.asha.grace=1", "--set", "average.bn_images=256",
     "--set", "params.data.batch_size={pow2: [32, 64]}", "--set", "points={}",
     "--set", "confirm={top: 1, seeds: 3, references: false}",
-    "--set", "scheduler.asha.sentinels=0",
+    "--set", "scheduler.asha.sentinels=0", "--set", "probe.l2=[0.01]", "--set", "probe.max_iter=30",
 ]  # fmt: skip
 
 
