@@ -217,9 +217,13 @@ class RunConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast of encoder and head (the loss is always fp32). auto: bf16 on a GPU that has it; on a
     CPU a search and `train` time both and write the faster one into the config."""
+    tf32: bool = True
+    """On a GPU, let convolutions in fp32 round to TF32 (10 bits of mantissa), as torch does unless
+    told otherwise. Matrix products, and so losses, kNN and probe, never do."""
     compile: bool = False
-    """Compile the training network with torch.compile, for long runs on a GPU: resnet18's first
-    step takes up to a minute, or 2 s where it was compiled before; a CPU gains nothing."""
+    """Compile the training network and the augmentation of resident images with torch.compile, for
+    long runs on a GPU: resnet18's first step takes up to a minute, or 2 s where it was compiled
+    before; a CPU gains nothing."""
     memory: Literal["auto", "plain", "checkpoint", "cached"] = "auto"
     """How a step gets by with the memory there is. checkpoint: blocks of the backbone make their
     activations again in the backward pass, where timm offers that; cached: each micro-batch does

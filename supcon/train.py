@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from supcon.config import TOP1, Config, flatten, is_used
+from supcon.config import TOP1, Config, flatten, is_used, override
 from supcon.evaluation.scores import NonFinite, score
 from supcon.evaluation.trained import Trained
 from supcon.images.batches import Batches
 from supcon.images.loading import check_batch_size
 from supcon.images.split import Splits
 from supcon.machine import cores
-from supcon.network.device import compiled, pick_device, precision_tools
+from supcon.network.device import compiled, pick_device, precision_tools, settled_precision
 from supcon.network.models import Network, network_for
 from supcon.parsing import UserError
 from supcon.recipe.averaging import Averages
@@ -113,9 +113,10 @@ class Run:
         check_batch_size(config.data.batch_size, len(data.train))
         # torch's choice counts the cores that it may run on, and knows no quota.
         torch.set_num_threads(config.run.threads or min(torch.get_num_threads(), cores()))
-        self.config, self.data = config, data
-        self.device = pick_device(config.run.device)
-        self.autocast, self.scaler = precision_tools(config.run.precision, self.device)
+        self.device, self.data = pick_device(config.run.device), data
+        self.config, self.is_precision_open = config, config.run.precision == "auto"
+        self._compute_in(settled_precision(config.run.precision, self.device))
+        torch.backends.cudnn.allow_tf32 = config.run.tf32
         self.steps_per_epoch = len(data.train) // config.data.batch_size
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
         self.network = network_for(config, data).to(self.device)
@@ -132,6 +133,10 @@ class Run:
         self.seconds, self.metrics = 0.0, dict[str, float]()
         self.evaluation_seconds = 0.0
         self.first_step: float | None = None
+
+    def _compute_in(self, precision: str) -> None:
+        self.config = override(self.config, {"run.precision": precision})
+        self.autocast, self.scaler = precision_tools(precision, self.device)
 
     def train_epoch(self) -> None:
         """One pass over the training images in augmented views."""
@@ -218,7 +223,8 @@ class Run:
             scores = score(network, self.config, self.data, self.device)
         except NonFinite:
             raise Diverged(f"non-finite features after epoch {self.epoch}") from None
-        return Trained(network, scores.probe, weights, self.epoch, scores.metrics)
+        precision = self.config.run.precision
+        return Trained(network, scores.probe, weights, self.epoch, scores.metrics, precision)
 
     def loader(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
         """The batches of an epoch: (V * B, C, H, W) views and their (V * B,) labels, on device."""
@@ -265,6 +271,8 @@ class Run:
             state = load_state(path)
         except UserError as error:
             raise UserError(f"{error}; remove its folder to start anew") from error
+        if self.is_precision_open:  # what it was where the run began
+            self._compute_in(state["config"]["run.precision"])
         check_same_config(state["config"], flatten(self.config), path)
         self.epoch, self.steps = state["epoch"], state["steps"]
         self.seconds, self.metrics = state["seconds"], state["metrics"]

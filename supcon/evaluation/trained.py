@@ -40,6 +40,8 @@ class Trained:
     """After which they were taken."""
     metrics: dict[str, float]
     """What they scored on val."""
+    precision: str
+    """fp32, bf16 or fp16: what the run computed in."""
 
 
 def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> None:
@@ -57,7 +59,7 @@ def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> 
             "data": data.fingerprint(),
             "classes": list(data.classes),
             "image_size": data.train.images.shape[1],
-            "precision": settled_precision(config.run.precision, trained.probe.weight.device),
+            "precision": trained.precision,
             "weights": trained.weights,
             "epoch": trained.epoch,
             "metrics": trained.metrics,
@@ -96,8 +98,9 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
     """
     state = _model_state(path, device)
     config = parse(Config, state["config"], str(path))
-    if config.run.precision == "auto" and "precision" in state:  # earlier versions did not say
-        config = override(config, {"run.precision": state["precision"]}, str(path))
+    if config.run.precision == "auto":  # earlier versions did not say what it was
+        precision = state.get("precision") or settled_precision("auto", device)
+        config = override(config, {"run.precision": precision}, str(path))
     # The network is built on the CPU, where its first forward pass is tried, and moved as a whole.
     mean, std = (state["network"][f"encoder.{name}"].cpu() for name in ("mean", "std"))
     fresh = config.model.model_copy(update={"pretrained": False})  # its weights come from the file
@@ -118,7 +121,8 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
         ) from error
     probe = LinearProbe(**state["probe"])
     network = network.to(device).eval()
-    return Trained(network, probe, state["weights"], state["epoch"], state["metrics"]), config
+    known = state["weights"], state["epoch"], state["metrics"], config.run.precision
+    return Trained(network, probe, *known), config
 
 
 def check_same_data(path: Path, data: Splits) -> None:
@@ -158,6 +162,7 @@ def predict(trained: Trained, config: Config, bank: Split, images: Images) -> di
 def embed_with(trained: Trained, config: Config, images: Images) -> Embedded:
     """Features and head outputs of images (N, H, W, C), in the config's precision."""
     device = trained.probe.weight.device
+    torch.backends.cudnn.allow_tf32 = config.run.tf32
     autocast, _ = precision_tools(config.run.precision, device)
     return embed(trained.network, images, device=device, autocast=autocast)
 

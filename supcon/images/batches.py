@@ -104,6 +104,8 @@ class Batches:
         else:
             images = _resident(train.images, device)
             augmentation = Augmentation(policy, images.shape[1:], device)
+            if config.run.compile:
+                augmentation.compile()
             self.resident = images, torch.tensor(train.labels).to(device), augmentation
 
     def epoch(self, seed: int) -> Iterable[tuple[Tensor, Tensor]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -65,8 +66,7 @@ class ResidentViews:
         rng = np.random.default_rng(derive_seed(self.seed, "jitter"))
         for chosen, labels in zip(order_SB, labels_SV, strict=True):
             images = self._images(chosen, device).repeat(self.views, 1, 1, 1)
-            views = self.augmentation(images, generator, rng.permutation(4).tolist())
-            yield views.contiguous(memory_format=torch.channels_last), labels
+            yield self.augmentation(images, generator, rng.permutation(4).tolist()), labels
 
     def _images(self, chosen: Tensor, device: torch.device) -> Tensor:
         """(B, C, H, W) uint8 on `device`."""
@@ -100,6 +100,16 @@ class Augmentation:
         self.hue = _Hue(device)
         radius = int(3.5 * BLUR_SIGMA[1])
         self.taps = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
+        self.warp, self.finish = self._warp, self._finish
+        self.jitters = [self._brighten, self._contrast, self._saturate, self._turn]
+
+    def compile(self) -> None:
+        """Compile all that draws nothing; each step of the jitter alone, since they come in any
+        order.
+        """
+        compiled = partial(torch.compile, dynamic=False)
+        self.warp, self.finish = compiled(self.warp), compiled(self.finish)
+        self.jitters = [compiled(jitter) for jitter in self.jitters]
 
     def __call__(
         self, images: Tensor, generator: torch.Generator, jitter_order: Sequence[int] = range(4)
@@ -112,64 +122,75 @@ class Augmentation:
             jitter_order: of brightness (0), contrast (1), saturation (2) and hue (3).
 
         Returns:
-            (N, C, H, W) fp32 in [0, 255], not rounded.
+            (N, C, H, W) fp32 in [0, 255], not rounded, in channels_last.
         """
-        policy, x = self.policy, images.float()
-        random = torch.rand(len(x), len(self.span), generator=generator, device=x.device)
-        drawn = torch.addcmul(self.lowest, self.span, random)
-        area, stretch, place, mirror, angle, factors, sigma, corner, chances = drawn.split(
-            self.sizes, 1
-        )
+        random = torch.rand(len(images), len(self.span), generator=generator, device=images.device)
+        drawn = torch.addcmul(self.lowest, self.span, random).split(self.sizes, 1)
+        area, stretch, place, mirror, angle, factors, sigma, corner, chances = drawn
         jittered, greyed, blurred = (chances < 0).split(1, 1)  # (N, 1) each
-        if policy.crop < 1 or policy.aspect > 1 or policy.flip or policy.rotation:
-            x = self._warp(x, _window(area, stretch), place, mirror, angle)
-        if x.shape[1] == 3 and policy.jitter:
-            factors = torch.where(jittered, factors, self.neutral)
-            x = self._jitter(x, factors[:, :, None, None, None], jitter_order)
-        if x.shape[1] == 3 and policy.grey:
-            x = torch.where(greyed[:, :, None, None], self._luma(x), x)
-        if policy.blur:
-            x = self._blur(x, sigma, blurred)
-        if policy.cutout:
-            x = self._cut_out(x, corner)
-        return x
+        x = self.warp(images, area, stretch, place, mirror, angle)
+        if x.shape[1] == 3 and self.policy.jitter:
+            factors = torch.where(jittered, factors, self.neutral)[:, :, None, None, None]
+            for step in jitter_order:
+                x = self.jitters[step](x, factors[:, step])
+        return self.finish(x, greyed, sigma, blurred, corner)
 
     def _warp(
-        self, x: Tensor, size: Tensor, place: Tensor, mirror: Tensor, angle: Tensor
+        self,
+        images: Tensor,
+        area: Tensor,
+        stretch: Tensor,
+        place: Tensor,
+        mirror: Tensor,
+        angle: Tensor,
     ) -> Tensor:
         """Crop, resize to full size, mirror, rotate: one bilinear sampling of the original pixels.
 
         Coordinates are those of `grid_sample`: -1 to 1 across an image, x before y.
         """
+        policy, x = self.policy, images.float()
+        if policy.crop == policy.aspect == 1 and not (policy.flip or policy.rotation):
+            return x
+        size = _window(area, stretch)
         centre = (place * (1 - size))[:, None, None]
         size = torch.copysign(size, mirror)[:, None, None]
         within = self.grid  # the window
-        if self.policy.rotation:
+        if policy.rotation:
             cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
             x_axis, y_axis = self.grid.unbind(2)
             quarter = torch.stack([-y_axis, x_axis], 2)
             within = torch.addcmul(cos * self.grid, sin, quarter)
         grid = torch.addcmul(centre, size, within)
         views = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-        if self.policy.rotation:  # beyond it there is black; pixels at its edge are part of both
+        if policy.rotation:  # beyond it there is black; pixels at its edge are part of both
             share = torch.addcmul(self.half + 0.5, self.half, within.abs(), value=-1)
             views = views * share.clamp_(0, 1).prod(3)[:, None]
         return views
 
-    def _jitter(self, x: Tensor, factors: Tensor, order: Sequence[int]) -> Tensor:
-        """Brightness, contrast, saturation and hue; `factors` are (N, 4, 1, 1, 1)."""
-        brightness, contrast, saturation, hue = factors.unbind(1)
-        for step in order:
-            if step == 0:
-                x = (x * brightness).clamp_(0, 255)
-            elif step == 1:
-                mean = torch.mv(x.mean((2, 3)), self.luma[0, 0])
-                x = torch.lerp(mean[:, None, None, None], x, contrast).clamp_(0, 255)
-            elif step == 2:
-                x = torch.lerp(self._luma(x), x, saturation).clamp_(0, 255)
-            else:
-                x = self.hue.turned(x, hue)
-        return x
+    def _brighten(self, x: Tensor, factor: Tensor) -> Tensor:
+        return (x * factor).clamp_(0, 255)
+
+    def _contrast(self, x: Tensor, factor: Tensor) -> Tensor:
+        mean = torch.mv(x.mean((2, 3)), self.luma[0, 0])
+        return torch.lerp(mean[:, None, None, None], x, factor).clamp_(0, 255)
+
+    def _saturate(self, x: Tensor, factor: Tensor) -> Tensor:
+        return torch.lerp(self._luma(x), x, factor).clamp_(0, 255)
+
+    def _turn(self, x: Tensor, turn: Tensor) -> Tensor:
+        return self.hue.turned(x, turn)
+
+    def _finish(
+        self, x: Tensor, greyed: Tensor, sigma: Tensor, blurred: Tensor, corner: Tensor
+    ) -> Tensor:
+        """Drop the colour, blur, cut out."""
+        if x.shape[1] == 3 and self.policy.grey:
+            x = torch.where(greyed[:, :, None, None], self._luma(x), x)
+        if self.policy.blur:
+            x = self._blur(x, sigma, blurred)
+        if self.policy.cutout:
+            x = self._cut_out(x, corner)
+        return x.contiguous(memory_format=torch.channels_last)
 
     def _luma(self, x: Tensor) -> Tensor:
         """(N, 1, H, W)."""

@@ -117,7 +117,10 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """
     cache = Path("~/.cache/supcon-search/compiled").expanduser()
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    return torch.compile(network)
+    # What a run before this one compiled here would count against it: after 8 graphs torch gives up
+    # in silence, and after two shapes it compiles for any, which is slower.
+    torch.compiler.reset()
+    return torch.compile(network, dynamic=False)
 
 
 def seconds_of(call: Callable[[], object], device: torch.device) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,14 +173,34 @@ def test_views_are_a_function_of_the_seed() -> None:
 
 
 def test_brightness_contrast_saturation_and_hue_come_in_an_order_of_each_batch() -> None:
-    class Spy(Augmentation):
-        def _jitter(self, x: Tensor, factors: Tensor, order: Sequence[int]) -> Tensor:
-            orders.append(tuple(order))
-            return super()._jitter(x, factors, order)
+    augmentation = Augmentation(resolve(AugmentConfig(), "cifar10"), (3, 16, 16))
+    steps: list[int] = []
 
-    orders: list[tuple[int, ...]] = []
-    spy = Spy(resolve(AugmentConfig(), "cifar10"), (3, 16, 16))
+    def noted(step: int, jitter: Callable[[Tensor, Tensor], Tensor]) -> Any:
+        def call(x: Tensor, factor: Tensor) -> Tensor:
+            steps.append(step)
+            return jitter(x, factor)
+
+        return call
+
+    augmentation.jitters = [noted(i, jitter) for i, jitter in enumerate(augmentation.jitters)]
     order_SB = np.zeros((60, 2), dtype=np.int64)
-    list(ResidentViews(picture()[None], torch.zeros(1), spy, order_SB, views=2, seed=0))
+    list(ResidentViews(picture()[None], torch.zeros(1), augmentation, order_SB, views=2, seed=0))
+    orders = [tuple(steps[i : i + 4]) for i in range(0, len(steps), 4)]
     assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
     assert len(set(orders)) > 15
+
+
+@pytest.mark.parametrize("name", ["usual", "all"])
+def test_what_is_compiled_gives_the_same_views(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # Traced and run without the compiler, which takes a minute on a CPU.
+    traced = partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr("torch.compile", traced)
+    p = resolve(AugmentConfig(), "cifar10") if name == "usual" else policy(**POLICIES[name])
+    images = picture().expand(8, -1, -1, -1).contiguous()
+    plain, compiled = Augmentation(p, (3, 16, 16)), Augmentation(p, (3, 16, 16))
+    compiled.compile()
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        both = [each(images, torch.Generator().manual_seed(1), order) for each in (plain, compiled)]
+        torch.testing.assert_close(*both, rtol=0, atol=0.01)  # grey levels
+    assert compiled.warp is not compiled._warp

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from supcon.network.device import (
     check_driver,
     check_gpu,
+    compiled,
     driver_version,
     pick_device,
     precision_tools,
@@ -186,3 +190,16 @@ def test_a_gpu_is_waited_for_before_and_after_the_call(
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: happened.append("wait"))
     seconds_of(lambda: happened.append("call"), device)
     assert happened == (["wait", "call", "wait"] if waits else ["call"])
+
+
+def test_runs_in_one_process_compile_each_for_its_own_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = CompileCounterWithBackend("eager")
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend=seen))
+    for n in range(2, 14):  # torch gives up after 8 graphs of one function
+        compiled(nn.Linear(4, 3))(torch.ones(n, 4))
+        assert seen.frame_count == n - 1
+        inputs = [node for node in seen.graphs[-1].graph.nodes if node.op == "placeholder"]
+        sizes = [size for node in inputs for size in node.meta["example_value"].shape]
+        assert all(isinstance(size, int) for size in sizes)  # and not any size

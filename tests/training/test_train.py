@@ -363,6 +363,24 @@ def test_a_checkpoint_of_another_config_is_refused(
         next(fit(other, digits, tmp_path / "last.pt"))
 
 
+def test_a_run_goes_on_in_the_precision_that_auto_was_where_it_began(
+    tiny: Config, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = override(tiny, {"run.eval_every": 1, "run.epochs": 2})
+    monkeypatch.setattr("supcon.train.settled_precision", lambda name, _: "bf16")  # as a GPU has it
+    first = next(fit(config, digits, tmp_path / "last.pt"))
+    assert first.trained is not None
+    assert first.trained.precision == "bf16"
+    monkeypatch.undo()
+    run = Run(config, digits)
+    run.load(tmp_path / "last.pt")
+    assert run.config.run.precision == "bf16"
+    with run.autocast():
+        assert run.network(torch.zeros(2, 1, 16, 16)).dtype == torch.bfloat16
+    with pytest.raises(UserError, match=r"run\.precision = bf16, not fp32; use another output"):
+        Run(override(config, {"run.precision": "fp32"}), digits).load(tmp_path / "last.pt")
+
+
 # Diverging
 
 
@@ -493,9 +511,9 @@ def test_a_compiled_step_is_the_same_step(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     found = []
+    images, labels = next(iter(Run(tiny, digits).loader(epoch=1)))
     for is_compiled in (False, True):
         run = Run(override(tiny, {"run.compile": is_compiled}), digits)
-        images, labels = next(iter(run.loader(epoch=1)))
         loss = run.loss(run.forward(images), labels)
         loss.backward()
         grads = {name: p.grad for name, p in run.network.named_parameters()}
