@@ -42,6 +42,17 @@ def nodes() -> Iterator[Cluster]:
         yield found
 
 
+def run_beside(nodes: Cluster, code: str) -> str:
+    """The last line that a program says, which can join the cluster."""
+    own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(nodes.home))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, **own, **TOKEN},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial() -> None:
     found = chaos(each=1, seed=1, trials=3)
@@ -102,12 +113,7 @@ with ray_session({nodes.address!r}, ""), images.shared() as data:
             without = str(error)
 print(json.dumps([files, refused, without]))
 """
-    own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(nodes.home))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
-        env={**os.environ, **own, **TOKEN},
-    )  # fmt: skip
-    files, refused, without = json.loads(done.stdout.splitlines()[-1])
+    files, refused, without = json.loads(run_beside(nodes, code))
     for trainable, train, is_writeable in files:
         assert "working_dir_files" in trainable
         assert "working_dir_files" in train
@@ -127,13 +133,12 @@ from unittest.mock import patch
 from search.course import where_models_are
 from search.judge.sealed import open_test
 from search.gallery.suspects import add_suspects
-from supcon.config import Config
+from supcon.config import Config, override
 from supcon.images.loading import load_splits
 from supcon.parsing import UserError
 from supcon.train import fit
 from tests.conftest import TINY
 from tests.trained_study import both_searched
-from supcon.config import override
 
 config = override(Config(), TINY | {{"run.epochs": 1}})
 data = load_splits(config.data)
@@ -161,13 +166,58 @@ for resources in ({{"gpu": 0.5}}, {{"gpu": 0}}):
 tested = [trial.name for trial in study.log.trials.values() if trial.tested]
 print(json.dumps([refused, tested, study.log.suspected is not None]))
 """
-    own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(nodes.home))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, **own, **TOKEN},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (without, n_sealed, why, n_opened), tested, is_listed = json.loads(done.stdout.splitlines()[-1])
+    (without, n_sealed, why, n_opened), tested, is_listed = json.loads(run_beside(nodes, code))
     assert "GPU: this process was given one on" in without
     assert (n_sealed, why, n_opened, is_listed) == (0, "", 2, True)
     assert tested == [f"{arm}-confirm-{n}" for arm in ("supcon", "ce") for n in range(3)]
+
+
+@pytest.mark.slow
+def test_a_trial_whose_gpu_is_lost_goes_on_in_another_process(
+    nodes: Cluster, tmp_path: Path
+) -> None:
+    code = f"""
+import json, os, torch
+from pathlib import Path
+from unittest.mock import patch
+from search.engine.session import ray_session
+from search.engine.shared_images import SharedImages
+from search.engine.trial_actor import SupConTrial
+from search.engine.tuner import run_trials
+from search.strategy.search_order import SearchOrder
+from supcon.config import Config, override
+from supcon.images.loading import load_splits
+from tests.conftest import TINY
+from tests.written import WrittenStudy
+
+class Trial(SupConTrial):
+    '''Loses its GPU twice, after an epoch.'''
+
+    def _train(self, gpu, memory):
+        pids = self.study.path / self.name
+        with pids.open("a") as file:
+            print(os.getpid(), file=file)
+        for record in SupConTrial._train(self, gpu, memory):
+            yield record
+            if len(pids.read_text().split()) <= 2:
+                raise torch.AcceleratorError("CUDA error: an illegal memory access\\nand more")
+
+config = override(Config(), TINY)
+base = config.model_dump(mode="json")
+del base["run"]["seed"], base["run"]["eval_at"], base["probe"]["selection"]
+study = WrittenStudy(
+    Path({str(tmp_path)!r}), base=base, arms={{"ce": {{"loss.name": "ce"}}}}, scheduler="none",
+    budget={{"trials": 1}},
+)
+images = SharedImages(load_splits(config.data))
+with (
+    patch("search.engine.tuner.SupConTrial", Trial),
+    ray_session({nodes.address!r}, ""), images.shared() as data,
+):
+    run_trials(study, data, ["search"], SearchOrder(study), lambda: False)
+(trial,) = study.log.of("ce")
+print(json.dumps([trial.outcome, (study.folder.path / "ce-0").read_text().split()]))
+"""
+    outcome, pids = json.loads(run_beside(nodes, code))
+    assert outcome == "completed"
+    assert len(pids) == len(set(pids)) == 3
