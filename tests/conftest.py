@@ -42,7 +42,8 @@ TINY = {
 }
 
 
-# Fixtures that take long to make: all tests that use one run in the same process.
+# Fixtures of WHOLE that take long to make: all tests that use one run in the same process.
+WHOLE = "tests/whole/"
 SHARED = ("whole", "running", "nodes")
 # What takes longest, by its group: it starts first, or one process would end long after the others.
 LONGEST = (
@@ -73,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def late(item: pytest.Item) -> tuple[bool, int, bool, int]:
         file, group = item.location[0], group_of(item)
         place = LONGEST.index(group) if group in LONGEST else len(LONGEST)
-        return not is_slow(item), place, not file.startswith("tests/whole/"), -sizes[file]
+        return not is_slow(item), place, not file.startswith(WHOLE), -sizes[file]
 
     items.sort(key=late)
     for item in items:
@@ -87,8 +88,9 @@ def is_slow(item: pytest.Item) -> bool:
 
 def group_of(item: pytest.Item) -> str:
     """What runs in one process."""
-    shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-    return shared[0] if shared else item.name if is_slow(item) else Path(item.location[0]).stem
+    file, fixtures = item.location[0], getattr(item, "fixturenames", ())
+    shared = [name for name in SHARED if name in fixtures and file.startswith(WHOLE)]
+    return shared[0] if shared else item.name if is_slow(item) else Path(file).stem
 
 
 def pytest_collection_finish() -> None:
