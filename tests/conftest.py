@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 # Here and in all that tests start: threads that spin while they wait keep others from a core.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is loaded
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 # else what takes longest comes last
 gc.disable()  # until all is loaded: a quarter of that was looking for garbage among what stays
 
 import pytest

@@ -44,6 +44,7 @@ def nodes() -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_quick")
 def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial() -> None:
     confirm = "confirm={top: 1, seeds: 1, references: false}"
     # In an order in which trials are left at each turn.
@@ -55,6 +56,7 @@ def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial() -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_quick")
 def test_shares_are_measured_on_the_cluster_and_kept_in_the_log(nodes: Cluster) -> None:
     running = start_search(nodes.home, DECLARED, "--address", nodes.address)
     try:

@@ -13,7 +13,7 @@ import yaml
 from search.log.journal import Journal
 from tests.benchmarks.reliability import SPACE, Kill, lost, repeated, run_and_kill
 from tests.benchmarks.reliability import story as told
-from tests.whole.searching import DIGITS, SMALL, finish, start, story, wait_for
+from tests.whole.searching import DIGITS, QUICK_RUN, SMALL, finish, start, story, wait_for
 from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
@@ -26,13 +26,16 @@ def resumed(results: Path, *arguments: str) -> tuple[int, str]:
     return searched("--space", DIGITS, "--results", str(results), "--resume", *arguments)
 
 
+@pytest.mark.usefixtures("_quick")
 def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_path: Path) -> None:
-    flags = ("--concurrency", "1", "--cpus-per-trial", "0.5", "--trials", "2", "--epochs", "3")
-    flags += ("--set", "confirm.seeds=1", "--set", "probe.l2=[0.01]")
+    flags = (
+        "--concurrency", "1", "--cpus-per-trial", "0.5", "--trials", "2", "--epochs", "3",
+        "--set", "confirm.seeds=1", "--set", "probe.l2=[0.01]",
+    )  # fmt: skip
     space = tmp_path / "x.yaml"
     space.write_text(yaml.safe_dump(SPACE))
     line = ["--space", str(space), "--results", str(tmp_path), *flags]
-    code, output = searched(*line, with_pictures=True)  # they are in the log
+    code, output = searched(*line)
     assert code == 0, output
     undisturbed = Journal.open(tmp_path / "x" / "events.jsonl").events
     rng = np.random.default_rng(1)
@@ -47,7 +50,7 @@ def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_
 def test_a_study_that_can_no_longer_be_written_ends_in_one_line_and_goes_on_later(
     home: Path, tmp_path: Path
 ) -> None:
-    process = start(home, tmp_path, *FEW)
+    process = start(home, tmp_path, *FEW, program=QUICK_RUN)
     log = tmp_path / "digits" / "events.jsonl"
     wait_for(process, log, lambda text: '"event":"report"' in text)
     (tmp_path / "digits").rename(tmp_path / "elsewhere")
