@@ -95,7 +95,7 @@ def test_the_log_says_once_that_the_search_is_over(
     start: Callable[[Train], bool], study: WrittenStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.course.describe_noise", lambda *_: [])
-    asked = list[str]()
+    asked = list[Any]()
 
     def train(_: Study, data: Any, phases: Any, plan: Any, must_stop: Callable[[], bool]) -> None:
         asked.append([each.phase for each in study.follow(plan, most=3)])
@@ -114,7 +114,7 @@ def test_a_search_whose_time_is_up_is_confirmed_in_what_was_kept_for_it(
     start: Callable[[Train], bool], study: WrittenStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.course.describe_noise", lambda *_: [])
-    asked, is_over = list[list[str]](), [False]
+    asked, is_over = list[Any](), [False]
     monkeypatch.setattr("search.course.must_confirm", lambda *_: is_over[0])
 
     def train(_: Study, data: Any, phases: Any, plan: Any, must_stop: Callable[[], bool]) -> None:

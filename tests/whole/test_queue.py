@@ -8,12 +8,23 @@ import shlex
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from search.log.journal import Journal
-from tests.whole.searching import DIGITS, ROOT, SMALL, finish, processes, start, story, wait_for
+from tests.whole.searching import (
+    DIGITS,
+    QUICK_RUN,
+    ROOT,
+    SMALL,
+    finish,
+    processes,
+    start,
+    story,
+    wait_for,
+)
 from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
@@ -73,13 +84,17 @@ def test_a_job_goes_back_into_the_queue_and_ends_with_a_verdict(home: Path, tmp_
     assert re.match(r"These two .*report\.html$", (tmp_path / "mine.txt").read_text(), re.S)
 
 
+def has_more_reports(before: str, now: str) -> bool:
+    return now.count(REPORT) > before.count(REPORT)
+
+
 def test_signals_to_every_process_of_a_job_lose_nothing(home: Path, tmp_path: Path) -> None:
     flags = [*FEW, "--continue"]
     log = tmp_path / "digits" / "events.jsonl"
     for number in (signal.SIGUSR1, signal.SIGTERM):
-        reports = log.read_text().count(REPORT) if log.exists() else 0
-        process = start(home, tmp_path, *flags)
-        wait_for(process, log, lambda text, n=reports: text.count(REPORT) > n)
+        before = log.read_text() if log.exists() else ""
+        process = start(home, tmp_path, *flags, program=QUICK_RUN)
+        wait_for(process, log, partial(has_more_reports, before))
         for pid in sorted(processes(process.pid)):
             os.kill(pid, number)
         code, output = finish(process)

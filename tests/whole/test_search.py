@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from search.log.journal import Journal
-from tests.whole.searching import ROOT, finish, start, story
+from tests.whole.searching import QUICK_RUN, ROOT, finish, start, story
 from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
@@ -110,7 +110,7 @@ def test_points_of_another_study_give_the_same_scores_whatever_runs_beside_them(
     flags += ["--set", "average.bn_images=256", "--set", "params.data.batch_size={pow2: [32, 64]}"]
     flags += ["--set", "confirm={top: 1, seeds: 1, references: false}"]
     flags += ["--set", "probe.l2=[0.01]", "--set", "probe.max_iter=30"]
-    code, output = finish(start(home, tmp_path, *flags))
+    code, output = finish(start(home, tmp_path, *flags, program=QUICK_RUN))
     assert code == 0, output
     first, again = by_seed(study), by_seed(tmp_path / "digits")
     assert first.keys() == again.keys()
