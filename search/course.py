@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,14 @@ from search.engine.nodes import check_nodes, check_room, slots_to_confirm
 from search.engine.prometheus import Metrics, endpoint
 from search.engine.session import ray_session
 from search.engine.shared_images import SharedImages
+from search.engine.tasks import Tasks, tasks_on_cluster
 from search.engine.tuner import remove_checkpoint, run_trials
 from search.gallery.lookalikes import add_lookalikes
 from search.gallery.suspects import add_suspects
 from search.gallery.tsne import add_pictures
 from search.judge.noise_floor import describe_noise, next_of_noise_floor
 from search.judge.sealed import check_same_test, open_test
+from search.judge.trained_models import Place, here
 from search.log.events import AFTER_SEARCH, Ask, Phase, Started
 from search.log.journal import Journal
 from search.log.study import Study
@@ -33,7 +35,7 @@ from search.reporting.files import outcome, write_answer, write_rest
 from search.strategy.budget import search_is_over
 from search.strategy.confirmation import next_after_search
 from search.strategy.search_order import SearchOrder
-from search.strategy.stage import end_for_time, end_search, stage
+from search.strategy.stage import end_for_time, end_search, next_trial, stage
 from search.strategy.time_limit import Clock, must_confirm
 from supcon.images.sources import list_images
 from supcon.parsing import UserError
@@ -91,8 +93,18 @@ def start_of(chosen: Chosen, images: SharedImages, command: str) -> Started:
     )
 
 
+def where_models_are(study: Study, address: str | None) -> AbstractContextManager[Place]:
+    """Where trained models are asked: where they were trained, which may be a cluster."""
+    return nullcontext(here) if address is None else tasks_on_cluster(study, address)
+
+
 def execute(
-    study: Study, images: SharedImages, options: Options, watch: Watch | None, interrupt: Interrupt
+    study: Study,
+    images: SharedImages,
+    options: Options,
+    watch: Watch | None,
+    interrupt: Interrupt,
+    place: Place = here,
 ) -> None:
     """Search, confirm and test, unless interrupted."""
     study.log.listeners += [EventLines(study), partial(remove_checkpoint, study)]
@@ -105,7 +117,7 @@ def execute(
         train(study, images, clock, options, watch, interrupt)
     if not interrupt.requested:
         with suppress(KeyboardInterrupt):  # what was scored is logged
-            open_test(study, images.splits)
+            open_test(study, images.splits, place)
 
 
 def train(
@@ -124,11 +136,13 @@ def train(
     ):
         check_room(study.shares)
         if options.address is not None:
-            check_nodes(study.folder, images.splits)
+            check_nodes(study.folder, images.splits, on_gpu=study.space.resources.gpu != 0)
         study.log.listeners += [Mirror(study), Metrics(study)]
         pages = watching(watch, study.folder, dashboard, endpoint())
         with pages, images.shared() as data, live_view(study):
-            run_stages(study, images, data, clock, interrupt, with_noise=options.noise_floor)
+            place = here if options.address is None else Tasks(study)
+            noise_at = place if options.noise_floor else None
+            run_stages(study, images, data, clock, interrupt, noise_at)
 
 
 def run_stages(
@@ -137,8 +151,7 @@ def run_stages(
     data: Any,
     clock: Clock,
     interrupt: Interrupt,
-    *,
-    with_noise: bool,
+    noise_at: Place | None,
 ) -> None:
     """The stages that train, one after the other, until they are over or interrupted.
 
@@ -148,21 +161,29 @@ def run_stages(
         data: a reference to them in Ray's object store.
         clock: of the study.
         interrupt: says when to stop.
-        with_noise: begin with the noise floor.
+        noise_at: begin with the noise floor, whose models are asked there; None: without.
     """
 
     def run(
-        phases: Sequence[Phase], next_trial: Callable[[], Ask | None], is_over: Callable[[], bool]
+        phases: Sequence[Phase], plan: Callable[[], Ask | None], is_over: Callable[[], bool]
     ) -> bool:
         """Whether it was not interrupted."""
         if not interrupt.requested:
-            run_trials(study, data, phases, next_trial, lambda: interrupt.requested or is_over())
+            run_trials(study, data, phases, plan, lambda: interrupt.requested or is_over())
         return not interrupt.requested
 
-    if with_noise and run(["published"], partial(next_of_noise_floor, study), clock.is_over):
-        print(*describe_noise(study, images.splits), sep="\n", flush=True)
+    if noise_at is not None and run(
+        ["published"], partial(next_of_noise_floor, study), clock.is_over
+    ):
+        print(*describe_noise(study, images.splits, noise_at), sep="\n", flush=True)
     is_over = partial(must_confirm, study, clock, partial(slots_to_confirm, study))
-    if run(["search"], SearchOrder(study, is_over), is_over):
+
+    def is_time_up() -> bool:
+        return clock.is_over() if study.log.is_searched else is_over()
+
+    plan = partial(next_trial, study, SearchOrder(study, is_over))
+    # One Tuner: the workers of the search are warm, and train on.
+    if run(("search", *AFTER_SEARCH), plan, is_time_up) and not study.log.is_searched:
         if is_over():
             end_for_time(study)
         elif not search_is_over(study):  # nothing is decided on the word of a Tuner that came back
@@ -171,13 +192,13 @@ def run_stages(
         run(AFTER_SEARCH, partial(next_after_search, study), clock.is_over)
 
 
-def conclude(study: Study, images: SharedImages, interrupt: Interrupt) -> int:
+def conclude(study: Study, images: SharedImages, interrupt: Interrupt, place: Place = here) -> int:
     """Write the report, the answer first, and say what is there; the exit code."""
     folder, answer = study.folder, write_answer(study)
     print(outcome(answer), flush=True)
-    not_drawn = {} if interrupt.requested else add_pictures(study, images.splits)
-    not_listed = "" if interrupt.requested else add_suspects(study, images.splits)
-    not_compared = "" if interrupt.requested else add_lookalikes(study, images.splits)
+    not_drawn = {} if interrupt.requested else add_pictures(study, images.splits, place)
+    not_listed = "" if interrupt.requested else add_suspects(study, images.splits, place)
+    not_compared = "" if interrupt.requested else add_lookalikes(study, images.splits, place)
     summary = write_rest(study, answer, not_drawn, not_listed, not_compared)
     for line in summary.missing.values():
         print(f"missing   {line}")

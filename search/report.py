@@ -2,7 +2,7 @@
 
 From the event log alone: report.html, report.md, summary.json, trials.csv, best/*.yaml. Only a
 picture that a winner still lacks, or a list of suspicious labels or of look-alikes, takes models
-and the images.
+and the images; they are asked in this process, on the CPU where there is no GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from search.gallery.suspects import suspects_later
 from search.gallery.tsne import pictures_later
 from search.log.study import Study
 from search.reporting.files import outcome, write_answer, write_rest
+from supcon.network.device import usable_gpus
 from supcon.parsing import UserError, show_error
 
 
@@ -34,7 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(outcome(answer), flush=True)
         not_drawn, not_listed = pictures_later(study), suspects_later(study)
         failed = not_drawn, not_listed, lookalikes_later(study)
-        summary = write_rest(Study.open(options.study), answer, *failed)
+        now = Study.open(options.study)
+        if len(now.log.events) > len(study.log.events):
+            where = "a GPU" if usable_gpus() else "the CPU"
+            print(f"computed  what was missing of the winners, here, on {where}", flush=True)
+        summary = write_rest(now, answer, *failed)
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2

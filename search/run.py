@@ -23,6 +23,7 @@ from search.preflight.options import Options, parse_options
 from search.preflight.which_study import Chosen, chosen_study
 from search.space.resources import Shares
 from search.space.space import Space
+from supcon.imports import that_last
 from supcon.parsing import UserError, show_error
 
 if TYPE_CHECKING:
@@ -72,10 +73,11 @@ def run(options: Options, interrupt: Interrupt, on_end: OnEnd) -> int:
     on_end.study = on_end.study or chosen.folder.path
 
     # Imported late: a wrong space is reported at once, not after torch and ray have loaded.
-    from search.engine.shared_images import SharedImages
-    from search.judge.noise_floor import check_noise_floor
-    from search.preflight.checks import check_all
-    from search.preflight.image_audit import audit_lines, audit_once, look_over
+    with that_last():
+        from search.engine.shared_images import SharedImages
+        from search.judge.noise_floor import check_noise_floor
+        from search.preflight.checks import check_all
+        from search.preflight.image_audit import audit_lines, audit_once, look_over
 
     if options.noise_floor:
         check_noise_floor(chosen.space)
@@ -86,15 +88,17 @@ def run(options: Options, interrupt: Interrupt, on_end: OnEnd) -> int:
         print(*lines, sep="\n")
         return 0
 
-    from search.course import conclude, create, execute, reopen  # with ray
+    with that_last():
+        from search.course import conclude, create, execute, reopen, where_models_are  # with ray
 
     study = (reopen if chosen.goes_on else create)(chosen, images, options.command)
     print(f"study     {study.folder.path}", *lines, sep="\n", flush=True)
     try:
         for line in audit_once(study, images.splits):
             print(line, flush=True)
-        execute(study, images, options, watch, interrupt)
-        return conclude(study, images, interrupt)
+        with where_models_are(study, options.address) as place:
+            execute(study, images, options, watch, interrupt, place)
+            return conclude(study, images, interrupt, place)
     except UserError:
         if not chosen.goes_on and not study.log.trials:  # nothing has happened: leave nothing
             shutil.rmtree(study.folder.path)

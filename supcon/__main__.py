@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from supcon.config import TEXT_KEYS, Config, flatten, load_config, override
 from supcon.parsing import UserError, is_there, parse_assignment, show_error
 
-WRITTEN_DOWN = ("data.pipeline", "run.precision")  # by `train`, instead of `auto`
+WRITTEN_DOWN = ("data.pipeline", "run.memory", "run.precision")  # by `train`, instead of `auto`
 SETTINGS_OF_A_MODEL = ("data.root", "run.device", "run.precision", "run.threads")
 
 GO_ON = "; the same command with --resume goes on"
@@ -107,12 +107,14 @@ def run_training(options: argparse.Namespace) -> int:
     from supcon.machine import cores
     from supcon.network.models import network_for
     from supcon.runlog import RunLog
+    from supcon.step_memory import settle_memory
     from supcon.train import Diverged, fit
 
     config = _as_before(config, out) if options.resume else config
     data = load_splits(config.data)
     data.check()
     config = override(config, settle(config, data), "auto")
+    config = override(config, settle_memory([config], data), "auto")
     check_room_to_share(config, data.train, threads=config.run.threads or cores())
     encoder = network_for(config, data).encoder
     print(

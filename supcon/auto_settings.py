@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from supcon.config import Config, override
 from supcon.images.files import ImageFiles
 from supcon.images.split import Splits
-from supcon.network.device import Autocast, pick_device, precision_tools, seconds_of
+from supcon.network.device import (
+    Autocast,
+    pick_device,
+    precision_tools,
+    seconds_of,
+    settled_precision,
+)
 from supcon.network.models import network_for
 
 STEPS = 2  # timed in each precision, in turn, after one that warms up
@@ -33,8 +39,8 @@ def settle(
         config: what a run, or all trials of a search, start from.
         data: its images, as `load_splits` gave them.
         backbones: those that a search draws; all get one precision. Default: the config's.
-        on_gpu: whether training gets a GPU, perhaps on another machine; its precision is a function
-            of that GPU and stays `auto`.
+        on_gpu: whether training gets a GPU of some machine; its precision is a function of that
+            GPU and stays `auto`.
 
     Returns:
         Changes to the config, by dotted key.
@@ -43,19 +49,20 @@ def settle(
     if config.data.pipeline == "auto":
         is_streamed = isinstance(data.train.images, ImageFiles)
         changes["data.pipeline"] = "streaming" if is_streamed else "resident"
-    if (
-        config.run.precision == "auto"
-        and not on_gpu
-        and pick_device(config.run.device).type == "cpu"
-    ):
-        backbones = list(backbones) or [config.model.backbone]
-        each = [override(config, {"model.backbone": name}) for name in backbones]
-        changes["run.precision"] = _faster_on_cpu(each, data)
+    if config.run.precision == "auto" and not on_gpu:
+        device = pick_device(config.run.device)
+        if device.type == "cpu":
+            backbones = list(backbones) or [config.model.backbone]
+            each = [override(config, {"model.backbone": name}) for name in backbones]
+            changes["run.precision"] = _faster_on_cpu(each, data)
+        else:
+            changes["run.precision"] = settled_precision("auto", device)
     return changes
 
 
 def describe(config: Config, data: Splits) -> str:
-    """`resident, 154 MB; precision bf16`: how images reach the network, and what it computes in.
+    """`resident, 154 MB; precision bf16`: how images reach the network, and what it computes in;
+    `; memory cached, 256 views at once`, where activations are made again.
 
     Args:
         config: of a run.
@@ -66,7 +73,10 @@ def describe(config: Config, data: Splits) -> str:
         where = "streamed from files"
     else:
         where = f"{config.data.pipeline}, {sum(some[:].nbytes for some in images) / 1e6:.0f} MB"
-    return f"{where}; precision {config.run.precision}"
+    memory = f"; memory {config.run.memory}" if config.run.recomputes else ""
+    if config.run.memory == "cached":
+        memory += f", {config.run.micro_batch} views at once"
+    return f"{where}; precision {config.run.precision}{memory}"
 
 
 def cpu_has_bf16() -> bool:

@@ -217,9 +217,21 @@ class RunConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast of encoder and head (the loss is always fp32). auto: bf16 on a GPU that has it; on a
     CPU a search and `train` time both and write the faster one into the config."""
+    tf32: bool = True
+    """On a GPU, let convolutions in fp32 round to TF32 (10 bits of mantissa), as torch does unless
+    told otherwise. Matrix products, and so losses, kNN and probe, never do."""
     compile: bool = False
-    """Compile the training network with torch.compile, for long runs on a GPU: resnet18's first
-    step takes up to a minute, or 2 s where it was compiled before; a CPU gains nothing."""
+    """Compile the training network and the augmentation of resident images with torch.compile, for
+    long runs on a GPU: resnet18's first step takes up to a minute, or 2 s where it was compiled
+    before; a CPU gains nothing."""
+    memory: Literal["auto", "plain", "checkpoint", "cached"] = "auto"
+    """How a step gets by with the memory there is. checkpoint: blocks of the backbone make their
+    activations again in the backward pass, where timm offers that; cached: each micro-batch does
+    (GradCache, arXiv:2101.06983; the exact gradient, but BatchNorm sees micro-batches). Either
+    takes a third longer. auto: plain where that fits, else checkpoint, else cached; a search and
+    `train` write down what it was, and training by itself takes it as plain."""
+    micro_batch: int = Field(256, ge=4)
+    """cached: views of a micro-batch at most, each view of an image counted."""
     threads: int = Field(0, ge=0, le=1024)
     """CPU threads of torch; 0: its choice, within the quota of a container. Scores
     repeat exactly only at equal threads."""
@@ -227,8 +239,22 @@ class RunConfig(Section):
     """Evaluate every so many epochs; 0: only at `eval_at` and at the end."""
     eval_at: tuple[int, ...] = ()
     """Further epochs at which to evaluate; a search puts its rungs here."""
-    checkpoint_every: int = Field(1, ge=1)
-    """Epochs between checkpoints; evaluated epochs always have one."""
+    checkpoint_minutes: float = Field(2.0, ge=0)
+    """Minutes between checkpoints, at the end of an epoch; 0: after each. Evaluated epochs always
+    have one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_epochs_between_checkpoints(cls, value: Any) -> Any:
+        """Earlier versions counted them; their logs and configs are read nevertheless."""
+        if isinstance(value, dict):
+            return {key: each for key, each in value.items() if key != "checkpoint_every"}
+        return value
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the backward pass runs parts of the network again."""
+        return self.memory in ("checkpoint", "cached")
 
 
 class Config(Section):
@@ -294,6 +320,7 @@ UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "data.sampler": {"balanced": ("loss.logit_adjustment",)},
     "data.pipeline": {"resident": ("data.workers",)},
     "optim.schedule": {"cosine": ("optim.decay",), "constant": ("optim.decay",)},
+    "run.memory": {"plain": ("run.micro_batch",), "checkpoint": ("run.micro_batch",)},
     "probe.method": {
         "lbfgs": ("probe.epochs", "probe.batch_size", "probe.lr", "probe.label_smoothing"),
         "sgd": ("probe.l2", "probe.max_iter"),

@@ -6,6 +6,7 @@ config states them, for a batch of 256.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def find_lr_per_256(run: Run, *, lowest: float, highest: float, steps: int) -> R
     if clip_norm is not None:
         scaler = _ClippingScaler(run.device.type, enabled=is_scaled, clip_norm=clip_norm)
     found = range_test(
-        _InAutocast(run.network, run.autocast),
+        _InAutocast(run.network, run.forward, run.autocast),
         run.optimizer,
         run.loss,
         run.loader(epoch=1),
@@ -87,11 +88,13 @@ class _ClippingScaler(torch.amp.GradScaler):
 class _InAutocast(nn.Module):
     """A network whose forward pass runs in the precision of training, its loss outside of it."""
 
-    def __init__(self, network: nn.Module, autocast: Autocast) -> None:
+    def __init__(
+        self, network: nn.Module, embed: Callable[[Tensor], Tensor], autocast: Autocast
+    ) -> None:
         super().__init__()
-        self.network, self.autocast = network, autocast
+        self.network, self.embed, self.autocast = network, embed, autocast
 
     def forward(self, images: Tensor) -> Tensor:
         with self.autocast():
-            outputs: Tensor = self.network(images)
+            outputs = self.embed(images)
         return outputs

@@ -9,32 +9,34 @@ and resuming leave no trace in the numbers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from supcon.config import TOP1, Config, flatten, is_used
+from supcon.config import TOP1, Config, flatten, is_used, override
 from supcon.evaluation.scores import NonFinite, score
 from supcon.evaluation.trained import Trained
 from supcon.images.batches import Batches
 from supcon.images.loading import check_batch_size
 from supcon.images.split import Splits
 from supcon.machine import cores
-from supcon.network.device import compiled, pick_device, precision_tools
+from supcon.network.device import compiled, pick_device, precision_tools, settled_precision
 from supcon.network.models import Network, network_for
 from supcon.parsing import UserError
 from supcon.recipe.averaging import Averages
-from supcon.recipe.checkpoint import check_same_config, load_state, save_atomic
+from supcon.recipe.checkpoint import Checkpoints, check_same_config, load_state, save_atomic
 from supcon.recipe.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
 from supcon.recipe.optim import build_optimizer, lr_factor, set_lr
+from supcon.recipe.recomputation import in_micro_batches, unchanged_buffers
 from supcon.seeds import derive_seed
 
 
@@ -62,6 +64,8 @@ class Record:
     """Time that this process has spent on evaluation."""
     first_step: float | None = field(default=None, compare=False)
     """When this process began its first step, in seconds since 1970."""
+    checkpoint_seconds: float = field(default=0, compare=False)
+    """Time for which training in this process has waited for checkpoints."""
 
     @property
     def is_evaluated(self) -> bool:
@@ -87,11 +91,14 @@ def fit(config: Config, data: Splits, checkpoint: Path | None = None) -> Iterato
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint)
         yield run.record()
-    while run.epoch < config.run.epochs:
-        run.train_epoch()
-        if checkpoint is not None and run.is_checkpoint_due():
-            run.save(checkpoint)
-        yield run.record()
+    with Checkpoints(checkpoint, config.run.checkpoint_minutes) as checkpoints:
+        while run.epoch < config.run.epochs:
+            run.train_epoch()
+            checkpoints.offer(run.state_dict, at_once=run.is_evaluation_due())
+            record = run.record()
+            if record.is_evaluated:  # it may be acted upon
+                checkpoints.wait()
+            yield replace(record, checkpoint_seconds=checkpoints.seconds)
 
 
 class Run:
@@ -106,23 +113,30 @@ class Run:
         check_batch_size(config.data.batch_size, len(data.train))
         # torch's choice counts the cores that it may run on, and knows no quota.
         torch.set_num_threads(config.run.threads or min(torch.get_num_threads(), cores()))
-        self.config, self.data = config, data
-        self.device = pick_device(config.run.device)
-        self.autocast, self.scaler = precision_tools(config.run.precision, self.device)
+        self.device, self.data = pick_device(config.run.device), data
+        self.config, self.is_precision_open = config, config.run.precision == "auto"
+        self._compute_in(settled_precision(config.run.precision, self.device))
+        torch.backends.cudnn.allow_tf32 = config.run.tf32
         self.steps_per_epoch = len(data.train) // config.data.batch_size
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
         self.network = network_for(config, data).to(self.device)
         self.forward = compiled(self.network) if config.run.compile else self.network
+        if config.run.memory == "cached":
+            self.forward = in_micro_batches(self.forward, config.run.micro_batch)
         self.batches = Batches(config, data.train, self.device)
         counts = np.bincount(data.train.labels, minlength=len(data.classes))
         self.loss = objective(config, torch.tensor(counts / counts.sum()).to(self.device))
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
         self.peak_lr: float = self.optimizer.param_groups[0]["lr"]
         self.averages = Averages(self.network, config.average, self.steps_per_epoch)
-        self.epoch, self.steps = 0, 0  # steps that changed the weights
+        self.epoch, self.steps = 0, 0
         self.seconds, self.metrics = 0.0, dict[str, float]()
         self.evaluation_seconds = 0.0
         self.first_step: float | None = None
+
+    def _compute_in(self, precision: str) -> None:
+        self.config = override(self.config, {"run.precision": precision})
+        self.autocast, self.scaler = precision_tools(precision, self.device)
 
     def train_epoch(self) -> None:
         """One pass over the training images in augmented views."""
@@ -143,11 +157,11 @@ class Run:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of optimiser and EMA on a batch of views; its loss."""
         with self.autocast():
-            outputs = self.forward(images.to(self.device, non_blocking=True))
-        loss = self.loss(outputs, labels.to(self.device, non_blocking=True))
-        if self._take_step(loss):
-            self.steps += 1
-            self.averages.after_step(self.network)
+            outputs = self.forward(images)
+        loss = self.loss(outputs, labels)
+        self._take_step(loss)
+        self.steps += 1
+        self.averages.after_step(self.network)
         return loss.detach()
 
     def _lr_factor(self) -> float:
@@ -156,17 +170,19 @@ class Run:
         progress = (self.steps + 0.5) / (self.config.run.epochs * self.steps_per_epoch)
         return lr_factor(progress, schedule=optim.schedule, warmup=optim.warmup, decay=optim.decay)
 
-    def _take_step(self, loss: Tensor) -> bool:
-        """Change the weights; False if they stay, since fp16's scaled gradients overflowed."""
-        self.scaler.scale(loss).backward()
+    def _take_step(self, loss: Tensor) -> None:
+        """Change the weights, unless fp16's scaled gradients overflowed, as the first few do.
+
+        Such a step counts as one: to leave it out of the schedule, the CPU had to wait for it.
+        """
+        with unchanged_buffers(self.network) if self.config.run.recomputes else nullcontext():
+            self.scaler.scale(loss).backward()
         if (clip_norm := self.config.optim.clip_norm) is not None:
             self.scaler.unscale_(self.optimizer)  # the norm is that of the true gradient
             clip_grad_norm_(self.network.parameters(), clip_norm)
-        scale = self.scaler.get_scale()  # waits for the device in fp16; elsewhere it is 1
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        return self.scaler.get_scale() >= scale
 
     def record(self) -> Record:
         """The record of the current epoch, evaluated if its turn has come."""
@@ -207,10 +223,11 @@ class Run:
             scores = score(network, self.config, self.data, self.device)
         except NonFinite:
             raise Diverged(f"non-finite features after epoch {self.epoch}") from None
-        return Trained(network, scores.probe, weights, self.epoch, scores.metrics)
+        precision = self.config.run.precision
+        return Trained(network, scores.probe, weights, self.epoch, scores.metrics, precision)
 
-    def loader(self, epoch: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: (V * B, C, H, W) views and their (V * B,) labels."""
+    def loader(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """The batches of an epoch: (V * B, C, H, W) views and their (V * B,) labels, on device."""
         return self.batches.epoch(derive_seed(self.config.run.seed, "order", epoch))
 
     def _mean_finite(self, losses: Tensor) -> float:
@@ -226,26 +243,23 @@ class Run:
         is_in_turn = run.eval_every > 0 and self.epoch % run.eval_every == 0
         return is_in_turn or self.epoch in run.eval_at or self.epoch == run.epochs
 
-    def is_checkpoint_due(self) -> bool:
-        """Evaluated epochs always have a checkpoint, since their record may be acted upon."""
-        return self.epoch % self.config.run.checkpoint_every == 0 or self.is_evaluation_due()
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the remaining epochs depend on."""
+        return {
+            "config": flatten(self.config),
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "metrics": self.metrics,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "averages": self.averages.state_dict(),
+        }
 
     def save(self, path: Path) -> None:
-        """Write everything that the remaining epochs depend on."""
-        save_atomic(
-            {
-                "config": flatten(self.config),
-                "epoch": self.epoch,
-                "steps": self.steps,
-                "seconds": self.seconds,
-                "metrics": self.metrics,
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "averages": self.averages.state_dict(),
-            },
-            path,
-        )
+        """Write it."""
+        save_atomic(self.state_dict(), path)
 
     def load(self, path: Path) -> None:
         """Go back to what `save` wrote.
@@ -257,6 +271,8 @@ class Run:
             state = load_state(path)
         except UserError as error:
             raise UserError(f"{error}; remove its folder to start anew") from error
+        if self.is_precision_open:  # what it was where the run began
+            self._compute_in(state["config"]["run.precision"])
         check_same_config(state["config"], flatten(self.config), path)
         self.epoch, self.steps = state["epoch"], state["steps"]
         self.seconds, self.metrics = state["seconds"], state["metrics"]

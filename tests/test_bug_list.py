@@ -29,6 +29,14 @@ def test_every_test_that_is_named_exists() -> None:
     assert sorted(named - existing) == []
 
 
+def test_every_test_that_starts_first_exists() -> None:
+    text = (FOLDER / "conftest.py").read_text(encoding="utf-8")
+    named = set(re.findall(r'^    "(test_\w+)",$', text, re.M))
+    existing = [name for file in FOLDER.rglob("test_*.py") for name in names_of_tests(file)]
+    assert named
+    assert named - {name.partition("::")[2] for name in existing} == set()
+
+
 def test_every_bug_has_its_row() -> None:
     expected = [f"S{i}" for i in range(1, 21)] + [f"H{i}" for i in range(1, 10)]
     assert [row[0] for row in ROWS][: len(expected)] == expected

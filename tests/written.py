@@ -52,8 +52,9 @@ class WrittenStudy(Study):
     def report(
         self, arm: str, number: int, epoch: int, score: float, phase: Phase = "search", **more: Any
     ) -> None:
-        """Half a second an epoch, 100 views each."""
+        """Half a second an epoch, 100 views each; half a second for checkpoints in all."""
         usual = {"views": 100 * epoch, "seconds": epoch / 2, "decision": "continue"}
+        usual["checkpoint_seconds"] = 0.5
         usual["metrics"] = {"val/probe_top1": score}
         self.add(Report, arm=arm, phase=phase, number=number, epoch=epoch, **usual | more)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, TaskUnschedulableError, WorkerCrashedError
@@ -18,15 +19,18 @@ from search.log.folder import StudyFolder
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.surroundings import LOOPBACK
-from search.preflight.packing import Node, at_once, misfit, room
-from search.preflight.trial_cost import CannotRun, TrialCost, cost_of, measure_costs
+from search.preflight.packing import Node, at_once, room
+from search.preflight.trial_cost import CannotRun, TrialCost, cost_on_node, measure_costs
 from search.space.resources import Share, Shares
 from search.space.space import Space
 from search.strategy.winners import candidates
 from supcon.config import Config
 from supcon.images.files import ImageFiles
 from supcon.images.split import Splits
+from supcon.network.device import check_gpu
 from supcon.parsing import UserError, one_line
+
+T = TypeVar("T")
 
 NODES_SECONDS = 1.0  # how old what is known about the nodes may be
 
@@ -45,11 +49,11 @@ def measure_there(space: Space, images: SharedImages, address: str) -> list[Tria
     with ray_session(address, LOOPBACK), images.shared() as data:
         check_room(Shares(want))  # without room for one, Ray would wait
         # max_calls: a process of its own for each, since memory is a peak.
-        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(cost_of)
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=0)(cost_on_node)
 
         def run(config: Config) -> TrialCost:
             try:
-                found: TrialCost = ray.get(task.remote(config, data))
+                found: TrialCost = ray.get(task.remote(config, data, on_gpu=gpus > 0))
             except RayError as error:
                 raise RuntimeError(cause_of(error)) from error
             return found
@@ -57,8 +61,13 @@ def measure_there(space: Space, images: SharedImages, address: str) -> list[Tria
         return measure_costs(space, run)
 
 
-def check_nodes(study: StudyFolder, data: Splits) -> None:
+def check_nodes(study: StudyFolder, data: Splits, *, on_gpu: bool) -> None:
     """Whether every node sees the study, and the images that are read from files.
+
+    Args:
+        study: where results go.
+        data: the images.
+        on_gpu: whether torch must be able to use the GPUs that nodes say they have.
 
     Raises:
         UserError: naming the nodes that do not.
@@ -66,25 +75,36 @@ def check_nodes(study: StudyFolder, data: Splits) -> None:
     needed = {"--results": study.events.resolve()}
     if isinstance(data.train.images, ImageFiles):
         needed["data.root"] = data.train.images.root.resolve()
-    blind = []
-    for node in ray.nodes():
-        if node["Alive"] and node["Resources"].get("CPU"):  # others run no trials
-            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            look = ray.remote(num_cpus=0, scheduling_strategy=where)(unseen)
-            try:
-                blind += ray.get(look.remote(needed))
-            except (TaskUnschedulableError, WorkerCrashedError):
-                continue  # it has left
-            except RayError as error:
-                raise UserError(
-                    f"--address: {node['NodeName']} cannot run our code ({cause_of(error)}); "
-                    f"install the dependencies there, the same versions as here"
-                ) from error
+    blind = [path for paths in _on_nodes("CPU", unseen, needed) for path in paths]
     if blind:
         raise UserError(
             f"--address: results, and images that are streamed, must lie in folders that all nodes "
             f"share at the same path, but {'; '.join(blind)}; mount it there, or choose another one"
         )
+    if on_gpu:
+        list(_on_nodes("GPU", check_gpu))
+
+
+def _on_nodes(resource: str, look: Callable[..., T], *given: Any) -> Iterator[T]:
+    """What a function finds on each node that has some of a resource."""
+    for node in ray.nodes():
+        if not node["Alive"] or not node["Resources"].get(resource):
+            continue
+        where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        # max_calls: CUDA shows all GPUs to a process that looked once, whatever share it gets.
+        task = ray.remote(num_cpus=0, max_calls=1, scheduling_strategy=where)(look)
+        try:
+            yield ray.get(task.remote(*given))
+        except (TaskUnschedulableError, WorkerCrashedError):
+            continue  # it has left
+        except RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, UserError):
+                raise UserError(f"--address: {cause}") from error
+            raise UserError(
+                f"--address: {node['NodeName']} cannot run our code ({cause_of(error)}); "
+                f"install the dependencies there, the same versions as here"
+            ) from error
 
 
 def unseen(needed: dict[str, Path]) -> list[str]:
@@ -129,13 +149,19 @@ def check_room(shares: Shares) -> None:
     Raises:
         UserError: naming what a trial wants and what there is.
     """
+    for share in shares.all():
+        check_fits(share)
+
+
+def check_fits(want: Share) -> None:
+    """Likewise for one share."""
     nodes = [node for node in alive_nodes() if node.cpus > 0]
     if not nodes:
         raise UserError(
             "--address: no node that can run trials has joined the cluster yet; run `ray start "
             "--address=...` on one, and try again"
         )
-    if (want := misfit(shares, nodes)) is not None:
+    if room(nodes, [], want) < 1:
         there = ", ".join(f"{node.cpus:g} and {node.gpus:g}" for node in dict.fromkeys(nodes))
         raise UserError(
             f"resources: a trial wants cpu {want.cpu:g} and gpu {want.gpu:g}, but Ray's nodes "

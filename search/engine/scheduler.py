@@ -72,6 +72,7 @@ class LoggedAsha(Unpickled, FIFOScheduler):
                 seconds=result["seconds"],
                 evaluation_seconds=result["evaluation_seconds"],
                 first_step=result["first_step"],
+                checkpoint_seconds=result["checkpoint_seconds"],
                 memory=result["memory"],
                 decision=decision,
             )

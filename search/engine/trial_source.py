@@ -66,6 +66,7 @@ class TrialSource(Unpickled, Searcher):
             "config": config.model_dump_json(),
             "cpu": share.cpu,
             "gpu": share.gpu,
+            "gpu_memory": self.study.shares.memory_of(config, share),
         }
 
     def _share(self, ask: Ask, config: Config) -> Share:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from search.gallery.judging import ask_later, ask_once, by_judges
 from search.judge.sealed import check_same_test
-from search.judge.trained_models import load_run
+from search.judge.trained_models import Place, SavedModel, ask_model, here
 from search.log.events import Compared, LookAlike
 from search.log.packed import unpack
 from search.log.pictures import pictured
@@ -51,9 +51,9 @@ def looked_alike(study: Study) -> Compared | None:
     return by_judges(study, study.log.compared)
 
 
-def add_lookalikes(study: Study, data: Splits) -> str:
+def add_lookalikes(study: Study, data: Splits, place: Place = here) -> str:
     """Log the test images that look like one of train, unless that is done; why it failed."""
-    return ask_once(study, data, study.log.compared, _compared)
+    return ask_once(study, data, study.log.compared, _compared, place)
 
 
 def lookalikes_later(study: Study) -> str:
@@ -72,14 +72,13 @@ def lookalikes_csv(study: Study) -> str:
     return out.getvalue()
 
 
-def _compared(study: Study, runs: Sequence[Trial], data: Splits) -> Compared:
+def _compared(study: Study, runs: Sequence[Trial], data: Splits, place: Place) -> Compared:
     check_same_test(study, data)
     test, audited = find_test(study.space.config.data), study.log.audited
     sources, some = _spread(len(data.train), TRIED), _spread(len(data.val), REFERENCE)
     tried = Split(changed(data.train.images[sources]), data.train.labels[sources])
-    found = _best(
-        study, runs, data.train, {"test": test, "val": data.val.take(some), "tried": tried}
-    )
+    sets = {"test": test, "val": data.val.take(some), "tried": tried}
+    found = _best(study, runs, data.train, sets, place)
     least = unusual(found["val"][1], 1 / len(test))
     is_found = {name: correlation > least for name, (_, correlation) in found.items()}
     is_known = unpack(audited.test_in_train, len(test)) if audited else np.zeros(len(test), bool)
@@ -110,16 +109,11 @@ def _spread(n: int, most: int) -> Indices:
 
 
 def _best(
-    study: Study, runs: Sequence[Trial], bank: Split, sets: dict[str, Split]
+    study: Study, runs: Sequence[Trial], bank: Split, sets: dict[str, Split], place: Place
 ) -> dict[str, tuple[Indices, Floats]]:
     """Name of a set -> (M,) which of the bank each image lies on best, (M,) the correlation."""
-    candidates: dict[str, list[Tensor]] = {name: [] for name in sets}
-    for run in runs:
-        trained, config = load_run(study, run)
-        known = embed_with(trained, config, bank.images).features
-        for name, each in sets.items():
-            own = embed_with(trained, config, each.images).features
-            candidates[name].append(nearest(known, own, NEIGHBOURS).cpu())
+    by_run = [ask_model(study, run, place, _candidates, bank, *sets.values()) for run in runs]
+    candidates = {name: [found[i] for found in by_run] for i, name in enumerate(sets)}
     ground = torch.cat([greys(bank.images[start]) for start in _blocks(len(bank))])
     found = {}
     for name, each in sets.items():
@@ -129,6 +123,14 @@ def _best(
         highest, which = torch.cat(correlations).max(dim=1)
         found[name] = places.gather(1, which[:, None])[:, 0].numpy(), highest.double().numpy()
     return found
+
+
+def _candidates(model: SavedModel, bank: Split, *sets: Split) -> list[Tensor]:
+    """(M, NEIGHBOURS) of the bank for each of the M images of a set, by a run's features."""
+    trained, config = model.load()
+    known = embed_with(trained, config, bank.images).features
+    own = (embed_with(trained, config, each.images).features for each in sets)
+    return [nearest(known, features, NEIGHBOURS).cpu() for features in own]
 
 
 def _blocks(n: int) -> list[slice]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from search.gallery.judging import ask_later, ask_once, by_judges
-from search.judge.trained_models import load_run
+from search.judge.trained_models import Place, SavedModel, ask_model, here
 from search.log.events import Suspect, Suspected
 from search.log.pictures import small_picture
 from search.log.study import Study
@@ -27,7 +27,7 @@ from supcon.evaluation.label_errors import LabelErrors, find_label_errors, out_o
 from supcon.evaluation.trained import embed_with
 from supcon.images.files import ImageFiles
 from supcon.images.loading import in_files
-from supcon.images.split import Splits
+from supcon.images.split import Split, Splits
 
 PICTURES = 24
 SIDE = 96  # of a picture, in pixels
@@ -43,9 +43,9 @@ def current(study: Study) -> Suspected | None:
     return by_judges(study, study.log.suspected)
 
 
-def add_suspects(study: Study, data: Splits) -> str:
+def add_suspects(study: Study, data: Splits, place: Place = here) -> str:
     """Log the labels that are probably wrong, unless that is done; why it could not be."""
-    return ask_once(study, data, study.log.suspected, _suspected)
+    return ask_once(study, data, study.log.suspected, _suspected, place)
 
 
 def suspects_later(study: Study) -> str:
@@ -67,9 +67,11 @@ def suspects_csv(study: Study) -> str:
     return out.getvalue()
 
 
-def _suspected(study: Study, runs: Sequence[Trial], data: Splits) -> Suspected:
+def _suspected(study: Study, runs: Sequence[Trial], data: Splits, place: Place) -> Suspected:
     labels = np.concatenate([data.train.labels, data.val.labels])
-    probabilities = np.mean([_probabilities(study, run, data, labels) for run in runs], axis=0)
+    given = data.train, data.val, len(data.classes)
+    found_by = [ask_model(study, run, place, _probabilities, *given) for run in runs]
+    probabilities = np.mean(found_by, axis=0)
     n_train = len(data.train)
     parts = {"train": slice(0, n_train), "val": slice(n_train, len(labels))}
     # Each part by its own standard: of images that an encoder was trained on it is surer.
@@ -93,16 +95,17 @@ def _suspected(study: Study, runs: Sequence[Trial], data: Splits) -> Suspected:
 
 
 def _probabilities(
-    study: Study, run: Trial, data: Splits, labels: npt.NDArray[np.int64]
+    model: SavedModel, train: Split, val: Split, classes: int
 ) -> npt.NDArray[np.float64]:
     """(N, K) of train and val together, by a run's features."""
-    trained, config = load_run(study, run)
-    splits = data.train, data.val
-    features = torch.cat([embed_with(trained, config, each.images).features for each in splits])
+    trained, config = model.load()
+    features = torch.cat(
+        [embed_with(trained, config, each.images).features for each in (train, val)]
+    )
     found = out_of_sample(
         features,
-        torch.tensor(labels, device=features.device),
-        classes=len(data.classes),
+        torch.tensor(np.concatenate([train.labels, val.labels]), device=features.device),
+        classes=classes,
         penalties=config.probe.l2,
         max_iter=config.probe.max_iter,
         seed=config.run.seed,

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+from torch import Tensor
 
 from search.gallery.judging import judges
-from search.judge.trained_models import load_run, with_models
+from search.judge.trained_models import (
+    Place,
+    SavedModel,
+    ask_model,
+    here,
+    on_any_device,
+    with_models,
+)
 from search.log.events import Pictured
 from search.log.study import Study
 from search.log.trial import Trial
 from supcon.evaluation.plane import NotDrawn, NothingToDraw
 from supcon.evaluation.trained import embed_with
 from supcon.evaluation.tsne import flatten_to_plane
-from supcon.images.split import Splits
+from supcon.images.split import Split, Splits
 from supcon.parsing import UserError, one_line
 
 IMAGES = 1000
@@ -28,7 +38,7 @@ def unpictured(study: Study) -> list[Trial]:
     return [run for run in judges(study) if run.ask.key not in known]
 
 
-def add_pictures(study: Study, data: Splits) -> dict[str, str]:
+def add_pictures(study: Study, data: Splits, place: Place = here) -> dict[str, str]:
     """Log a picture of each winner that has none.
 
     Returns:
@@ -38,7 +48,7 @@ def add_pictures(study: Study, data: Splits) -> dict[str, str]:
     problems = {}
     for run in unpictured(study):
         try:
-            picture = _picture(study, run, data)
+            picture = _picture(study, run, data, place)
         except (NotDrawn, UserError, OSError, RuntimeError) as error:  # no memory, no model
             problems[run.ask.arm] = one_line(error)
         else:
@@ -46,15 +56,11 @@ def add_pictures(study: Study, data: Splits) -> dict[str, str]:
     return problems
 
 
-def _picture(study: Study, run: Trial, data: Splits) -> Pictured:
+def _picture(study: Study, run: Trial, data: Splits, place: Place) -> Pictured:
     """Val, before and after the projection head."""
-    trained, config = load_run(study, run)
     some = np.linspace(0, len(data.val) - 1, min(IMAGES, len(data.val))).astype(np.intp)
     val = data.val.take(some)
-    embedded = embed_with(trained, config, val.images)
-    embeddings = {"encoder": embedded.features}
-    if config.loss.is_contrastive:
-        embeddings["projection"] = embedded.outputs
+    embeddings = ask_model(study, run, place, _embeddings, val)
     planes: dict[str, Places] = {}
     problems: dict[str, str] = {}
     for name, embedding in embeddings.items():
@@ -75,12 +81,21 @@ def _picture(study: Study, run: Trial, data: Splits) -> Pictured:
     )
 
 
+def _embeddings(model: SavedModel, val: Split) -> dict[str, Tensor]:
+    trained, config = model.load()
+    embedded = embed_with(trained, config, val.images)
+    embeddings = {"encoder": embedded.features.cpu()}
+    if config.loss.is_contrastive:
+        embeddings["projection"] = embedded.outputs.cpu()
+    return embeddings
+
+
 def pictures_later(study: Study) -> dict[str, str]:
-    """Likewise for a study that is over: with the images as they are found now."""
+    """Likewise for a study that is over: here, with the images as they are found now."""
     waiting = [run.ask.arm for run in unpictured(study)]
     if not waiting:
         return {}
     try:
-        return with_models(study, add_pictures)
+        return with_models(study, partial(add_pictures, place=on_any_device))
     except UserError as error:
         return dict.fromkeys(waiting, one_line(error))

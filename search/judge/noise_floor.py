@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from search.judge.comparison import MIN_SEEDS, detectable_with
-from search.judge.trained_models import predict_by_run
+from search.judge.trained_models import Place, here, predict_by_run
 from search.log.events import Ask
 from search.log.study import Study
 from search.log.trial import Trial
@@ -40,7 +40,7 @@ def check_noise_floor(space: Space) -> None:
         )
 
 
-def describe_noise(study: Study, data: Splits) -> list[str]:
+def describe_noise(study: Study, data: Splits, place: Place = here) -> list[str]:
     """The spread over seeds of each published configuration, and what can be shown with it."""
     runs = {each.arm: each.completed(study) for each in published_runs(study.space, study.arms)}
     lines = ["", "noise floor: the published settings, val"]
@@ -52,7 +52,7 @@ def describe_noise(study: Study, data: Splits) -> list[str]:
     enough = [done for done in runs.values() if len(done) > 1]
     if len(enough) < 2:
         return [*lines, "  what can be shown takes 2 seeds of 2 losses to say", ""]
-    a, b = (_correct(study, data, done) for done in enough[:2])
+    a, b = (_correct(study, data, done, place) for done in enough[:2])
     seeds, images = study.space.confirm.seeds, count_test(study.space.config.data)
     labels = data.val.labels if study.space.selection == "balanced" else None
     smallest = 100 * detectable_with(a, b, seeds, images, data.val.groups, labels=labels)
@@ -64,8 +64,8 @@ def describe_noise(study: Study, data: Splits) -> list[str]:
     ]
 
 
-def _correct(study: Study, data: Splits, runs: list[Trial]) -> npt.NDArray[np.bool_]:
+def _correct(study: Study, data: Splits, runs: list[Trial], place: Place) -> npt.NDArray[np.bool_]:
     """(n runs, N) which val images the probe gets right."""
     truth = torch.tensor(data.val.labels)
-    predictions = (predict_by_run(study, run, data, data.val.images) for run in runs)
+    predictions = (predict_by_run(study, run, data, data.val.images, place) for run in runs)
     return np.stack([(found["probe"] == truth).numpy() for found in predictions])

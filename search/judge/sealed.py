@@ -7,8 +7,11 @@ log before an image is looked at. All openings of a study must find the same ima
 from __future__ import annotations
 
 import itertools
+import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +20,7 @@ from pydantic.dataclasses import dataclass as documented
 
 from search.judge.comparison import MIN_SEEDS
 from search.judge.fairness import budget_problems
-from search.judge.trained_models import predict_by_run
+from search.judge.trained_models import Place, SavedModel, here, predict_by_run, saved_model
 from search.log.events import Tested, Unsealed
 from search.log.packed import pack, pack_labels, unpack, unpack_labels
 from search.log.study import Study
@@ -27,18 +30,28 @@ from search.space.space import Space
 from search.strategy.giving_up import is_hopeless
 from search.strategy.winners import SeedRuns, final_runs, winner
 from supcon.evaluation.scores import accuracies
+from supcon.evaluation.trained import embed_with
 from supcon.images.files import ImageFiles
 from supcon.images.loading import find_test, load_test
 from supcon.images.split import Split, Splits, fingerprint
 from supcon.parsing import DOCUMENTED, UserError
 
 
-def open_test(study: Study, data: Splits) -> None:
+def open_test(study: Study, data: Splits, place: Place = here) -> None:
     """Score the runs that wait for it on the test images.
 
     Nothing is opened while an arm's winner is open, or if an arm gave up over trials that came to
     nothing or the searches were so unequal that there will be no verdict: who has seen a test score
-    decides otherwise.
+    decides otherwise. Nor before a model of each row has been asked for two training images:
+    what lacks a device, a precision or a file fails by these.
+
+    Args:
+        study: the study.
+        data: train and val.
+        place: where the models are asked.
+
+    Raises:
+        UserError: the test images are not those of earlier openings, or a model cannot be asked.
     """
     if any(is_hopeless(study, arm) for arm in study.arms):
         return
@@ -53,6 +66,7 @@ def open_test(study: Study, data: Splits) -> None:
         return
     found = check_same_test(study, data)
     test = load_test(study.space.config.data)
+    _rehearse(study, data, test, [*left, *(run for _, runs in waiting for run in runs)], place)
     for each, runs in waiting:
         study.log.append(
             Unsealed(
@@ -69,10 +83,35 @@ def open_test(study: Study, data: Splits) -> None:
         )
         left += runs
     # After a restart in the order in which they would have been scored without it.
-    place = {(each.arm, each.phase): i for i, each in enumerate(rows)}
-    left.sort(key=lambda t: (place.get((t.ask.arm, t.ask.phase), len(rows)), t.ask.number))
+    order = {(each.arm, each.phase): i for i, each in enumerate(rows)}
+    left.sort(key=lambda t: (order.get((t.ask.arm, t.ask.phase), len(rows)), t.ask.number))
     for run in left:
-        _score(study, data, test, run)
+        _score(study, data, test, run, place)
+
+
+def _rehearse(study: Study, data: Splits, test: Split, runs: list[Trial], place: Place) -> None:
+    """Ask a model of each row as it will be asked for the test images, but for two of train."""
+    rows: dict[tuple[str, str], list[Trial]] = {}
+    for run in runs:
+        rows.setdefault((run.ask.arm, run.ask.phase), []).append(run)
+    two = data.train.take(np.arange(2))
+    root = test.images.root.resolve() if isinstance(test.images, ImageFiles) else None
+    for same in rows.values():  # of one row, and so of one config
+        models = [saved_model(study, run) for run in same]
+        place(study.config_of(same[0].ask), _try_out, models, two, root)
+
+
+def _try_out(models: list[SavedModel], two: Split, root: Path | None) -> None:
+    if root is not None and not os.access(root, os.R_OK):
+        raise UserError(
+            f"data.root: {socket.gethostname()} cannot read {root}; mount it there, as test images "
+            f"are streamed from it"
+        )
+    for model in models:
+        if not model.path.exists():
+            raise UserError(f"{model.path}: there is no such file; put it back")
+    trained, config = models[0].load()  # the others need what it needs
+    embed_with(trained, config, two.images)
 
 
 @dataclass(frozen=True)
@@ -204,8 +243,8 @@ def is_for(opening: Unsealed, run: Trial) -> bool:
     return is_row and ask.number in opening.numbers
 
 
-def _score(study: Study, data: Splits, test: Split, run: Trial) -> None:
-    predictions = predict_by_run(study, run, data, test.images)
+def _score(study: Study, data: Splits, test: Split, run: Trial, place: Place) -> None:
+    predictions = predict_by_run(study, run, data, test.images, place)
     truth = torch.tensor(test.labels)
     study.log.append(
         Tested(

@@ -178,6 +178,8 @@ class Report(_TrialEvent):
     """Time that the process which trained it last has spent on evaluation."""
     first_step: float | None = None
     """When that process began to train, in seconds since 1970. Older logs lack both."""
+    checkpoint_seconds: float = 0
+    """Time for which training in that process has waited for checkpoints."""
     memory: int | None = None
     """Bytes: the most that it has reserved on its GPU in this trial; None on the CPU."""
     decision: Decision

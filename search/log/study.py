@@ -54,10 +54,12 @@ class Study:
     def config_of(self, ask: Ask) -> Config:
         """The complete config of a trial."""
         config = self.space.trial_config(ask.arm, ask.changes, ask.seed)
-        if config.run.threads == 0 and self.log.measured:
-            threads = max(1, int(self.shares.of(config).cpu))
-            config = override(config, {"run.threads": threads}, f"trial of {ask.arm}")
-        return config
+        if not self.log.measured:
+            return config
+        found: dict[str, Any] = {"run.memory": self.shares.mode_of(config)}
+        if config.run.threads == 0:
+            found["run.threads"] = max(1, int(self.shares.of(config).cpu))
+        return override(config, found, f"trial of {ask.arm}")
 
     def length_of(self, ask: Ask) -> int:
         """Epochs of a trial that is trained to the end."""

@@ -100,9 +100,13 @@ class Totals:
     """As reported."""
     seconds: float
     """Of training, as reported."""
+    checkpoint_seconds: float
+    """Of waiting for checkpoints, by the processes that trained them last."""
 
 
-NOTHING = Totals(trials=0, endings={}, epochs=0, reported_epochs=0, views=0, seconds=0.0)
+NOTHING = Totals(
+    trials=0, endings={}, epochs=0, reported_epochs=0, views=0, seconds=0.0, checkpoint_seconds=0.0
+)
 
 
 def totals(trials: Iterable[Trial], before: Totals = NOTHING) -> Totals:
@@ -116,4 +120,6 @@ def totals(trials: Iterable[Trial], before: Totals = NOTHING) -> Totals:
         reported_epochs=before.reported_epochs + sum(report.epoch for report in last),
         views=before.views + sum(report.views for report in last),
         seconds=before.seconds + sum(report.seconds for report in last),
+        checkpoint_seconds=before.checkpoint_seconds
+        + sum(report.checkpoint_seconds for report in last),
     )

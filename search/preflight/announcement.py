@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from search.preflight.packing import Node
+from search.preflight.packing import Node, trials_to_fill
 from search.preflight.trial_cost import describe_cost
 from search.space.resources import Footprint, Resources
 from search.space.space import Space
@@ -82,8 +82,13 @@ def describe_machines(space: Space, nodes: Sequence[Node]) -> str:
 def _describe_share(each: Footprint, want: Resources) -> str:
     takes = f"{each.gpu:.3g} of a GPU" if want.gpu == "auto" else ""
     cores = f"{each.cpu:g} cores" if want.cpu == "auto" else ""
+    fills = ""
+    if each.busy is not None:
+        n = trials_to_fill(each.busy)
+        by = "one trial fills it" if n == 1 else f"{n} trials fill it"
+        fills = f", GPU busy for {100 * each.busy:.0f} % of a step: {by}"
     return (
-        f"share     {each.kind}: {describe_cost(each)}; a trial takes "
+        f"share     {each.kind}: {describe_cost(each)}{fills}; a trial takes "
         f"{' and '.join(filter(None, [takes, cores]))}"
     )
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from search.preflight.packing import Node, at_once, misfit, this_machine
+from search.preflight.trial_cost import kinds
 from search.space.checks import conditions
 from search.space.loading import with_base, with_resources, with_settings
 from search.space.resources import Footprint, Shares
 from search.space.space import Space
 from supcon.auto_settings import settle
-from supcon.config import DataConfig
+from supcon.config import Config, DataConfig
 from supcon.evaluation.accuracy import are_equal
 from supcon.images.batches import check_room_to_share
 from supcon.images.loading import check_batch_size, check_test, load_splits
 from supcon.images.split import Splits
 from supcon.listing.listing import LeftOut
-from supcon.network.device import pick_device
+from supcon.network.device import pick_device, usable_gpus
 from supcon.network.models import network_for
 from supcon.parsing import UserError
 from supcon.recipe.optim import build_optimizer
+from supcon.step_memory import settle_memory
 
 
 def check_all(space: Space, measured: tuple[Footprint, ...], address: str | None) -> Splits:
@@ -85,10 +88,9 @@ def check_machine(shares: Shares) -> None:
     if want is None:
         return
     if want.gpu > here.gpus:
-        there = f"{here.gpus:g} GPUs" if here.gpus else "no GPU"
         raise UserError(
-            f"resources.gpu: a trial wants {want.gpu:g} GPU, this machine has {there}; take what "
-            f"is there (--gpus-per-trial auto), or name a cluster that has them with --address"
+            f"resources.gpu: a trial wants {want.gpu:g} GPU, this machine has no GPU; take what is "
+            f"there (--gpus-per-trial auto), or name a cluster that has one with --address"
         )
     is_auto = shares.want.cpu == "auto"  # it was measured elsewhere
     raise UserError(
@@ -161,13 +163,15 @@ def load_images(config: DataConfig) -> Splits:
 
 
 def settle_gpus(space: Space, nodes: Sequence[Node]) -> Space:
-    """The space with `gpu: auto` as 0 if no machine has a GPU: trials then train on the CPU.
+    """The space with `gpu: auto` as 0 if trials train on the CPU: asked to, or for lack of a GPU.
 
     Args:
         space: the search space.
         nodes: the machines that trials run on.
     """
-    if space.resources.gpu != "auto" or any(node.gpus for node in nodes):
+    device, has_gpu = space.config.run.device, any(node.gpus for node in nodes)
+    is_on_cpu = device == "cpu" or (device == "auto" and not has_gpu)
+    if space.resources.gpu != "auto" or not is_on_cpu:
         return space
     return with_resources(space, {"gpu": 0}, "resources")
 
@@ -178,10 +182,33 @@ def settle_space(space: Space, data: Splits) -> Space:
     drawn = space.arm_params(arm).get("model.backbone")
     backbones, on_gpu = drawn.values if drawn else (), space.resources.gpu != 0
     space = with_base(space, settle(space.arm_config(arm), data, backbones, on_gpu=on_gpu))
+    if not space.resources.is_auto:  # then it is measured for each kind of config
+        space = with_base(space, settle_memory_of(space, data))
     if space.selection != "auto":
         return space
     is_equal = are_equal(np.bincount(data.train.labels).tolist())
     return with_settings(space, {"selection": "top1" if is_equal else "balanced"})
+
+
+def settle_memory_of(space: Space, data: Splits) -> dict[str, str]:
+    """`run.memory` for all trials of a space whose shares are fixed: so that the largest ones fit.
+
+    Where trials train on GPUs that this machine does not have, nothing is known of their memory.
+    """
+    want, has_gpu = space.resources, usable_gpus() > 0
+    if want.gpu != 0 and not has_gpu:
+        return {"run.memory": "plain"} if space.config.run.memory == "auto" else {}
+    by_backbone = groupby(sorted(kinds(space), key=_backbone), _backbone)
+    largest = [max(some, key=lambda c: c.data.batch_size) for _, some in by_backbone]
+    shares = Shares(want)
+    part = min(1.0, shares.of(largest[0]).gpu)
+    if want.gpu == 0:
+        part = 1 / max(1, at_once(shares, largest[0], [this_machine()]))
+    return settle_memory(largest, data, part)
+
+
+def _backbone(config: Config) -> str:
+    return config.model.backbone
 
 
 def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from supcon.config import Config
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 
+STARTS = 2  # of each worker: one for the search, one for what comes after it
 LIFETIME = 3e9  # seconds: a century
 
 
@@ -123,7 +124,9 @@ def describe_time(
     if not costs or not _is_countable(space):
         return []
     seconds = [
-        search_seconds(space, each) / slots_for(shares, each.config, nodes) for each in costs
+        search_seconds(space, each) / _pace(each, slots_for(shares, each.config, nodes), nodes)
+        + STARTS * each.start_seconds
+        for each in costs
     ]
     middle = statistics.mean(seconds)
     until = "in no lifetime; lower the budget or run.epochs"
@@ -134,9 +137,16 @@ def describe_time(
     return [
         f"time      {_clock(middle)} h with kinds drawn evenly, {_clock(min(seconds))} to "
         f"{_clock(max(seconds))} h if the search prefers the fastest or the slowest; as if trials "
-        f"did not slow each other down, starts and ASHA's first arrivals left out",
+        f"did not slow each other down on the CPU, ASHA's first arrivals left out",
         f"ends      {until}",
     ]
+
+
+def _pace(each: TrialCost, slots: int, nodes: Sequence[Node]) -> float:
+    """How many trials' work is done at once: a GPU that one fills does no more for several."""
+    if each.busy is None:
+        return slots
+    return min(slots, sum(node.gpus for node in nodes) / each.busy)
 
 
 def _is_countable(space: Space) -> bool:

@@ -23,6 +23,10 @@ MARGIN = 1.1
 """On top of a measured peak: another optimiser or a wider augmentation than the measured one's."""
 
 
+LEAST_GAIN = 0.25
+"""Of a trial's work, what one more trial on a GPU must find it idle for."""
+
+
 @dataclass(frozen=True)
 class Node:
     """A machine as Ray counts it."""
@@ -40,6 +44,18 @@ def trials_at_once(memory: int, capacity: int, *, on_gpu: bool) -> int:
         on_gpu: whether it is a GPU, where each process needs a context, too.
     """
     return max(1, int(capacity / (MARGIN * memory + (CONTEXT if on_gpu else 0))))
+
+
+def trials_to_fill(busy: float) -> int:
+    """Trials of a kind that a GPU has work for; further ones would only wait for each other.
+
+    A GPU serves processes in turn. Trials each of which lets it compute for half of a step fill it
+    by two; a third would find it idle at no time.
+
+    Args:
+        busy: part of a step in which it computes, above 0.
+    """
+    return max(1, int(1 / busy + 1 - LEAST_GAIN))
 
 
 def room(nodes: Sequence[Node], taken: Sequence[Share], want: Share) -> int:
@@ -84,13 +100,11 @@ class _Bin:
         """Take a share, if it fits."""
         if self.cpus + TINY < share.cpu:
             return False
-        part, whole = (share.gpu, 1) if share.gpu < 1 else (1.0, int(share.gpu))
-        free = [i for i, left in enumerate(self.gpus) if left + TINY >= part]
         if share.gpu > 0:
-            if len(free) < whole:
+            free = [i for i, left in enumerate(self.gpus) if left + TINY >= share.gpu]
+            if not free:
                 return False
-            for i in free[:whole]:
-                self.gpus[i] -= part
+            self.gpus[free[0]] -= share.gpu
         self.cpus -= share.cpu
         return True
 
@@ -103,7 +117,7 @@ def this_machine() -> Node:
 def footprints(
     want: Resources, costs: Sequence[TrialCost | CannotRun], nodes: Sequence[Node]
 ) -> tuple[Footprint, ...]:
-    """The share of each kind of config: the smallest 1/k that its memory allows.
+    """The share of each kind of config: the smallest 1/k that its memory allows, and that pays.
 
     Where the number of cores of a trial is given, the cores of a GPU allow no more than so many
     trials either, and each takes what it can use.
@@ -127,7 +141,7 @@ def footprints(
     for each in able:
         most = cores if want.cpu == "auto" else cores / want.cpu
         k = trials_at_once(each.memory, each.capacity, on_gpu=on_gpu)
-        k = max(1, min(k, int(most)))
+        k = max(1, min(k, int(most), trials_to_fill(each.busy) if each.busy else k))
         found.append(
             Footprint(
                 **ConfigKind.of(each.config)._asdict(),
@@ -135,6 +149,8 @@ def footprints(
                 views_per_second=round(each.views_per_second, 1),
                 cpu=_cores(want, cores, k),
                 gpu=_part(1, k) if on_gpu else 0,
+                usable=_part(each.usable, 1),
+                busy=each.busy,
             )
         )
     return tuple(found)

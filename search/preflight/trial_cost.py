@@ -1,6 +1,7 @@
 """What a trial of each kind of config costs: a few steps and one evaluation of it, timed.
 
-A kind is a backbone, a batch size and a precision; all else is as in the base.
+A kind is a backbone, a batch size, a precision and a way to get by with memory; all else is as in
+the base.
 """
 
 from __future__ import annotations
@@ -8,33 +9,33 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import resource
-import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from search.preflight.step_cost import cost_of_step
 from search.space.resources import ConfigKind, Footprint
 from search.space.space import Space
-from supcon.config import Config
+from supcon.config import Config, override
 from supcon.images.split import Split, Splits
 from supcon.machine import free_memory
-from supcon.network.device import pick_device, seconds_of
+from supcon.network.device import check_gpu, pick_device, seconds_of
 from supcon.parsing import one_line
-from supcon.recipe.optim import set_lr
+from supcon.step_memory import modes
 from supcon.train import Run
 
-STEPS = 20
-STEP_SECONDS = 15.0  # after which no further step is timed; a large network on a CPU takes as long
 EVALUATION_SECONDS = 15.0  # of images that are looked at, if all would take longer
 LEAST_IMAGES = 64  # of either split
 FORWARD = 3  # times as many images a second pass a network as can be trained on
 END_SECONDS = 10.0
+RESERVE = 2**29
+"""Bytes of a GPU that are left to others: a desktop, a monitor, what CUDA does not tell of."""
 STATM = Path("/proc/self/statm")
 KIND_KEYS = ("model.backbone", "data.batch_size", "run.precision")
 
@@ -50,9 +51,15 @@ class TrialCost:
     memory: int
     """Bytes: on a GPU the most that was reserved there, else the most that the process had."""
     capacity: int
-    """Bytes of the GPU, else those of this machine that were free before."""
+    """Bytes that were free before: of the GPU, less a reserve, else of this machine."""
     checkpoint: int
     """Bytes."""
+    usable: float = 1.0
+    """The capacity as a part of all memory of the GPU."""
+    busy: float | None = None
+    """Part of a step in which the GPU computes; the rest, it waits."""
+    start_seconds: float = 0.0
+    """From the start of a process to the end of its first step."""
 
     def __str__(self) -> str:
         return f"{ConfigKind.of(self.config)}: {describe_cost(self)}"
@@ -90,15 +97,25 @@ def kinds(space: Space) -> Iterator[Config]:
 
 
 def measure_costs(space: Space, run: Runner) -> list[TrialCost | CannotRun]:
-    """Each kind of config, one after the other; a line is printed about each."""
+    """Each kind of config, one after the other; a line is printed about each.
+
+    Where `run.memory` is auto, its modes are tried in turn: the first that runs is what it becomes.
+    """
     found: list[TrialCost | CannotRun] = []
     for config in kinds(space):
-        try:
-            found.append(run(config))
-        except (RuntimeError, MemoryError) as error:
-            found.append(CannotRun(config, one_line(error)))
+        found.append(_measure(config, run))
         print(f"cost      {found[-1]}", flush=True)
     return found
+
+
+def _measure(config: Config, run: Runner) -> TrialCost | CannotRun:
+    reasons = []
+    for mode in modes(config):
+        try:
+            return run(override(config, {"run.memory": mode}))
+        except (RuntimeError, MemoryError) as error:
+            reasons.append(one_line(error))
+    return CannotRun(config, "; ".join(dict.fromkeys(reasons)))
 
 
 def describe_cost(each: TrialCost | Footprint) -> str:
@@ -112,7 +129,8 @@ def cost_here(data: Splits) -> Runner:
     def run(config: Config) -> TrialCost:
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_send_cost, args=(sender, config, data))
+        started = time.time()
+        process = context.Process(target=_send_cost, args=(sender, config, data, started))
         process.start()
         sender.close()
         try:
@@ -130,38 +148,63 @@ def cost_here(data: Splits) -> Runner:
     return run
 
 
-def _send_cost(sender: Connection, config: Config, data: Splits) -> None:
+def _send_cost(sender: Connection, config: Config, data: Splits, started: float) -> None:
     try:
         _cap_memory(pick_device(config.run.device))
-        sender.send(cost_of(config, data))
+        sender.send(cost_of(config, data, started=started))
     except Exception as error:  # what it was, is for the process that asked
         sender.send(RuntimeError(one_line(error)))
 
 
-def cost_of(config: Config, data: Splits) -> TrialCost:
-    """What a trial costs, measured in this process, which must be new: memory is a peak."""
-    capacity = free_memory()
+def cost_on_node(config: Config, data: Splits, *, on_gpu: bool) -> TrialCost:
+    """`cost_of`, in a process that was given a GPU or was not."""
+    if on_gpu:
+        check_gpu()
+    return cost_of(config, data)
+
+
+def cost_of(config: Config, data: Splits, started: float | None = None) -> TrialCost:
+    """What a trial costs, measured in this process, which must be new: memory is a peak.
+
+    Args:
+        config: of the trial.
+        data: the images.
+        started: when the process was started, in seconds since 1970; None: now.
+    """
+    started = time.time() if started is None else started
+    capacity, usable = _free(pick_device(config.run.device))
     run = Run(config, data)
+    found = cost_of_step(run)
     views = config.data.batch_size * config.augment.views
-    seconds = _seconds_a_step(run)
     run.epoch = 1
-    evaluation = _seconds_of_evaluation(run, FORWARD * views / seconds)
+    evaluation = _seconds_of_evaluation(run, FORWARD * views / found.seconds)
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder) / "last.pt")
         checkpoint = (Path(folder) / "last.pt").stat().st_size
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if run.device.type == "cuda":
         memory = torch.cuda.max_memory_reserved(run.device)
-        capacity = torch.cuda.get_device_properties(run.device).total_memory
     return TrialCost(
         config=config,
-        epoch_seconds=seconds * run.steps_per_epoch,
+        epoch_seconds=found.seconds * run.steps_per_epoch,
         evaluation_seconds=evaluation,
-        views_per_second=views / seconds,
+        views_per_second=views / found.seconds,
         memory=memory,
         capacity=capacity,
         checkpoint=checkpoint,
+        usable=usable,
+        busy=found.busy,
+        start_seconds=found.first_ended - started,
     )
+
+
+def _free(device: torch.device) -> tuple[int, float]:
+    """Bytes that trials can share, and of a GPU, which part of it that is."""
+    if device.type != "cuda":
+        return free_memory(), 1.0
+    free, total = torch.cuda.mem_get_info(device)
+    capacity = max(0, free - RESERVE)
+    return capacity, capacity / total
 
 
 def _cap_memory(device: torch.device) -> None:
@@ -172,18 +215,6 @@ def _cap_memory(device: torch.device) -> None:
         limit = own + free_memory()
         limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
-
-
-def _seconds_a_step(run: Run) -> float:
-    """Median of a few steps, the first ones left out."""
-    times: list[float] = []
-    batches = itertools.chain.from_iterable(run.loader(epoch) for epoch in itertools.count(1))
-    for images, labels in itertools.islice(batches, STEPS):
-        set_lr(run.optimizer, 0, 0)  # without a warm-up, the full one could diverge
-        times.append(seconds_of(partial(run.step, images, labels), run.device))
-        if sum(times) > STEP_SECONDS:
-            break
-    return statistics.median(times[min(len(times) - 1, max(1, len(times) // 4)) :])
 
 
 def _seconds_of_evaluation(run: Run, images_per_second: float) -> float:

@@ -59,7 +59,7 @@ def answer(study: Study) -> Summary:
         tsne={},
         test_openings=openings(study),
         test_evaluations=study.log.n_tested(),
-        protocol=_protocol(study.space),
+        protocol=[*_protocol(study.space), *_micro_batches(study)],
         reproduce=commands(study, [arm for arm in arms if arms[arm].best]),
         wider=None,
         missing=NOT_YET,
@@ -142,8 +142,12 @@ def _short(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _ledger(found: Totals) -> Ledger:
-    seconds = round(found.seconds, 1)
-    return Ledger(epochs=found.reported_epochs, views=found.views, train_seconds=seconds)
+    return Ledger(
+        epochs=found.reported_epochs,
+        views=found.views,
+        train_seconds=round(found.seconds, 1),
+        checkpoint_seconds=round(found.checkpoint_seconds, 1),
+    )
 
 
 def _reached(space: Space, trials: Iterable[Trial]) -> dict[int, tuple[int, int]]:
@@ -200,3 +204,19 @@ def _protocol(space: Space) -> list[str]:
         + (", and so are the reference rows." if confirm.references else "."),
         "Test images are opened once for each row, after all training of the row.",
     ]
+
+
+def _micro_batches(study: Study) -> list[str]:
+    """What a winner that was trained in micro-batches did otherwise."""
+    said = []
+    for arm in study.arms:
+        best = leader(study, arm)
+        config = study.config_of(best.ask) if best is not None else study.space.arm_config(arm)
+        views, most = config.data.batch_size * config.augment.views, config.run.micro_batch
+        if best is not None and config.run.memory == "cached" and views > most:
+            said.append(
+                f"{arm}: its winner compares all {views} views of a step, embedded in micro-batches"
+                f" of at most {most} (`run.memory: cached`): BatchNorm, where the backbone has it, "
+                f"normalises each by its own statistics."
+            )
+    return said

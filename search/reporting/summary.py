@@ -72,6 +72,8 @@ class Ledger(Section):
     epochs: int
     views: int
     train_seconds: float
+    checkpoint_seconds: float
+    """For which training waited for checkpoints, in the processes that trained last."""
 
 
 class ArmSummary(Section):

@@ -90,12 +90,13 @@ def scores_table(summary: Summary) -> list[list[str]]:
 
 def spent_table(summary: Summary) -> list[list[str]]:
     """What the search of each arm cost, and how its trials ended."""
-    rows = [["arm", "trials", "outcomes", "collapsed", "epochs", "views", "training seconds"]]
+    rows = [["arm", "trials", "outcomes", "collapsed", "epochs", "views"]]
+    rows[0] += ["training seconds", "checkpoint seconds"]
     for arm, facts in summary.arms.items():
         ledger = facts.ledger
         outcomes = ", ".join(f"{n} {outcome}" for outcome, n in sorted(facts.outcomes.items()))
         cells = [collapsed_text(facts), str(ledger.epochs), f"{ledger.views:,}"]
-        cells.append(f"{ledger.train_seconds:.0f}")
+        cells += [f"{ledger.train_seconds:.0f}", f"{ledger.checkpoint_seconds:.0f}"]
         rows.append([arm, str(facts.trials), outcomes, *cells])
     return rows
 

@@ -84,6 +84,7 @@ def check(space: Space) -> None:
             raise UserError(f"points: unknown arm '{arm}'{nearest(arm, space.arms)}")
         for number in range(len(space.points[arm])):
             space.point(arm, number)
+    _check_device(space)
     _check_budget(space)
 
 
@@ -182,6 +183,28 @@ def conditions(key: str, params: Mapping[str, Distribution]) -> dict[str, Any]:
         if parent in params:
             given |= {**conditions(parent, params), parent: value}
     return given
+
+
+def _check_device(space: Space) -> None:
+    """Whether trials compute where Ray reserves something for them."""
+    gpu, device = space.resources.gpu, space.config.run.device
+    if gpu == 0 and device == "cuda":
+        raise UserError(
+            "resources.gpu must be more than 0 where run.device is cuda, or all trials would crowd "
+            "onto one GPU that none has reserved, got 0; give each a share (--gpus-per-trial "
+            "auto), or train on the CPU (--set run.device=auto)"
+        )
+    if gpu not in (0, "auto") and device == "cpu":
+        raise UserError(
+            f"resources.gpu must be 0 where run.device is cpu, or a GPU would be reserved for "
+            f"nothing, got {gpu:g}; train on it (--set run.device=auto), or on the CPU "
+            f"(--gpus-per-trial 0)"
+        )
+    if gpu != "auto" and gpu > 1:
+        raise UserError(
+            f"resources.gpu must be at most 1, since a trial trains on one GPU, got {gpu:g}; "
+            f"--gpus-per-trial 1 gives it one of its own"
+        )
 
 
 def _check_budget(space: Space) -> None:

@@ -17,6 +17,7 @@ AT_CHANCE = "at chance"
 RELEVANT = {  # settings that may be to blame for an end
     "infeasible": (
         "model.backbone", "data.batch_size", "data.image_size", "augment.views", "run.precision",
+        "run.memory",
     ),
     "diverged": (
         "optim.lr_per_256", "optim.warmup", "optim.name", "optim.clip_norm", "loss.temperature",
@@ -26,8 +27,8 @@ RELEVANT = {  # settings that may be to blame for an end
     AT_CHANCE: ("optim.lr_per_256", "optim.warmup", "optim.name", "loss.temperature"),
 }  # fmt: skip
 WAYS_OUT = {
-    "infeasible": "smaller data.batch_size, model.backbone or data.image_size, or more memory for "
-    "a trial (--gpus-per-trial)",
+    "infeasible": "smaller data.batch_size, model.backbone or data.image_size, run.memory: "
+    "cached, or more memory for a trial (--gpus-per-trial)",
     "diverged": "a smaller optim.lr_per_256, a longer optim.warmup, or optim.clip_norm",
     "failed": "put right what trials/{last}/error.txt or the detail says",
     AT_CHANCE: "look whether images and labels are what they should be, and try a smaller "

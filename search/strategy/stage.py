@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
-from search.log.events import FINAL, TIME_UP, Searched
+from search.log.events import FINAL, TIME_UP, Ask, Searched
 from search.log.study import Study
 from search.strategy.budget import open_arms, search_is_over
-from search.strategy.confirmation import confirmation_is_over, has_best, seed_runs
+from search.strategy.confirmation import (
+    confirmation_is_over,
+    has_best,
+    next_after_search,
+    seed_runs,
+)
 from search.strategy.giving_up import is_hopeless
 
 Stage = Literal["noise floor", "search", "confirmation", "test", "done"]
@@ -38,6 +44,15 @@ def end_search(study: Study) -> None:
     """Log that the search is over, once, if it has found anything; else --resume may go on."""
     if not study.log.is_searched and has_best(study):
         study.log.append(Searched())
+
+
+def next_trial(study: Study, next_of_search: Callable[[], Ask | None]) -> Ask | None:
+    """The next trial of the search; once all of it has ended, which is logged, of what follows."""
+    ask = next_of_search()
+    if ask is None and search_is_over(study):
+        end_search(study)
+        ask = next_after_search(study)
+    return ask
 
 
 def end_for_time(study: Study) -> None:

@@ -40,9 +40,14 @@ def overlap(pictures: Tensor, others: Tensor) -> Tensor:
     places = SIDE - PATCH + 1
     products = torch.fft.irfft2(waves * laid, s=(SIDE, SIDE))[..., :places, :places]
     area = PATCH * PATCH
-    mean, square = (F.avg_pool2d(x, PATCH, stride=1) for x in (ground, ground**2))
+    mean, square = (_means(x) for x in (ground, ground**2))
     spread = (area * (square - mean**2).clamp(min=LEAST_DETAIL**2)).sqrt()
     return (products / spread[:, :, None]).amax((2, 3, 4))
+
+
+def _means(ground: Tensor) -> Tensor:
+    """(B, C, SIDE, SIDE) -> (B, C, places, places); by rows and columns, a third of the time."""
+    return F.avg_pool2d(F.avg_pool2d(ground, (PATCH, 1), stride=1), (1, PATCH), stride=1)
 
 
 def _middles(pictures: Tensor) -> Tensor:

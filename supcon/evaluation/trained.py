@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supcon.config import Config
+from supcon.config import Config, override
 from supcon.evaluation.embedding import Embedded, embed
 from supcon.evaluation.probe import LinearProbe
 from supcon.evaluation.scores import labels_of, other_predictions
 from supcon.images.files import Images
 from supcon.images.split import Split, Splits
-from supcon.network.device import precision_tools
+from supcon.network.device import precision_tools, settled_precision
 from supcon.network.models import Network, build_network
 from supcon.parsing import UserError, one_line, parse
 from supcon.recipe.checkpoint import load_state, save_atomic
@@ -40,6 +40,8 @@ class Trained:
     """After which they were taken."""
     metrics: dict[str, float]
     """What they scored on val."""
+    precision: str
+    """fp32, bf16 or fp16: what the run computed in."""
 
 
 def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> None:
@@ -57,6 +59,7 @@ def save_trained(trained: Trained, config: Config, data: Splits, path: Path) -> 
             "data": data.fingerprint(),
             "classes": list(data.classes),
             "image_size": data.train.images.shape[1],
+            "precision": trained.precision,
             "weights": trained.weights,
             "epoch": trained.epoch,
             "metrics": trained.metrics,
@@ -88,11 +91,16 @@ def save_if_best(trained: Trained, config: Config, data: Splits, path: Path) -> 
 def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
     """What `save_trained` wrote, on `device`, and the config it was trained with.
 
+    A precision that was `auto` is the one that the run computed in, wherever that was.
+
     Raises:
         UserError: there is no such file, it is damaged, no model, or one of another version.
     """
     state = _model_state(path, device)
     config = parse(Config, state["config"], str(path))
+    if config.run.precision == "auto":  # earlier versions did not say what it was
+        precision = state.get("precision") or settled_precision("auto", device)
+        config = override(config, {"run.precision": precision}, str(path))
     # The network is built on the CPU, where its first forward pass is tried, and moved as a whole.
     mean, std = (state["network"][f"encoder.{name}"].cpu() for name in ("mean", "std"))
     fresh = config.model.model_copy(update={"pretrained": False})  # its weights come from the file
@@ -113,7 +121,8 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
         ) from error
     probe = LinearProbe(**state["probe"])
     network = network.to(device).eval()
-    return Trained(network, probe, state["weights"], state["epoch"], state["metrics"]), config
+    known = state["weights"], state["epoch"], state["metrics"], config.run.precision
+    return Trained(network, probe, *known), config
 
 
 def check_same_data(path: Path, data: Splits) -> None:
@@ -153,6 +162,7 @@ def predict(trained: Trained, config: Config, bank: Split, images: Images) -> di
 def embed_with(trained: Trained, config: Config, images: Images) -> Embedded:
     """Features and head outputs of images (N, H, W, C), in the config's precision."""
     device = trained.probe.weight.device
+    torch.backends.cudnn.allow_tf32 = config.run.tf32
     autocast, _ = precision_tools(config.run.precision, device)
     return embed(trained.network, images, device=device, autocast=autocast)
 

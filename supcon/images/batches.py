@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,8 @@ from supcon.images.decoding import Pixels
 from supcon.images.files import ImageFiles
 from supcon.images.policy import resolve
 from supcon.images.split import Split
-from supcon.images.views_by_batch import ResidentViews
-from supcon.images.views_by_image import PREFETCH, ViewBatches, load_views
+from supcon.images.views_by_batch import Augmentation, ResidentViews
+from supcon.images.views_by_image import PREFETCH, StreamedViews, ViewBatches
 from supcon.machine import free_to_share
 from supcon.parsing import UserError
 from supcon.seeds import derive_seed
@@ -91,33 +92,63 @@ class Batches:
 
     def __init__(self, config: Config, train: Split, device: torch.device) -> None:
         """`train` are the training images, `device` is where the batches will be used."""
-        self.config, self.train, self.device = config, train, device
-        self.policy = resolve(config.augment, config.data.name)
-        self.resident: tuple[Tensor, Tensor] | None = None
-        if not isinstance(train.images, ImageFiles) and config.data.pipeline != "streaming":
-            self.resident = _resident(train.images, device), torch.tensor(train.labels).to(device)
-
-    def epoch(self, seed: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Batches of (V * B, C, H, W) views and their (V * B,) labels, a function of `seed`."""
-        batch_size, views = self.config.data.batch_size, self.config.augment.views
-        order = None
-        if self.config.data.sampler == "balanced":
-            order = balanced_order(self.train.labels, derive_seed(seed, "balanced"))
-        if self.resident is not None:
-            resident = ResidentViews(
-                *self.resident,
-                self.policy,
-                batch_size=batch_size,
-                views=views,
-                seed=seed,
-                order=order,
+        self.config, self.labels, self.device = config, train.labels, device
+        policy = resolve(config.augment, config.data.name)
+        self.resident: tuple[Tensor, Tensor, Augmentation] | None = None
+        if isinstance(train.images, ImageFiles) or config.data.pipeline == "streaming":
+            self.streamed = StreamedViews(
+                ViewBatches(train, policy, config.augment.views),
+                n_workers(config, train, torch.get_num_threads()),
+                pin_memory=device.type == "cuda",
             )
-            return DataLoader(resident, batch_size=None)
-        streamed = ViewBatches(
-            self.train, self.policy, batch_size=batch_size, views=views, seed=seed, order=order
-        )
-        workers = n_workers(self.config, self.train, torch.get_num_threads())
-        return load_views(streamed, workers, pin_memory=self.device.type == "cuda")
+        else:
+            images = _resident(train.images, device)
+            augmentation = Augmentation(policy, images.shape[1:], device)
+            if config.run.compile:
+                augmentation.compile()
+            self.resident = images, torch.tensor(train.labels).to(device), augmentation
+
+    def epoch(self, seed: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """Batches of (V * B, C, H, W) views and their (V * B,) labels, on the device.
+
+        They are a function of `seed`, and as many as there are whole batches.
+        """
+        order_SB, views = self._order(seed), self.config.augment.views
+        if self.resident is not None:
+            return ResidentViews(*self.resident, order_SB, views=views, seed=seed)
+        batches = self.streamed.epoch(order_SB, seed)
+        return CopiedAhead(batches, self.device) if self.device.type == "cuda" else batches
+
+    def _order(self, seed: int) -> npt.NDArray[np.intp]:
+        """(S, B) places of images; the incomplete last batch is dropped."""
+        n, batch_size = len(self.labels), self.config.data.batch_size
+        if self.config.data.sampler == "balanced":
+            order = balanced_order(self.labels, derive_seed(seed, "balanced"))
+        else:
+            order = np.random.default_rng(seed).permutation(n)
+        return order[: n // batch_size * batch_size].reshape(-1, batch_size)
+
+
+class CopiedAhead:
+    """Batches on a GPU, where each is copied to while the step before it still computes."""
+
+    def __init__(self, batches: DataLoader[tuple[Tensor, Tensor]], device: torch.device) -> None:
+        """`batches` lie in pinned memory."""
+        self.batches, self.device = batches, device
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Copies have a queue of their own, which the one of the steps waits for, not the CPU."""
+        copying, computing = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+        for batch in self.batches:
+            with torch.cuda.stream(copying):
+                images, labels = (part.to(self.device, non_blocking=True) for part in batch)
+            computing.wait_stream(copying)
+            for part in (images, labels):
+                part.record_stream(computing)  # or its memory might be given away before
+            yield images, labels
 
 
 def _resident(images: Pixels, device: torch.device) -> Tensor:

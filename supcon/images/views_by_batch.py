@@ -4,208 +4,277 @@ For images that lie decoded in memory. The same policy image by image is in
 `supcon.images.views_by_image`; tests hold that both agree in distribution. torchvision's transforms
 would draw one set of parameters for the whole batch; kornia draws them for each image, but took 2.7
 to 3.0 times as long (400 images of 32 pixels, one CPU thread, strengths 0.5 and 1).
+
+A GPU runs small calls faster than Python makes them, so there are few of them, and none that waits
+for a result: constants are made once, and one call draws all random numbers of a batch.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from supcon.images.policy import BLUR_SIGMA, Policy
+from supcon.seeds import derive_seed
 
 CROP_ATTEMPTS = 10  # windows drawn for an image, of which the first that fits is taken
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-class ResidentViews(IterableDataset[tuple[Tensor, Tensor]]):
+class ResidentViews:
     """The batches of one epoch, from images in memory.
 
-    Order and augmentation of an epoch are a function of `seed` alone. Images that found no room on
-    the training device stay on the CPU and go there batch by batch, as uint8.
+    The augmentation of an epoch is a function of `seed` alone. Images that found no room on the
+    training device stay on the CPU and go there batch by batch, as uint8.
     """
 
     def __init__(
         self,
         images: Tensor,
         labels: Tensor,
-        policy: Policy,
+        augmentation: Augmentation,
+        order_SB: npt.NDArray[np.intp],
         *,
-        batch_size: int,
         views: int,
         seed: int,
-        order: npt.NDArray[np.intp] | None = None,
     ) -> None:
-        """`batch_size` images a batch, each in so many `views`, drawn by `policy`.
+        """Steps S of B images, each in so many `views`, drawn by `augmentation`.
 
-        `images` are (N, C, H, W) uint8; `labels` are (N,), on the device of the batches; `order`
-        are (N,) indices of images, None: each once, in a random order.
+        `images` are (N, C, H, W) uint8; `labels` are (N,), on the device of the batches; `order_SB`
+        are places of images.
         """
-        self.images, self.labels, self.policy = images, labels, policy
-        self.batch_size, self.views, self.seed = batch_size, views, seed
-        self.order = order
+        self.images, self.labels, self.augmentation = images, labels, augmentation
+        self.order_SB, self.views, self.seed = torch.from_numpy(order_SB), views, seed
 
     def __len__(self) -> int:
-        """The incomplete last batch is dropped."""
-        return len(self.images) // self.batch_size
+        return len(self.order_SB)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (V * B, C, H, W) fp32 views, view after view, and their (V * B,) labels."""
         device = self.labels.device
+        order_SB = self.order_SB.to(self.images.device)
+        labels_SV = self.labels[order_SB.to(device)].repeat(1, self.views)
         generator = torch.Generator(device).manual_seed(self.seed)
-        if self.order is None:
-            order = torch.randperm(len(self.images), generator=generator, device=device)
-        else:
-            order = torch.from_numpy(self.order).to(device)
-        for i in range(len(self)):
-            chosen = order[i * self.batch_size : (i + 1) * self.batch_size].repeat(self.views)
-            images = self.images[chosen.to(self.images.device)].to(device)
-            views = augment(images, self.policy, generator)
-            yield views.contiguous(memory_format=torch.channels_last), self.labels[chosen]
+        rng = np.random.default_rng(derive_seed(self.seed, "jitter"))
+        for chosen, labels in zip(order_SB, labels_SV, strict=True):
+            images = self._images(chosen, device).repeat(self.views, 1, 1, 1)
+            yield self.augmentation(images, generator, rng.permutation(4).tolist()), labels
+
+    def _images(self, chosen: Tensor, device: torch.device) -> Tensor:
+        """(B, C, H, W) uint8 on `device`."""
+        if self.images.device == device:
+            return self.images[chosen]
+        # From pinned memory the copy waits for nothing.
+        size = (len(chosen), *self.images.shape[1:])
+        images = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        torch.index_select(self.images, 0, chosen, out=images)
+        return images.to(device, non_blocking=True)
 
 
-def augment(images: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
-    """One view of each image.
+class Augmentation:
+    """A policy for images of one shape on one device: a view of each image of a batch."""
 
-    Args:
-        images: (N, C, H, W) uint8; C is 1 or 3.
-        policy: what happens to a view.
-        generator: on the images' device; all randomness comes from it.
+    def __init__(
+        self, policy: Policy, shape: Sequence[int], device: torch.device | None = None
+    ) -> None:
+        """`shape` is (C, H, W) of the images, C 1 or 3; `device` is where they are augmented."""
+        self.policy, self.shape = policy, tuple(shape)
+        ranges = _ranges(policy, self.shape)
+        self.sizes = [len(columns) for columns in ranges]
+        lowest, highest = torch.tensor(list(itertools.chain(*ranges))).T
+        self.lowest, self.span = lowest.to(device), (highest - lowest).to(device)
+        _, height, width = self.shape
+        y, x = torch.meshgrid(_middles(height), _middles(width), indexing="ij")
+        self.grid = torch.stack([x, y], 2).to(device)  # (H, W, 2), -1 to 1 across an image
+        self.half = torch.tensor([width / 2, height / 2], device=device)
+        self.neutral = torch.tensor([1.0, 1, 1, 0], device=device)
+        self.luma = torch.tensor([[LUMA]], device=device)
+        self.hue = _Hue(device)
+        radius = int(3.5 * BLUR_SIGMA[1])
+        self.taps = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
+        self.warp, self.finish = self._warp, self._finish
+        self.jitters = [self._brighten, self._contrast, self._saturate, self._turn]
 
-    Returns:
-        (N, C, H, W) fp32 in [0, 255], not rounded.
+    def compile(self) -> None:
+        """Compile all that draws nothing; each step of the jitter alone, since they come in any
+        order.
+        """
+        compiled = partial(torch.compile, dynamic=False)
+        self.warp, self.finish = compiled(self.warp), compiled(self.finish)
+        self.jitters = [compiled(jitter) for jitter in self.jitters]
+
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, jitter_order: Sequence[int] = range(4)
+    ) -> Tensor:
+        """One view of each image.
+
+        Args:
+            images: (N, C, H, W) uint8.
+            generator: on the images' device; all random numbers come from it.
+            jitter_order: of brightness (0), contrast (1), saturation (2) and hue (3).
+
+        Returns:
+            (N, C, H, W) fp32 in [0, 255], not rounded, in channels_last.
+        """
+        random = torch.rand(len(images), len(self.span), generator=generator, device=images.device)
+        drawn = torch.addcmul(self.lowest, self.span, random).split(self.sizes, 1)
+        area, stretch, place, mirror, angle, factors, sigma, corner, chances = drawn
+        jittered, greyed, blurred = (chances < 0).split(1, 1)  # (N, 1) each
+        x = self.warp(images, area, stretch, place, mirror, angle)
+        if x.shape[1] == 3 and self.policy.jitter:
+            factors = torch.where(jittered, factors, self.neutral)[:, :, None, None, None]
+            for step in jitter_order:
+                x = self.jitters[step](x, factors[:, step])
+        return self.finish(x, greyed, sigma, blurred, corner)
+
+    def _warp(
+        self,
+        images: Tensor,
+        area: Tensor,
+        stretch: Tensor,
+        place: Tensor,
+        mirror: Tensor,
+        angle: Tensor,
+    ) -> Tensor:
+        """Crop, resize to full size, mirror, rotate: one bilinear sampling of the original pixels.
+
+        Coordinates are those of `grid_sample`: -1 to 1 across an image, x before y.
+        """
+        policy, x = self.policy, images.float()
+        if policy.crop == policy.aspect == 1 and not (policy.flip or policy.rotation):
+            return x
+        size = _window(area, stretch)
+        centre = (place * (1 - size))[:, None, None]
+        size = torch.copysign(size, mirror)[:, None, None]
+        within = self.grid  # the window
+        if policy.rotation:
+            cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+            x_axis, y_axis = self.grid.unbind(2)
+            quarter = torch.stack([-y_axis, x_axis], 2)
+            within = torch.addcmul(cos * self.grid, sin, quarter)
+        grid = torch.addcmul(centre, size, within)
+        views = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        if policy.rotation:  # beyond it there is black; pixels at its edge are part of both
+            share = torch.addcmul(self.half + 0.5, self.half, within.abs(), value=-1)
+            views = views * share.clamp_(0, 1).prod(3)[:, None]
+        return views
+
+    def _brighten(self, x: Tensor, factor: Tensor) -> Tensor:
+        return (x * factor).clamp_(0, 255)
+
+    def _contrast(self, x: Tensor, factor: Tensor) -> Tensor:
+        mean = torch.mv(x.mean((2, 3)), self.luma[0, 0])
+        return torch.lerp(mean[:, None, None, None], x, factor).clamp_(0, 255)
+
+    def _saturate(self, x: Tensor, factor: Tensor) -> Tensor:
+        return torch.lerp(self._luma(x), x, factor).clamp_(0, 255)
+
+    def _turn(self, x: Tensor, turn: Tensor) -> Tensor:
+        return self.hue.turned(x, turn)
+
+    def _finish(
+        self, x: Tensor, greyed: Tensor, sigma: Tensor, blurred: Tensor, corner: Tensor
+    ) -> Tensor:
+        """Drop the colour, blur, cut out."""
+        if x.shape[1] == 3 and self.policy.grey:
+            x = torch.where(greyed[:, :, None, None], self._luma(x), x)
+        if self.policy.blur:
+            x = self._blur(x, sigma, blurred)
+        if self.policy.cutout:
+            x = self._cut_out(x, corner)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _luma(self, x: Tensor) -> Tensor:
+        """(N, 1, H, W)."""
+        return torch.bmm(self.luma.expand(len(x), -1, -1), x.flatten(2)).unflatten(2, x.shape[2:])
+
+    def _blur(self, x: Tensor, sigma: Tensor, is_on: Tensor) -> Tensor:
+        """A Gaussian along the rows and then along the columns, with a width for each image."""
+        n, channels, height, width = x.shape
+        gauss = (-0.5 * (self.taps / sigma).square()).exp()
+        kernel = torch.where(is_on, gauss / gauss.sum(1, keepdim=True), (self.taps == 0).float())
+        kernels = kernel.repeat_interleave(channels, 0)[:, None, None]  # (N * C, 1, 1, taps)
+        planes = F.pad(x, [len(self.taps) // 2] * 4, mode="reflect").flatten(0, 1)[None]
+        planes = F.conv2d(planes, kernels, groups=n * channels)
+        planes = F.conv2d(planes, kernels.transpose(2, 3), groups=n * channels)
+        return planes.reshape(n, channels, height, width)
+
+    def _cut_out(self, x: Tensor, corner: Tensor) -> Tensor:
+        """A black square inside each image (DeVries & Taylor 2017, arXiv:1708.04552)."""
+        is_cut = []
+        for start, size in zip(corner.floor().split(1, 1), x.shape[2:], strict=True):
+            middle = (int(self.policy.cutout * size) - 1) / 2
+            at = torch.arange(size, device=x.device)
+            is_cut.append((at - start - middle).abs() <= middle)
+        rows, columns = is_cut
+        return x.masked_fill((rows[:, :, None] & columns[:, None])[:, None], 0)
+
+
+class _Hue:
+    """Turns the hue of HSV."""
+
+    def __init__(self, device: torch.device | None) -> None:
+        # Differences of the other two channels: g - b, b - r, r - g.
+        self.others = torch.tensor([[[0.0, 1, -1], [-1, 0, 1], [1, -1, 0]]], device=device)
+        self.sixth_of_largest = torch.tensor([0.0, 2, 4], device=device).view(3, 1, 1)
+        self.offset = torch.tensor([5.0, 3, 1], device=device).view(3, 1, 1)
+
+    def turned(self, x: Tensor, turn: Tensor) -> Tensor:
+        """Images (N, 3, H, W) whose hue has moved by `turn` (N, 1, 1, 1), in turns of the circle.
+
+        In HSV, a channel is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = offset + sixths
+        of the hue, modulo 6.
+        """
+        value = x.amax(1, keepdim=True)
+        chroma = value - x.amin(1, keepdim=True)
+        differences = torch.bmm(self.others.expand(len(x), -1, -1), x.flatten(2)).view_as(x)
+        # Times the chroma: 0 to 6, at the largest channel; of equals at any, which is the same.
+        sixths = torch.addcmul(differences, chroma, self.sixth_of_largest)
+        is_r, is_g, _ = (x == value).split(1, 1)
+        r, g, b = sixths.split(1, 1)
+        hue = torch.where(is_r, r, torch.where(is_g, g, b)) / chroma.clamp(min=1e-6)
+        k = (hue + torch.add(self.offset, turn, alpha=6)).remainder_(6)
+        return torch.addcmul(value, chroma, torch.minimum(k, 4 - k).clamp_(0, 1), value=-1)
+
+
+def _ranges(policy: Policy, shape: Sequence[int]) -> list[list[tuple[float, float]]]:
+    """What an image draws, each number uniformly from a range: [lowest, highest).
+
+    Something that happens with probability p is a number from [-p, 1 - p): it does if negative.
     """
-    x = images.float()
-    if policy.crop < 1 or policy.aspect > 1 or policy.flip or policy.rotation:
-        x = _warp(x, policy, generator)
-    if x.shape[1] == 3 and policy.jitter:
-        x = _jitter(x, policy, generator)
-    if x.shape[1] == 3 and policy.grey:
-        is_grey = _uniform(x, generator) < policy.grey
-        x = torch.where(is_grey[:, None, None, None], _luma(x), x)
-    if policy.blur:
-        x = _blur(x, policy, generator)
-    if policy.cutout:
-        x = _cut_out(x, policy, generator)
-    return x
+    j, turn = policy.jitter, math.radians(policy.rotation)
+    whole = [(1.0, 1.0)]  # the last window, which always fits
+    return [
+        CROP_ATTEMPTS * [(policy.crop, 1.0)] + whole,  # areas
+        # Logarithms of square roots of aspect ratios.
+        CROP_ATTEMPTS * [(-math.log(policy.aspect) / 2, math.log(policy.aspect) / 2)]
+        + [(0.0, 0.0)],
+        2 * [(-1.0, 1.0)],  # place of the window, x and y
+        [(-policy.flip, 1 - policy.flip), (1.0, 1.0)],
+        [(-turn, turn)],
+        [*3 * [(1 - j, 1 + j)], (-j / 4, j / 4)],
+        [BLUR_SIGMA],
+        [(0.0, size - int(policy.cutout * size) + 1) for size in shape[1:]],  # upper left corner
+        [(-p, 1 - p) for p in (policy.jitter_probability, policy.grey, policy.blur)],
+    ]
 
 
-def _uniform(x: Tensor, generator: torch.Generator, *shape: int) -> Tensor:
-    """(N, *shape) draws from [0, 1)."""
-    return torch.rand(len(x), *shape, generator=generator, device=x.device)
+def _window(area: Tensor, stretch: Tensor) -> Tensor:
+    """(N, 2) width and height of the first crop that fits, as fractions of the image."""
+    root, stretch = area.sqrt(), stretch.exp()
+    sizes = torch.stack([root * stretch, root / stretch], 2)  # (N, attempts, 2)
+    first = (sizes.amax(2) <= 1).view(torch.uint8).argmax(1)
+    return sizes.gather(1, first[:, None, None].expand(-1, 1, 2))[:, 0]
 
 
-def _warp(x: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
-    """Crop, resize to full size, mirror, rotate: one bilinear sampling of the original pixels.
-
-    Coordinates are those of `grid_sample`: -1 to 1 across an image.
-    """
-    width, height = _window(x, policy, generator)
-    place = _uniform(x, generator, 2) * 2 - 1
-    mirrored = _uniform(x, generator) < policy.flip
-    scale = torch.stack([torch.where(mirrored, -width, width), height], 1)  # (N, 2)
-    centre = place * (1 - scale.abs())
-    angle = (_uniform(x, generator) * 2 - 1) * math.radians(policy.rotation)
-    cos, sin = angle.cos(), angle.sin()
-    rotation = torch.stack([cos, -sin, sin, cos], 1).reshape(-1, 2, 2)
-    affine = torch.cat([scale[:, :, None] * rotation, centre[:, :, None]], 2)
-    grid = F.affine_grid(affine, list(x.shape), align_corners=False)
-    views = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    if policy.rotation:  # beyond the window there is black; pixels at its edge are part of both
-        size = torch.tensor([x.shape[3], x.shape[2]], device=x.device)
-        from_edge = 1 - ((grid - centre[:, None, None]) / scale[:, None, None]).abs()
-        views = views * (from_edge * size / 2 + 0.5).clamp(0, 1).prod(3)[:, None]
-    return views
-
-
-def _window(x: Tensor, policy: Policy, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(N,) widths and heights of crops, as fractions of the image; the whole image if none fits."""
-    draws = _uniform(x, generator, 2, CROP_ATTEMPTS)
-    area = policy.crop + draws[:, 0] * (1 - policy.crop)
-    aspect = ((draws[:, 1] * 2 - 1) * math.log(policy.aspect)).exp()
-    width, height = (area * aspect).sqrt(), (area / aspect).sqrt()
-    fits = (width <= 1) & (height <= 1)
-    first = fits.int().argmax(1, keepdim=True)
-    has_one = fits.any(1)
-    one = torch.ones_like(has_one, dtype=x.dtype)
-    return (
-        torch.where(has_one, width.gather(1, first)[:, 0], one),
-        torch.where(has_one, height.gather(1, first)[:, 0], one),
-    )
-
-
-def _jitter(x: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast, saturation and hue; in one random order for the batch."""
-    is_on = _uniform(x, generator) < policy.jitter_probability
-    move = (_uniform(x, generator, 4) * 2 - 1) * policy.jitter * is_on[:, None]
-    brightness, contrast, saturation = (1 + move[:, :3]).T[:, :, None, None, None]
-    hue = move[:, 3, None, None] / 4
-    order = torch.randperm(4, generator=generator, device=x.device).tolist()
-    for step in order:
-        if step == 0:
-            x = (x * brightness).clamp(0, 255)
-        elif step == 1:
-            mean = _luma(x).mean((2, 3), keepdim=True)
-            x = torch.lerp(mean, x, contrast).clamp(0, 255)
-        elif step == 2:
-            x = torch.lerp(_luma(x), x, saturation).clamp(0, 255)
-        else:
-            x = _turn_hue(x, hue)
-    return x
-
-
-def _luma(x: Tensor) -> Tensor:
-    r, g, b = x.unbind(1)
-    return (LUMA[0] * r + LUMA[1] * g + LUMA[2] * b)[:, None]
-
-
-def _turn_hue(x: Tensor, turn: Tensor) -> Tensor:
-    """Move the hue of HSV by `turn` (N, 1, 1), in turns of the colour circle."""
-    r, g, b = x.unbind(1)
-    value, lowest = x.amax(1), x.amin(1)
-    chroma = value - lowest
-    safe = chroma.clamp(min=1e-6)
-    sixths = torch.where(
-        value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe)
-    )
-    sixths = sixths + 6 * turn
-    channels = []
-    for offset in (5, 3, 1):
-        k = (sixths + offset).remainder(6)
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
-    return torch.stack(channels, 1)
-
-
-def _blur(x: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
-    """A Gaussian along the rows and then along the columns, with a width for each image."""
-    n, channels, height, width = x.shape
-    lowest, highest = BLUR_SIGMA
-    sigma = lowest + (highest - lowest) * _uniform(x, generator, 1)
-    is_on = _uniform(x, generator, 1) < policy.blur
-    radius = int(3.5 * highest)
-    offset = torch.arange(-radius, radius + 1, device=x.device)
-    gauss = (-0.5 * (offset / sigma).square()).exp()
-    kernel = torch.where(is_on, gauss / gauss.sum(1, keepdim=True), (offset == 0).to(x.dtype))
-    kernels = kernel.repeat_interleave(channels, 0)[:, None, None]  # (N * C, 1, 1, taps)
-    planes = F.pad(x, [radius] * 4, mode="reflect").flatten(0, 1)[None]
-    planes = F.conv2d(planes, kernels, groups=n * channels)
-    planes = F.conv2d(planes, kernels.transpose(2, 3), groups=n * channels)
-    return planes.reshape(n, channels, height, width)
-
-
-def _cut_out(x: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
-    """A black square inside each image (DeVries & Taylor 2017, arXiv:1708.04552)."""
-    is_cut = []
-    for size in x.shape[2:]:
-        side = int(policy.cutout * size)
-        start = (_uniform(x, generator, 1) * (size - side + 1)).floor()
-        at = torch.arange(size, device=x.device)
-        is_cut.append((at >= start) & (at < start + side))
-    rows, columns = is_cut
-    return x.masked_fill((rows[:, :, None] & columns[:, None])[:, None], 0)
+def _middles(size: int) -> Tensor:
+    """(size,) middles of pixels, -1 to 1 across the image."""
+    return (torch.arange(size) * 2 + 1) / size - 1

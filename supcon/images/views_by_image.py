@@ -7,7 +7,7 @@ that a probe is trained on. Views stay uint8; random numbers of a view are a fun
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,64 +95,48 @@ def one_view(images: Images, policy: Policy, seed: int) -> Iterator[Pixels]:
         yield np.stack([pipeline(image=image)["image"] for image in block])
 
 
+Batch = tuple[int, npt.NDArray[np.intp]]
+"""The seed of its views, and the places of its images."""
+
+
 class ViewBatches(Dataset[tuple[Tensor, Tensor]]):
-    """The batches of one epoch, augmented: item i is batch i.
+    """Augmented batches of a split. One is a function of its seed, whoever makes it, and when."""
 
-    Order and augmentation of an epoch are a function of `seed` alone, whatever the number of
-    workers, so a resumed run sees what the uninterrupted one would have seen.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        policy: Policy,
-        *,
-        batch_size: int,
-        views: int,
-        seed: int,
-        order: npt.NDArray[np.intp] | None = None,
-    ) -> None:
-        """`batch_size` images a batch, each in so many `views`, drawn by `policy`.
-
-        `order` are (N,) indices of images, None: each once, in a random order.
-        """
-        if order is None:
-            order = np.random.default_rng(seed).permutation(len(split))
-        n_batches = len(split) // batch_size  # the incomplete last batch is dropped
-        self.batches: Sequence[npt.NDArray[np.intp]] = [
-            order[i * batch_size : (i + 1) * batch_size] for i in range(n_batches)
-        ]
-        self.split, self.views, self.seed = split, views, seed
+    def __init__(self, split: Split, policy: Policy, views: int) -> None:
+        """Each image in so many `views`, drawn by `policy`."""
+        self.split, self.views = split, views
         self.pipeline = compose(policy, split.images.shape[1])
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        """Batch i: (V * B, C, H, W) uint8 views, view after view, and their (V * B,) labels."""
-        seed_steps(self.pipeline, derive_seed(self.seed, "batch", i))
-        images = self.split.images[self.batches[i]]
+    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(V * B, C, H, W) uint8 views, view after view, and their (V * B,) labels."""
+        seed, chosen = batch
+        seed_steps(self.pipeline, seed)
+        images = self.split.images[chosen]
         views = np.stack(
             [self.pipeline(image=x)["image"] for _ in range(self.views) for x in images]
         )
-        labels = torch.from_numpy(self.split.labels[self.batches[i]])
+        labels = torch.from_numpy(self.split.labels[chosen])
         return torch.from_numpy(views).permute(0, 3, 1, 2), labels.repeat(self.views)
 
 
-def load_views(
-    batches: ViewBatches, workers: int, *, pin_memory: bool = False
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A loader that augments in `workers` processes, or in this one if 0.
+class StreamedViews:
+    """The batches of one epoch after the other, from worker processes that stay between them."""
 
-    Args:
-        batches: of an epoch.
-        workers: processes, at least 0.
-        pin_memory: for batches that go to a GPU.
-    """
-    return DataLoader(
-        batches,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=PREFETCH if workers else None,
-        pin_memory=pin_memory,
-    )
+    def __init__(self, batches: ViewBatches, workers: int, *, pin_memory: bool = False) -> None:
+        """`workers` processes make views, or this one if 0; pinned ones can go to a GPU at once."""
+        self.wanted: list[Batch] = []  # the loader reads it anew whenever it is iterated over
+        self.loader = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=self.wanted,
+            num_workers=workers,
+            prefetch_factor=PREFETCH if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+        )
+
+    def epoch(self, order_SB: npt.NDArray[np.intp], seed: int) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The batches of S steps, of B images each; it ends what is left of an epoch before."""
+        seeds = (derive_seed(seed, "batch", i) for i in range(len(order_SB)))
+        self.wanted[:] = zip(seeds, order_SB, strict=True)
+        return self.loader

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 import warnings
 from collections.abc import Callable
@@ -45,6 +46,22 @@ def check_driver() -> None:
     )
 
 
+def check_gpu() -> None:
+    """Whether torch can use the GPU that this process was given: it must not train on the CPU.
+
+    Raises:
+        UserError: it cannot, with the driver's version.
+    """
+    check_driver()
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"GPU: this process was given one on {socket.gethostname()}, but torch "
+            f"{torch.__version__}, built for CUDA {torch.version.cuda}, finds none (driver "
+            f"{driver_version()}); start Ray there with --num-gpus=0, install a torch for CUDA, or "
+            f"train on the CPU (--gpus-per-trial 0)"
+        )
+
+
 def driver_version(file: Path = DRIVER) -> str:
     """That of NVIDIA's kernel module, such as `470.57.02`."""
     try:
@@ -72,16 +89,21 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def settled_precision(name: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16; auto is a function of the device alone: bf16 on a GPU that has it."""
+    if name != "auto":
+        return name  # False: not where bf16 is merely emulated, in software
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+
+
 def precision_tools(name: str, device: torch.device) -> tuple[Autocast, torch.amp.GradScaler]:
     """Autocast context and gradient scaler; both do nothing in fp32, the scaler also in bf16.
 
     Args:
-        name: fp32, bf16, fp16, or auto, a function of the device alone: bf16 on a GPU that has it,
-            else fp32.
+        name: fp32, bf16, fp16, or auto.
         device: where to compute.
     """
-    if name == "auto":  # False: not where bf16 is merely emulated, in software
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+    name = settled_precision(name, device)
     dtype = torch.float16 if name == "fp16" else torch.bfloat16
     autocast = partial(torch.autocast, device.type, dtype=dtype, enabled=name != "fp32")
     return autocast, torch.amp.GradScaler(device.type, enabled=name == "fp16")
@@ -95,7 +117,10 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """
     cache = Path("~/.cache/supcon-search/compiled").expanduser()
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    return torch.compile(network)
+    # What a run before this one compiled here would count against it: after 8 graphs torch gives up
+    # in silence, and after two shapes it compiles for any, which is slower.
+    torch.compiler.reset()
+    return torch.compile(network, dynamic=False)
 
 
 def seconds_of(call: Callable[[], object], device: torch.device) -> float:

@@ -91,10 +91,10 @@ def network_for(config: Config, data: Splits) -> Network:
         data: size, number of classes and, for normalisation, statistics of the training images.
 
     Raises:
-        UserError: as in `build_encoder`.
+        UserError: as in `build_encoder`, and as in `checkpoint_blocks` for run.memory: checkpoint.
     """
     mean, std = (torch.tensor(values).float() for values in data.train.channel_statistics)
-    return build_network(
+    network = build_network(
         config.model,
         config.loss,
         image_size=data.train.images.shape[1],
@@ -102,6 +102,31 @@ def network_for(config: Config, data: Splits) -> Network:
         mean=mean,
         std=std,
     )
+    if config.run.memory == "checkpoint":
+        checkpoint_blocks(network.encoder.backbone, config.model.backbone)
+    return network
+
+
+def checkpoint_blocks(net: nn.Module, name: str) -> None:
+    """Let the blocks of a timm model keep their inputs, and make the rest again when it is needed.
+
+    Args:
+        net: the model, changed in place.
+        name: what it is called.
+
+    Raises:
+        UserError: timm does not offer that for it.
+    """
+    turn_on: Any = getattr(net, "set_grad_checkpointing", None)
+    try:
+        if turn_on is None:
+            raise AssertionError
+        turn_on(True)
+    except AssertionError:  # how timm refuses
+        raise UserError(
+            f"run.memory: checkpoint is not offered for {name} by timm; use cached, or another "
+            f"model.backbone"
+        ) from None
 
 
 def build_network(

@@ -6,16 +6,93 @@ A run continues from one of them, under the config that it began with.
 from __future__ import annotations
 
 import os
+import time
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from supcon.parsing import UserError, one_line
 
-WITHOUT_EFFECT = {"data.root", "data.workers", "run.checkpoint_every"}
-"""What may differ between a run and its continuation, since no number depends on it."""
+WITHOUT_EFFECT = {"data.root", "data.workers", "run.checkpoint_minutes", "run.checkpoint_every"}
+"""What may differ between a run and its continuation, since no number depends on it; the last one
+is an earlier version's."""
+
+
+class Checkpoints:
+    """Keeps a run's state in a file, written by a thread while training goes on."""
+
+    def __init__(self, path: Path | None, minutes: float) -> None:
+        """The state is written to `path`, if not None, every so many `minutes`."""
+        self.path, self.minutes = path, minutes
+        self.seconds = 0.0
+        """Time that training has waited."""
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+        self._began = time.monotonic()
+
+    def offer(self, state: Callable[[], dict[str, Any]], *, at_once: bool) -> None:
+        """Begin to write what `state` gives, if it is time, or `at_once`.
+
+        Raises:
+            OSError: what was begun before could not be written.
+        """
+        if self.path is None:
+            return
+        if at_once or time.monotonic() - self._began >= 60 * self.minutes:
+            self.wait()
+            started = time.perf_counter()
+            self._began = time.monotonic()
+            copied, arrived = _copied(state()), torch.cuda.Event() if _uses_gpu() else None
+            if arrived is not None:
+                arrived.record()
+            self._writing = self._thread.submit(_write, copied, arrived, self.path)
+            self.seconds += time.perf_counter() - started
+
+    def wait(self) -> None:
+        """Until what was begun is on the disk.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._writing is not None:
+            started, writing = time.perf_counter(), self._writing
+            self._writing = None
+            writing.result()
+            self.seconds += time.perf_counter() - started
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()  # ends what it has begun
+        self.wait()
+
+
+def _uses_gpu() -> bool:
+    return torch.cuda.is_initialized()
+
+
+def _copied(value: Any) -> Any:
+    """What training does not change; tensors of a GPU are on their way to pinned memory."""
+    if isinstance(value, Tensor):
+        copied = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)
+        return copied.copy_(value.detach(), non_blocking=True)
+    if isinstance(value, dict):
+        return type(value)((key, _copied(each)) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copied(each) for each in value)
+    return value
+
+
+def _write(state: dict[str, Any], arrived: torch.cuda.Event | None, path: Path) -> None:
+    if arrived is not None:
+        arrived.synchronize()
+    save_atomic(state, path)
 
 
 def save_atomic(state: dict[str, Any], path: Path) -> None:

@@ -111,7 +111,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     adjustment: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross entropy in fp32.
+    """Mean cross entropy in fp32 (fp64 for fp64 input).
 
     Args:
         logits: (N, K).
@@ -124,7 +124,7 @@ def cross_entropy(
     Returns:
         Scalar loss.
     """
-    logits = logits.float() if adjustment is None else logits.float() + adjustment
+    logits = _in_fp32(logits) if adjustment is None else _in_fp32(logits) + adjustment
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
@@ -141,12 +141,16 @@ def _mean_over_anchors(
         )
     # fp32, whatever the caller's autocast: bf16 products lose 1 % of the gradient.
     with torch.autocast(z.device.type, enabled=False):
-        z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+        z = F.normalize(_in_fp32(z), dim=1)
         sim_NN = z @ z.T / temperature
     positive_NN = (labels[:, None] == labels[None, :]) & ~_is_self(sim_NN)
     n_anchors = positive_NN.any(1).sum().clamp(min=1)
     scale = 1.0 if base_temperature is None else temperature / base_temperature
     return scale * loss_of_anchors(sim_NN, positive_NN).sum() / n_anchors
+
+
+def _in_fp32(outputs: Tensor) -> Tensor:
+    return outputs if outputs.dtype == torch.float64 else outputs.float()
 
 
 def _mean_over_positives(loss_NN: Tensor, positive_NN: Tensor) -> Tensor:

@@ -10,15 +10,13 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torch_lr_finder import LRFinder
+from torch_lr_finder import LRFinder, TrainDataLoaderIter
 
 from supcon.parsing import UserError
 
@@ -52,7 +50,7 @@ def range_test(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     objective: Callable[[Tensor, Tensor], Tensor],
-    loader: DataLoader[Any],
+    batches: Iterable[tuple[Tensor, Tensor]],
     *,
     lowest: float,
     highest: float,
@@ -65,7 +63,7 @@ def range_test(
         model: maps inputs to what `objective` takes; on the device to compute on.
         optimizer: of the model's parameters.
         objective: (outputs, labels) -> scalar loss.
-        loader: (inputs, labels); started again when it runs out.
+        batches: (inputs, labels); started again when they run out.
         lowest: first learning rate, > 0.
         highest: last learning rate; the test ends before if the loss grows to five times its best.
         steps: learning rates to try, at least 10.
@@ -85,7 +83,9 @@ def range_test(
         stack.enter_context(torch.enable_grad())
         for redirect in (contextlib.redirect_stdout, contextlib.redirect_stderr):
             stack.enter_context(redirect(io.StringIO()))  # its bar cannot be switched off
-        finder.range_test(loader, start_lr=lowest, end_lr=highest, num_iter=steps)
+        finder.range_test(
+            TrainDataLoaderIter(batches), start_lr=lowest, end_lr=highest, num_iter=steps
+        )
     finder.reset()
     model.train(was_training)
     optimizer.zero_grad()

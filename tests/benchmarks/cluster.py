@@ -128,16 +128,21 @@ def cluster(home: Path) -> Iterator[Cluster]:
         found.close()
 
 
-def chaos(each: int, seed: int, trials: int = 8) -> dict[str, Any]:
-    """Disturb a search of so many trials an arm so many times in each way; what was done, lost and
-    repeated.
+def chaos(each: int, seed: int, trials: int = 8, *flags: str) -> dict[str, Any]:
+    """Disturb a search so many times in each way; what was done, lost and repeated.
+
+    Args:
+        each: how many times in each way.
+        seed: of the order.
+        trials: of each arm.
+        flags: more of the command line.
     """
     rng = np.random.default_rng([seed, each])
     order = rng.permutation(DISTURBANCES * each)
     done: Counter[str] = Counter()
     with own_home() as home, cluster(home) as nodes:
         workers = [nodes.add(), nodes.add()]
-        flags = ("--address", nodes.address, "--trials", str(trials))
+        flags = ("--address", nodes.address, "--trials", str(trials), *flags)
         running = start_search(home, LONGER, *flags, environment=TOKEN)
         used = 0
         try:

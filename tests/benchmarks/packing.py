@@ -4,8 +4,8 @@
     python -m tests.benchmarks.packing --quick   # that it runs
 
 A simulation: Ray is told of two GPUs of 80 GiB that are not there, and trials sleep; where each was
-placed, and when, is theirs to say. What a kind of config takes is not measured but counted: what
-autograd saves of a batch in bf16, and weights, gradients, momentum and averages in fp32. Over-use
+placed, and when, is theirs to say. What a kind of config takes is not measured but counted, by
+`supcon.step_memory`: a step in bf16; weights, gradients, momentum and averages in fp32. Over-use
 is a moment at which trials that share a GPU hold more than it has. The last line is JSON.
 """
 
@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from search.preflight.packing import MARGIN, Node, footprints
 from search.preflight.trial_cost import TrialCost, kinds
@@ -31,7 +30,7 @@ from search.space.resources import Footprint
 from search.space.space import Space
 from supcon.config import Config
 from supcon.images.split import Split, Splits
-from supcon.network.models import network_for
+from supcon.step_memory import step_bytes
 from tests.benchmarks.cluster import cluster
 from tests.benchmarks.scaling import sleep
 from tests.benchmarks.search import ROOT, own_home
@@ -40,7 +39,6 @@ GPUS, CORES = 2, 16
 CAPACITY = 80 * 2**30
 EPOCH_SECONDS = 0.1  # of 200 epochs
 IMAGES = 45_000 * 3072  # bytes: resident on the GPU
-COPIES = 5  # fp32 numbers of each weight: itself, gradient, momentum, EMA, SWA
 Key = tuple[str, int]
 
 
@@ -87,24 +85,10 @@ def count(space: Space) -> tuple[Footprint, ...]:
 
 
 def count_memory(config: Config) -> int:
-    """Bytes that training takes: counted on two images that hold no numbers."""
-    pixels = np.zeros((4, 32, 32, 3), dtype=np.uint8)
-    split = Split(pixels, np.arange(4) % 2)
-    network = network_for(config, Splits(split, split, tuple(f"{i}" for i in range(100))))
-    network = network.to("meta").to(torch.bfloat16)
-    kept: list[Tensor] = []  # all of them: a storage's address must not be used again
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        return tensor
-
-    weights = sum(p.numel() for p in network.parameters())
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(torch.empty(2, 3, 32, 32, device="meta", dtype=torch.bfloat16))
-    views = config.data.batch_size * config.augment.views
-    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in kept}
-    batch = sum(storages.values())
-    return int(batch / 2 * views + weights * 4 * COPIES + IMAGES)
+    """Bytes that training takes, counted on images that hold no numbers."""
+    split = Split(np.zeros((4, 32, 32, 3), dtype=np.uint8), np.arange(4) % 2)
+    data = Splits(split, split, tuple(f"{i}" for i in range(100)))
+    return step_bytes(config, data, torch.device("cpu")) + IMAGES
 
 
 def simulate(share: float | str, trials: int, measured: Sequence[Footprint]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ EPOCHS = 9
 CHECKPOINT = 134_000_000  # bytes: ResNet-18, its momentum and its EMA in fp32
 SPACE: dict[str, Any] = {
     "name": "sleep",
-    "base": {"data": {"name": "cifar100"}, "run": {"epochs": EPOCHS, "checkpoint_every": EPOCHS}},
+    "base": {"data": {"name": "cifar100"}, "run": {"epochs": EPOCHS, "checkpoint_minutes": 60}},
     "params": {
         "loss.temperature": {"loguniform": [0.03, 0.5]},
         "optim.lr_per_256": {"loguniform": [0.03, 0.6]},

@@ -8,7 +8,8 @@ about them is read off the study's `events.jsonl`. The last line is JSON.
 
 A start is the time from when a trial was asked for, or its slot became free, should that be later,
 to its first step. (Ray 2.60 asks a few milliseconds after the end of the trial that frees the slot,
-never before.) A phase's first trials start cold: their workers import torch.
+never before.) A phase's first trials start cold: their workers import torch. But the last worker of
+the search goes on with the first trial of the confirmation.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from supcon.images.loading import load_splits
 from supcon.train import Run
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "search" / "run.py"
 NAME = "bench"
 TITLES = (b"ResourceTrainable", b"SupConTrial")  # of trials' processes: in a call, between two
 BASE: dict[str, dict[str, Any]] = {
@@ -212,10 +214,10 @@ def own_home() -> Iterator[Path]:
 def start_search(
     home: Path, space: dict[str, Any], *flags: str, environment: Mapping[str, str] | None = None
 ) -> RunningSearch:
-    """Start `search/run.py` on a space."""
+    """Start `PROGRAM` on a space."""
     (home / "space.yaml").write_text(yaml.safe_dump(space))
     own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(home))
-    command = [sys.executable, str(ROOT / "search" / "run.py"), "--space", "space.yaml"]
+    command = [sys.executable, str(PROGRAM), "--space", "space.yaml"]
     with (home / "output.txt").open("ab") as output:
         started = time.time()
         process = subprocess.Popen(
@@ -275,7 +277,7 @@ def turns(journal: Journal, phase: Phase, slots: int) -> list[Turn]:
     ends = [trial.end.time for trial in trials if trial.end]
     free = [trials[0].ask.time] * slots + sorted(ends)
     return [
-        Turn(trial, free[n], end, is_cold=n < slots)
+        Turn(trial, free[n], end, is_cold=(phase == "confirm") <= n < slots)
         for n, (trial, end) in enumerate(zip(trials, ends, strict=True))
     ]
 

@@ -95,26 +95,43 @@ def test_the_log_says_once_that_the_search_is_over(
     start: Callable[[Train], bool], study: WrittenStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.course.describe_noise", lambda *_: [])
-    asked = list[str]()
+    asked = list[Any]()
 
     def train(_: Study, data: Any, phases: Any, plan: Any, must_stop: Callable[[], bool]) -> None:
-        asked.append(phases[0])
-        if phases == ["search"]:
-            study.follow(plan)
-        elif asked[-1] == "pick":
+        asked.append([each.phase for each in study.follow(plan, most=3)])
+        if phases[0] == "search":
             signal.raise_signal(signal.SIGINT)
 
     for _ in range(2):
         assert start(train)
-    assert asked == ["published", "search", "pick", "published", "search", "pick"]
+    published = 3 * ["published"]
+    # The search and what follows it run in the same workers.
+    assert asked == [published, ["search", "search", "confirm"], published, 3 * ["confirm"]]
     assert [type(event) for event in study.log.events].count(Searched) == 1
+
+
+def test_a_search_whose_time_is_up_is_confirmed_in_what_was_kept_for_it(
+    start: Callable[[Train], bool], study: WrittenStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.course.describe_noise", lambda *_: [])
+    asked, is_over = list[Any](), [False]
+    monkeypatch.setattr("search.course.must_confirm", lambda *_: is_over[0])
+
+    def train(_: Study, data: Any, phases: Any, plan: Any, must_stop: Callable[[], bool]) -> None:
+        asked.append([each.phase for each in study.follow(plan, most=1)])
+        is_over[0] = phases[0] == "search"
+        assert must_stop() == is_over[0]
+
+    assert not start(train)
+    assert asked == [["published"], ["search"], ["confirm"]]
+    assert study.log.is_searched
 
 
 def test_a_study_that_only_lacks_its_test_scores_starts_no_ray(
     confirmed: WrittenStudy, digits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = list[str]()
-    monkeypatch.setattr("search.course.open_test", lambda study, data: opened.append(study.name))
+    monkeypatch.setattr("search.course.open_test", lambda study, *_: opened.append(study.name))
     options = parse_options("", ["--space", "x.yaml", "--resume"])
     execute(confirmed, SharedImages(digits), options, None, Interrupt())
     assert opened == ["x"]

@@ -107,13 +107,16 @@ def test_a_resumed_run_keeps_what_auto_was_found_to_mean(
     before = load_config(out / "config.yaml")
     assert before.data.pipeline == "resident"
     assert before.run.precision in ("fp32", "bf16")
+    assert before.run.memory == "plain"
     other = "fp32" if before.run.precision == "bf16" else "bf16"
     # The stopwatch differs.
     monkeypatch.setattr("supcon.auto_settings._faster_on_cpu", lambda *_: other)
+    monkeypatch.setattr("supcon.step_memory.free_bytes", lambda _: 0)  # and so does the machine
     assert run_command(config_file, "--out", out, "--resume") == 0
     assert load_config(out / "config.yaml") == before
     assert run_command(config_file, "--out", tmp_path / "new") == 0
     assert load_config(tmp_path / "new/config.yaml").run.precision == other
+    assert load_config(tmp_path / "new/config.yaml").run.memory == "cached"
 
 
 def test_resuming_with_another_config_is_refused_and_changes_nothing(

@@ -38,6 +38,9 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return said
 
 
+GPU = ["--gpus-per-trial"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -70,7 +73,10 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--resume"], "holds no study of 'digits'"),
         (["--resume", "--name", "x"], "there is no such study"),
         (["--resume", "--name", ".."], "--name ..: letters, digits"),
-        (["--set", "run.device=cuda"], "run.device: cuda was asked for"),
+        (["--set", "run.device=cuda", *GPU, "auto"], "run.device: cuda was asked for"),
+        (["--set", "run.device=cuda", *GPU, "0"], "resources.gpu must be more than 0 where"),
+        (["--set", "run.device=cpu", *GPU, "0.5"], "resources.gpu must be 0 where run.device is"),
+        ([*GPU, "2"], "resources.gpu must be at most 1, since a trial trains on one GPU"),
         (["--set", "run.seed=7"], "the seed of the study is 'seed' (--seed)"),
         (["--set", "optim.warmup=2024-13-45"], "optim.warmup must be a valid number"),
         (["--set", "optim.warmup=[0.1"], "the value is not YAML"),

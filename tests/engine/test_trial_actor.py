@@ -9,13 +9,20 @@ from typing import Any
 import pytest
 import torch
 
-from search.engine.trial_actor import SupConTrial, cap_memory
+from search.engine.trial_actor import (
+    LostGpu,
+    SupConTrial,
+    cap_memory,
+    has_lost_gpu,
+    is_out_of_memory,
+)
 from search.log.folder import StudyFolder
 from search.preflight.packing import MARGIN
 from supcon.config import Config, override
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 from supcon.recipe.checkpoint import load_state
+from supcon.train import Run
 
 GIB = 2**30
 EVERY_EPOCH = {"run.eval_every": 1}
@@ -54,7 +61,7 @@ def trial(
     tiny: Config, name: str, changes: dict[str, Any], phase: str = "search"
 ) -> dict[str, Any]:
     config = override(tiny, changes).model_dump_json()
-    return {"name": name, "phase": phase, "config": config, "gpu": 0}
+    return {"name": name, "phase": phase, "config": config, "gpu": 0, "gpu_memory": 1}
 
 
 def results(actor: SupConTrial, limit: int = 99) -> list[dict[str, Any]]:
@@ -133,10 +140,86 @@ def test_the_trace_of_an_error_is_kept_in_the_folder_of_the_trial(
     assert "Traceback" in (actor.folder / "error.txt").read_text()
 
 
+# What fails on a GPU
+
+
+ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be"
+NO_ENGINE = "GET was unable to find an engine to execute this computation"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory", "is_lost"),
+    [
+        (MemoryError(), True, False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), True, False),
+        (torch.AcceleratorError("CUDA error: out of memory"), True, True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `x`"), True, True),
+        (RuntimeError(NO_ENGINE), True, False),
+        (RuntimeError(NO_ENGINE.replace("GET", "FIND")), True, False),
+        (RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"), True, False),
+        (torch.AcceleratorError(ILLEGAL), False, True),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), False, True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False, True),
+        (RuntimeError("CUDA error: unspecified launch failure"), False, True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False, True),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access"), False, True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False, False),
+        (ValueError("CUDA error"), False, False),
+    ],
+)  # fmt: skip
+def test_a_lack_of_memory_and_a_lost_gpu_are_told_by_the_words_of_torch_and_its_libraries(
+    error: Exception, is_memory: bool, is_lost: bool
+) -> None:
+    assert is_out_of_memory(error) is is_memory
+    assert has_lost_gpu(error) is is_lost
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def train(run: Run) -> None:
+        raise error
+
+    monkeypatch.setattr(Run, "train_epoch", train)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.AcceleratorError("CUDA error: out of memory"), RuntimeError(NO_ENGINE)]
+)
+def test_a_lack_of_memory_is_infeasible_in_whoever_s_words(
+    start: Start, tiny: Config, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failing(monkeypatch, error)
+    result = start(trial(tiny, "ce-1", EVERY_EPOCH)).step()
+    assert (result["outcome"], result["detail"]) == ("infeasible", str(error))
+
+
+def test_a_gpu_that_is_lost_ends_the_process_which_touches_it_no_more(
+    start: Start, tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = start(trial(tiny, "ce-2", EVERY_EPOCH))
+    failing(monkeypatch, torch.AcceleratorError(ILLEGAL))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: pytest.fail("raises, too"))
+    # Ray ends a worker that raises, tells of the last line, and starts its trial in another.
+    with pytest.raises(LostGpu, match=r"^CUDA error: an illegal memory .* might be$"):
+        actor.step()
+    actor.stop()
+
+
+def test_a_trial_with_a_share_of_a_gpu_that_torch_cannot_use_does_not_train_on_the_cpu(
+    start: Start, tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("supcon.network.device.driver_version", lambda: "470.57.02")
+    result = start(trial(tiny, "ce-3", {"run.device": "auto"}) | {"gpu": 0.25}).step()
+    assert result["outcome"] == "failed"
+    assert "UserError: GPU: there is 1, but the driver (470.57.02)" in result["detail"]
+
+
 # Shares of a GPU
 
 
-@pytest.mark.parametrize("share", [0.25, 0.3333, 1.0, 2.0])
+@pytest.mark.parametrize("share", [0.25, 0.3333, 1.0])
 def test_a_process_may_reserve_its_share_less_a_context(
     share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_trial_is_in_the_log_before_ray_has_it_and_its_config_is_complete(
     assert Config.model_validate_json(given.pop("config")) == study.config_of(ask)
     assert given == {
         "arm": "ce", "phase": "search", "number": 0, "name": "ce-0", "cpu": 1, "gpu": 0,
+        "gpu_memory": 0,
     }  # fmt: skip
 
 

@@ -59,6 +59,7 @@ def test_without_a_projection_head_there_is_nothing_of_projections(
     config = override(tiny, {"loss.name": "ce"})
     network = network_for(config, digits)
     scores = score(network, config, digits, torch.device("cpu"))
-    found = measure(Trained(network, scores.probe, "raw", 0, scores.metrics), config, digits)
+    trained = Trained(network, scores.probe, "raw", 0, scores.metrics, "fp32")
+    found = measure(trained, config, digits)
     assert set(found) == set(scores.metrics) | {f"val/{name}" for name in SEARCHED}
     assert "val/head_top1" in found

@@ -12,7 +12,14 @@ import torch
 
 from supcon.config import Config, override
 from supcon.evaluation.accuracy import accuracy
-from supcon.evaluation.trained import Trained, load_trained, predict, save_if_best, save_trained
+from supcon.evaluation.trained import (
+    Trained,
+    embed_with,
+    load_trained,
+    predict,
+    save_if_best,
+    save_trained,
+)
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 from supcon.recipe.checkpoint import load_state, save_atomic
@@ -31,7 +38,7 @@ def result(config: Config, record: Record) -> Result:
 
 @pytest.fixture(scope="module")
 def results(tiny: Config, digits: Splits, trained_run: list[Record]) -> dict[str, Result]:
-    found = {"supcon fp32": result(tiny, trained_run[-1])}
+    found = {"supcon fp32": result(override(tiny, {"run.precision": "fp32"}), trained_run[-1])}
     for precision in ("fp32", "bf16"):
         config = override(tiny, {"loss.name": "ce", "run.precision": precision})
         (record,) = fit(override(config, {"run.epochs": 1}), digits)
@@ -63,6 +70,26 @@ def test_a_loaded_result_predicts_what_the_saved_one_did(
     labels = torch.tensor(digits.val.labels)
     for name in ("knn", "knn1", of_the_head):
         assert accuracy(after[name], labels) == record.metrics[f"val/{name}_top1"], name
+
+
+def test_auto_is_what_the_run_computed_in_wherever_it_is_loaded(
+    results: dict[str, Result], digits: Splits, tmp_path: Path
+) -> None:
+    """As a run on a GPU, of which a picture is made later on a machine without one."""
+    config, _, trained = results["ce fp32"]
+    auto = override(config, {"run.precision": "auto"})
+    path, images = tmp_path / "model.pt", digits.val.images
+    save_trained(replace(trained, precision="bf16"), auto, digits, path)
+    loaded, its_config = load_trained(path, CPU)
+    assert its_config == override(auto, {"run.precision": "bf16"})
+    found, exact = (embed_with(loaded, each, images).features for each in (its_config, config))
+    assert not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, atol=0.5, rtol=0.1)
+
+    state = load_state(path)
+    del state["precision"]  # as earlier versions wrote it
+    save_atomic(state, path)
+    assert load_trained(path, CPU)[1] == override(auto, {"run.precision": "fp32"})
 
 
 def test_a_loaded_result_has_the_same_tensors(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from search.gallery.judging import ask_later, ask_once, by_judges, judges
+from search.judge.trained_models import Place, here
 from search.log.events import Suspected
 from search.log.study import Study
 from search.log.trial import Trial
@@ -14,13 +15,13 @@ from supcon.images.split import Splits
 from tests.trained_study import TrainedStudy
 
 
-def say(study: Study, runs: Sequence[Trial], data: Splits) -> Suspected:
+def say(study: Study, runs: Sequence[Trial], data: Splits, place: Place) -> Suspected:
     keys = [run.ask.key for run in runs]
     return Suspected(judges=keys, classes=[], n_images=0, n_found=0, n_probable=0, suspects=[])
 
 
-def ask(study: Study, data: Splits) -> str:
-    return ask_once(study, data, study.log.suspected, say)
+def ask(study: Study, data: Splits, place: Place = here) -> str:
+    return ask_once(study, data, study.log.suspected, say, place)
 
 
 def test_nobody_is_asked_before_the_test_images_were_opened(
@@ -51,7 +52,7 @@ def test_why_they_could_not_be_asked_is_said_in_a_line(
         raise error
 
     study.confirm_both()
-    assert ask_once(study, digits, study.log.suspected, fail) == str(error)
+    assert ask_once(study, digits, study.log.suspected, fail, here) == str(error)
     assert study.log.suspected is None
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from torch import Tensor
 
 from supcon.config import AugmentConfig
 from supcon.images.policy import Policy, resolve
-from supcon.images.views_by_batch import ResidentViews, _turn_hue, augment
+from supcon.images.views_by_batch import Augmentation, ResidentViews, _Hue
 from supcon.images.views_by_image import one_view
 
 DRAWS = 3000
@@ -33,6 +36,10 @@ def picture() -> Tensor:
 
 def policy(**changes: float) -> Policy:
     return resolve(AugmentConfig.model_validate(NOTHING | changes), "cifar10")
+
+
+def augment(images: Tensor, p: Policy, generator: torch.Generator) -> Tensor:
+    return Augmentation(p, images.shape[1:])(images, generator)
 
 
 def both(p: Policy) -> tuple[Tensor, Tensor]:
@@ -62,7 +69,7 @@ def test_views_have_the_distribution_of_the_image_by_image_ones(name: str) -> No
     # In grey levels: the mean over all views, and their spread, at each pixel.
     for difference in (ours.mean(0) - theirs.mean(0), ours.std(0) - theirs.std(0)):
         assert difference.abs().mean() < 2.5
-        assert difference.abs().max() < 6
+        assert difference.abs().max() < 8  # a corner is seldom cut out
     # Of views as a whole: brightness, contrast, colourfulness.
     for measure in (brightness, contrast, colourfulness):
         at = torch.linspace(0.05, 0.95, 10)
@@ -130,36 +137,70 @@ def test_grey_images_are_cropped_and_turned_but_have_no_colour_to_change() -> No
 def test_hue_turns_as_in_the_standard_library(turn: float) -> None:
     pixels = torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) * 255
     pixels[0], pixels[1] = torch.tensor([90.0, 90, 90]), torch.tensor([0.0, 0, 0])
-    ours = _turn_hue(pixels[:, :, None, None], torch.full((50, 1, 1), turn))[:, :, 0, 0]
+    ours = _Hue(None).turned(pixels[:, :, None, None], torch.full((50, 1, 1, 1), turn))[:, :, 0, 0]
     for mine, pixel in zip(ours, pixels, strict=True):
         h, s, v = colorsys.rgb_to_hsv(*(pixel / 255).tolist())
         expected = torch.tensor(colorsys.hsv_to_rgb((h + turn) % 1, s, v)) * 255
         torch.testing.assert_close(mine, expected, rtol=0, atol=0.01)
 
 
-def test_an_epoch_shows_each_image_at_most_once_in_so_many_views() -> None:
+def test_views_come_in_order_with_the_labels_of_their_images() -> None:
     images = torch.arange(23, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
-    labels = torch.arange(23)
-    nothing = resolve(AugmentConfig(strength=0), "cifar10")
-    batches = ResidentViews(images, labels, nothing, batch_size=5, views=2, seed=0)
-    seen = []
-    for views, y in batches:
-        assert views.shape == (10, 3, 4, 4)
-        assert torch.equal(views[:, 0, 0, 0].long(), y)  # the label is that of the image
-        assert torch.equal(y[:5], y[5:])
-        seen += y[:5].tolist()
-    assert len(batches) == 4
-    assert len(set(seen)) == 20
+    nothing = Augmentation(resolve(AugmentConfig(strength=0), "cifar10"), (3, 4, 4))
+    order_SB = np.array([[3, 1, 22], [7, 1, 0]])
+    batches = ResidentViews(images, torch.arange(23) * 2, nothing, order_SB, views=2, seed=0)
+    assert len(batches) == 2
+    for (views, labels), chosen in zip(batches, order_SB.tolist(), strict=True):
+        assert views[:, 0, 0, 0].tolist() == 2 * chosen
+        assert labels.tolist() == [2 * each for each in 2 * chosen]
 
 
-def test_order_and_views_are_a_function_of_the_seed() -> None:
+def test_views_are_a_function_of_the_seed() -> None:
     images, labels = picture().expand(8, -1, -1, -1), torch.arange(8)
-    full = resolve(AugmentConfig(), "cifar10")
+    full = Augmentation(resolve(AugmentConfig(), "cifar10"), (3, 16, 16))
 
-    def first(seed: int) -> tuple[Tensor, Tensor]:
+    def epoch(seed: int) -> list[Tensor]:
         torch.rand(seed + 1)  # nothing depends on the global random numbers
-        epoch = ResidentViews(images, labels, full, batch_size=4, views=2, seed=seed)
-        return next(iter(epoch))
+        order_SB = np.arange(8).reshape(2, 4)
+        shown = ResidentViews(images, labels, full, order_SB, views=2, seed=seed)
+        return [views for views, _ in shown]
 
-    torch.testing.assert_close(first(3), first(3), rtol=0, atol=0)
-    assert not torch.equal(first(3)[0], first(4)[0])
+    first, again, other = epoch(3), epoch(3), epoch(4)
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0][:4], first[0][4:])  # the views of an image differ
+
+
+def test_brightness_contrast_saturation_and_hue_come_in_an_order_of_each_batch() -> None:
+    augmentation = Augmentation(resolve(AugmentConfig(), "cifar10"), (3, 16, 16))
+    steps: list[int] = []
+
+    def noted(step: int, jitter: Callable[[Tensor, Tensor], Tensor]) -> Any:
+        def call(x: Tensor, factor: Tensor) -> Tensor:
+            steps.append(step)
+            return jitter(x, factor)
+
+        return call
+
+    augmentation.jitters = [noted(i, jitter) for i, jitter in enumerate(augmentation.jitters)]
+    order_SB = np.zeros((60, 2), dtype=np.int64)
+    list(ResidentViews(picture()[None], torch.zeros(1), augmentation, order_SB, views=2, seed=0))
+    orders = [tuple(steps[i : i + 4]) for i in range(0, len(steps), 4)]
+    assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
+    assert len(set(orders)) > 15
+
+
+@pytest.mark.parametrize("name", ["usual", "all"])
+def test_what_is_compiled_gives_the_same_views(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # Traced and run without the compiler, which takes a minute on a CPU.
+    traced = partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr("torch.compile", traced)
+    p = resolve(AugmentConfig(), "cifar10") if name == "usual" else policy(**POLICIES[name])
+    images = picture().expand(8, -1, -1, -1).contiguous()
+    plain, compiled = Augmentation(p, (3, 16, 16)), Augmentation(p, (3, 16, 16))
+    compiled.compile()
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        both = [each(images, torch.Generator().manual_seed(1), order) for each in (plain, compiled)]
+        torch.testing.assert_close(*both, rtol=0, atol=0.01)  # grey levels
+    assert compiled.warp is not compiled._warp

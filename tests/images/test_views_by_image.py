@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import multiprocessing
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from supcon.config import AugmentConfig
 from supcon.images.policy import Policy, resolve
 from supcon.images.split import Split
-from supcon.images.views_by_image import ViewBatches, load_views, one_view
+from supcon.images.views_by_image import StreamedViews, ViewBatches, one_view
 
 
 def noise(n: int = 30, *, channels: int = 3, size: int = 16) -> Split:
@@ -20,15 +21,18 @@ def noise(n: int = 30, *, channels: int = 3, size: int = 16) -> Split:
     return Split(pixels, np.arange(n) % 5)
 
 
-def batches(
-    split: Split, policy: Policy, *, batch_size: int = 8, views: int = 2, seed: int = 0
-) -> ViewBatches:
-    return ViewBatches(split, policy, batch_size=batch_size, views=views, seed=seed)
+EIGHT = np.array([3, 1, 22, 7, 0, 11, 5, 2])
 
 
-def epoch(loaded: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    images, labels = zip(*loaded, strict=True)
-    return torch.cat(images), torch.cat(labels)
+def batch(
+    split: Split,
+    policy: Policy,
+    chosen: npt.NDArray[np.intp] = EIGHT,
+    *,
+    views: int = 2,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    return ViewBatches(split, policy, views)[0, chosen]
 
 
 FULL = resolve(AugmentConfig(), "cifar10")
@@ -39,9 +43,8 @@ NOTHING = resolve(AugmentConfig(strength=0), "cifar10")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_strength_0_leaves_images_as_they_are(channels: int) -> None:
     split = noise(channels=channels)
-    loader = batches(split, NOTHING, views=3)
-    images, _ = loader[1]
-    expected = split.images[loader.batches[1]]
+    images, _ = batch(split, NOTHING, views=3)
+    expected = split.images[EIGHT]
     assert images.dtype == torch.uint8
     for view in images.permute(0, 2, 3, 1).split(8):
         assert np.array_equal(view.numpy(), expected)
@@ -53,10 +56,8 @@ def test_stronger_augmentation_changes_more() -> None:
     distances = []
     for strength in (0.0, 0.1, 1.0):
         policy = resolve(AugmentConfig(strength=strength), "cifar10")
-        loader = batches(split, policy, views=1)
-        order = np.concatenate(loader.batches)
-        views, _ = epoch(loader[i] for i in range(len(loader)))
-        distances.append((views.float() - original[order]).abs().mean().item())
+        views, _ = batch(split, policy, np.arange(30), views=1)
+        distances.append((views.float() - original).abs().mean().item())
     assert distances[0] == 0 < distances[1] < distances[2]
 
 
@@ -64,7 +65,7 @@ def test_stronger_augmentation_changes_more() -> None:
 def test_each_view_of_each_image_has_parameters_of_its_own(policy: Policy) -> None:
     split = noise()
     same = Split(np.repeat(split.images[:1], 16, axis=0), split.labels[:16])
-    images, _ = batches(same, policy, batch_size=16)[0]
+    images, _ = batch(same, policy, np.arange(16))
     assert len({view.numpy().tobytes() for view in images}) == 32
 
 
@@ -82,9 +83,8 @@ def test_each_step_does_what_its_name_says(config: dict[str, float], changed: st
     still = {"crop": 1.0, "flip": 0.0, "rotation": 0.0, "jitter": 0.0, "grey": 0.0}
     policy = resolve(AugmentConfig.model_validate(still | config), "cifar10")
     split = noise()
-    loader = batches(split, policy, views=1)
-    before = torch.from_numpy(split.images[loader.batches[0]]).permute(0, 3, 1, 2)
-    after, _ = loader[0]
+    before = torch.from_numpy(split.images[EIGHT]).permute(0, 3, 1, 2)
+    after, _ = batch(split, policy, views=1)
     mirrored = torch.equal(after, before.flip(3))
     colourless = torch.equal(after[:, :1].expand(-1, 3, -1, -1), after)
     assert mirrored is (changed == "flip")
@@ -108,64 +108,62 @@ def test_jitter_moves_the_hue_too() -> None:
     pixels = np.full((8, 16, 16, 3), (200, 0, 0), dtype=np.uint8)
     red = Split(pixels, np.zeros(8, dtype=np.int64))
     config = AugmentConfig(crop=1.0, flip=0.0, jitter=0.4, grey=0.0)
-    images, _ = batches(red, resolve(config, "cifar10"))[0]
+    images, _ = batch(red, resolve(config, "cifar10"), np.arange(8))
     # Brightness, contrast and saturation treat the other two channels of a red image alike.
     assert not torch.equal(images[:, 1], images[:, 2])
 
 
-def test_the_same_seed_gives_the_same_views() -> None:
-    first, second = batches(noise(), FULL, seed=3), batches(noise(), FULL, seed=3)
+def test_a_batch_is_a_function_of_its_seed() -> None:
+    made = ViewBatches(noise(), FULL, 2)
+    first = made[3, np.arange(8)]
     np.random.seed(99)  # nobody's business
     torch.manual_seed(99)
-    # Out of order: a batch does not depend on those before it.
-    for i in (2, 0, 1):
-        torch.testing.assert_close(first[i], second[i], rtol=0, atol=0)
-    torch.testing.assert_close(first[2], second[2], rtol=0, atol=0)
-
-
-def test_another_seed_gives_another_order_and_other_views() -> None:
-    first, second = batches(noise(), FULL, seed=3), batches(noise(), FULL, seed=4)
-    assert not np.array_equal(np.concatenate(first.batches), np.concatenate(second.batches))
-    same = Split(np.repeat(noise().images[:1], 16, axis=0), np.zeros(16, dtype=np.int64))
-    first, second = batches(same, FULL, seed=3), batches(same, FULL, seed=4)
-    assert not torch.equal(first[0][0], second[0][0])
+    other = made[4, np.arange(8)]
+    torch.testing.assert_close(made[3, np.arange(8)], first, rtol=0, atol=0)
+    assert not torch.equal(first[0], other[0])
 
 
 def test_batches_of_an_epoch_are_augmented_differently() -> None:
     same = Split(np.repeat(noise().images[:1], 16, axis=0), np.zeros(16, dtype=np.int64))
-    loader = batches(same, FULL)
-    assert not torch.equal(loader[0][0], loader[1][0])
+    (first, _), (second, _) = StreamedViews(ViewBatches(same, FULL, 2), 0).epoch(
+        np.arange(16).reshape(2, 8), seed=0
+    )
+    assert not torch.equal(first, second)
 
 
-def test_views_do_not_depend_on_the_number_of_workers() -> None:
-    alone, helped = (epoch(load_views(batches(noise(), FULL), workers)) for workers in (0, 2))
-    torch.testing.assert_close(alone, helped, rtol=0, atol=0)
+def test_views_do_not_depend_on_the_number_of_workers_which_stay_for_the_next_epoch() -> None:
+    seen: dict[int, list[tuple[Tensor, Tensor]]] = {0: [], 2: []}
+    for workers, batches in seen.items():
+        streamed = StreamedViews(ViewBatches(noise(), FULL, 2), workers)
+        pids = []
+        for seed, order in enumerate((range(24), range(24), range(29, 5, -1))):
+            batches += streamed.epoch(np.array(order).reshape(3, 8), seed)
+            pids.append([p.pid for p in multiprocessing.active_children()])
+        assert len(pids[0]) == workers
+        assert pids[0] == pids[1] == pids[2]
+        del streamed
+    torch.testing.assert_close(seen[0], seen[2], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("n", "kept"), [(30, 24), (32, 32), (9, 8)])
-def test_an_epoch_shows_each_image_at_most_once_and_drops_the_incomplete_batch(
-    n: int, kept: int
-) -> None:
-    loader = batches(noise(n), NOTHING)
-    assert len(loader) == kept // 8
-    shown = np.concatenate(loader.batches)
-    assert len(shown) == len(set(shown.tolist())) == kept
-    assert set(shown.tolist()) <= set(range(n))
+def test_an_epoch_that_was_left_says_nothing_in_the_next() -> None:
+    streamed = StreamedViews(ViewBatches(noise(), NOTHING, 1), 2)
+    next(iter(streamed.epoch(np.arange(24).reshape(6, 4), seed=0)))
+    again = [y.tolist() for _, y in streamed.epoch(np.arange(6).reshape(3, 2), seed=1)]
+    assert again == [[0, 1], [2, 3], [4, 0]]
 
 
 @pytest.mark.parametrize("views", [1, 2, 3])
 def test_labels_are_repeated_for_each_view(views: int) -> None:
     split = noise()
-    loader = batches(split, FULL, views=views)
-    images, labels = loader[0]
+    images, labels = batch(split, FULL, views=views)
     assert images.shape == (8 * views, 3, 16, 16)
-    assert labels.tolist() == split.labels[loader.batches[0]].tolist() * views
+    assert labels.tolist() == split.labels[EIGHT].tolist() * views
 
 
 @pytest.mark.filterwarnings("ignore:The image is already gray")
 @pytest.mark.parametrize("key", ["flip", "rotation", "jitter", "grey"])
 def test_grey_images_take_every_step(key: str) -> None:
     config = AugmentConfig.model_validate({key: 1.0})
-    images, _ = batches(noise(channels=1), resolve(config, "digits"))[0]
+    images, _ = batch(noise(channels=1), resolve(config, "digits"))
     assert images.shape == (16, 1, 16, 16)
     assert images.dtype == torch.uint8

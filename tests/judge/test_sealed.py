@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from search.judge import sealed
 from search.judge.sealed import Opening, check_same_test, correctness
+from search.judge.trained_models import SavedModel, saved_model
 from search.log.events import Started, Tested, Unsealed
 from search.log.journal import Journal
 from search.log.packed import unpack_labels
@@ -80,6 +82,44 @@ def test_scores_come_in_the_same_order_after_a_kill_among_them(
     tested = [event.key for event in study.log.events if isinstance(event, Tested)]
     assert tested == [(arm, "confirm", n) for arm in ("supcon", "ce") for n in range(3)]
     assert len(study.log.openings) == 2
+
+
+def test_a_gpu_that_is_missing_is_missed_before_anything_is_opened(
+    study: TrainedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.confirm("supcon", 0, 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(sealed, "saved_model", lambda study, run: on_gpu(saved_model(study, run)))
+        with pytest.raises(UserError, match=r"run\.device: cuda was asked for"):
+            study.open_test()
+    assert study.log.openings == []
+    assert len(study.open_test()) == 1
+
+
+def on_gpu(model: SavedModel) -> SavedModel:
+    return replace(model, device="cuda")
+
+
+def test_a_model_that_cannot_be_asked_leaves_all_rows_sealed(study: TrainedStudy) -> None:
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    study.folder.model("ce-confirm-2").unlink()
+    with pytest.raises(UserError, match=r"ce-confirm-2/model\.pt"):
+        study.open_test()
+    assert study.log.openings == []
+
+
+def test_where_test_images_are_streamed_from_must_be_seen_where_models_are_asked(
+    study: TrainedStudy, tmp_path: Path
+) -> None:
+    study.confirm("supcon", 0, 1)
+    (run,) = study.log.of("supcon", "confirm")
+    two = study.data.train.take(np.arange(2))
+    sealed._try_out([saved_model(study, run)], two, tmp_path)
+    with pytest.raises(UserError, match=r"^data\.root: .* cannot read .*/away; mount it there"):
+        sealed._try_out([saved_model(study, run)], two, tmp_path / "away")
 
 
 def change_test_images(

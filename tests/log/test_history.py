@@ -109,6 +109,7 @@ def slow_totals(trials: list[Trial]) -> Totals:
         reported_epochs=sum(report.epoch for report in last),
         views=sum(report.views for report in last),
         seconds=sum(report.seconds for report in last),
+        checkpoint_seconds=sum(report.checkpoint_seconds for report in last),
     )
 
 

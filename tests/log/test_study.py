@@ -8,7 +8,7 @@ import pytest
 
 from search.log.events import Started
 from search.log.study import Study
-from search.space.resources import Footprint, Share
+from search.space.resources import ConfigKind, Footprint, Share
 from supcon.parsing import UserError
 from tests.written import WrittenStudy
 
@@ -56,3 +56,15 @@ def test_a_trial_has_as_many_threads_as_its_share_has_cores(tmp_path: Path) -> N
     study.add(Started, study="x", space=study.tree, commit="", versions={}, measured=(measured,))
     assert study.config_of(trial.ask).run.threads == 3
     assert study.shares.of(config) == Share(3.5, 0)
+
+
+def test_a_trial_gets_by_with_memory_as_its_kind_was_measured(tmp_path: Path) -> None:
+    study = WrittenStudy(tmp_path, resources={"cpu": "auto"})
+    study.ask("ce", 0)
+    (trial,) = study.log.of("ce")
+    config = study.config_of(trial.ask)
+    assert config.run.memory == "auto"  # nothing is known yet
+    kind = ConfigKind.of(config)._replace(memory_mode="cached")
+    measured = Footprint(**kind._asdict(), memory=10**9, views_per_second=9, cpu=2, gpu=0)
+    study.add(Started, study="x", space=study.tree, commit="", versions={}, measured=(measured,))
+    assert study.config_of(trial.ask).run.memory == "cached"

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
-import re
-import select
-import signal
-import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +15,6 @@ import pytest
 from search.log.study import Study
 from search.monitor.event_lines import EventLines
 from search.monitor.live_view import Board, live_view
-from tests.benchmarks.search import own_home
-from tests.whole.searching import DIGITS, ROOT, SMALL
 from tests.written import WrittenStudy
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -188,102 +178,3 @@ def test_a_view_that_fails_is_said_and_the_search_goes_on(
         terminal.wait_for("no live view: a [bug]")
         print("a line")
     assert "a line\n" in terminal.getvalue()
-
-
-# A real search in a terminal
-
-
-class Search:
-    """A search whose output goes to a terminal of 100 columns."""
-
-    def __init__(self, home: Path, results: Path) -> None:
-        self.screen, terminal = pty.openpty()
-        termios.tcsetwinsize(terminal, (40, 100))
-        self.before = termios.tcgetattr(terminal)
-        environment = os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home), "TERM": "xterm"}
-        run = str(ROOT / "search" / "run.py")
-        self.process = subprocess.Popen(
-            [sys.executable, run, "--space", DIGITS, "--results", str(results), *SMALL],
-            env=environment, cwd=home, start_new_session=True,
-            stdin=terminal, stdout=terminal, stderr=terminal,
-        )  # fmt: skip
-        self.terminal = terminal  # kept open: it outlives the search, as a person's does
-        self.output = ""
-
-    def read_until(self, text: str) -> None:
-        """Wait until the terminal has shown a text."""
-        for _ in range(3000):
-            if text in self.output:
-                return
-            assert self.process.poll() is None, self.output
-            self._read(0.1)
-        raise AssertionError(f"{text} was never shown: {self.output}")
-
-    def stop(self, number: signal.Signals) -> None:
-        """Ctrl-C reaches the whole group, as in a terminal, and `kill` the search alone."""
-        if number == signal.SIGINT:
-            os.killpg(self.process.pid, number)
-        else:
-            self.process.send_signal(number)
-
-    def end(self) -> int:
-        while self.process.poll() is None:
-            self._read(0.1)
-        while self._read(0.1):
-            pass
-        assert termios.tcgetattr(self.terminal) == self.before
-        return self.process.returncode
-
-    def _read(self, seconds: float) -> bool:
-        has_more = bool(select.select([self.screen], [], [], seconds)[0])
-        if has_more:
-            self.output += os.read(self.screen, 65536).decode(errors="replace")
-        return has_more
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with own_home() as path:
-        yield path
-
-
-AGAIN = "press Ctrl-C again to stop at once"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("signals", "code", "how", "last"),
-    [
-        ([signal.SIGINT], 130, AGAIN, "go on with the same --space and --name digits --resume"),
-        (
-            [signal.SIGTERM],
-            75,
-            "asked by SIGTERM",
-            "go on with the same --space and --name digits --resume",
-        ),
-        ([signal.SIGINT] * 2, 130, AGAIN, "a study that was started goes on with --resume"),
-    ],
-)
-def test_a_search_in_a_terminal_shows_lines_and_a_view_and_restores_it_when_it_is_stopped(
-    home: Path, tmp_path: Path, signals: list[signal.Signals], code: int, how: str, last: str
-) -> None:
-    search = Search(home, tmp_path)
-    search.read_until("| supcon: best ")
-    search.read_until("  supcon-2 ")  # three have ended: a pace is known, also between two trials
-    status = [sys.executable, str(ROOT / "search" / "status.py"), str(tmp_path)]
-    seen = subprocess.run(status, capture_output=True, text=True, check=True).stdout
-    assert re.match(r"digits +searching +\d:\d\d:\d\d ", seen)
-    for number in signals:
-        search.stop(number)
-        search.read_until(f"stopping at the next record; {how}\r\n")
-    assert search.end() == code, search.output
-    view, _, after = search.output.rpartition(SHOW)
-    assert HIDE in view
-    assert HIDE not in after
-    view, after = (re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text) for text in (view, after))
-    assert re.search(r"[\r\n]\d:\d\d:\d\d  supcon-0 +completed  epoch   3/3  probe ", view)
-    assert "╭─ supcon ──" in view
-    assert "╭" not in after
-    assert after.endswith(f"interrupted; {last}\r\n")
-    for noise in ("Traceback", "SIGTERM received", "no live view"):
-        assert noise not in view + after

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from supcon.network.device import (
     check_driver,
+    check_gpu,
+    compiled,
     driver_version,
     pick_device,
     precision_tools,
@@ -83,6 +88,26 @@ def test_a_driver_that_is_too_old_is_named_in_one_line_and_nothing_trains_in_sil
 def test_gpus_that_cannot_be_used_do_not_count_and_the_cpu_needs_no_driver() -> None:
     assert usable_gpus() == 0
     assert pick_device("cpu") == CPU
+
+
+def test_a_process_that_was_given_a_gpu_and_has_none_says_where_and_with_which_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_gpu()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr("supcon.network.device.driver_version", lambda: "470.57.02")
+    monkeypatch.setattr("socket.gethostname", lambda: "node7")
+    with pytest.raises(UserError, match=r"on node7, .* finds none \(driver 470\.57\.02\)"):
+        check_gpu()
+
+
+@pytest.mark.usefixtures("old_driver")
+@pytest.mark.filterwarnings("ignore:CUDA initialization")
+def test_a_process_that_was_given_a_gpu_whose_driver_is_too_old_says_so() -> None:
+    with pytest.raises(UserError, match=r"the driver \(470\.57\.02\) does not serve torch"):
+        check_gpu()
 
 
 @pytest.mark.parametrize(("n", "is_available"), [(0, False), (2, True)])
@@ -165,3 +190,16 @@ def test_a_gpu_is_waited_for_before_and_after_the_call(
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: happened.append("wait"))
     seconds_of(lambda: happened.append("call"), device)
     assert happened == (["wait", "call", "wait"] if waits else ["call"])
+
+
+def test_runs_in_one_process_compile_each_for_its_own_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = CompileCounterWithBackend("eager")
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend=seen))
+    for n in range(2, 14):  # torch gives up after 8 graphs of one function
+        compiled(nn.Linear(4, 3))(torch.ones(n, 4))
+        assert seen.frame_count == n - 1
+        inputs = [node for node in seen.graphs[-1].graph.nodes if node.op == "placeholder"]
+        sizes = [size for node in inputs for size in node.meta["example_value"].shape]
+        assert all(isinstance(size, int) for size in sizes)  # and not any size

@@ -60,6 +60,18 @@ def test_the_plan_says_what_each_kind_takes(
 
 
 @pytest.mark.parametrize(
+    ("busy", "words"),
+    [
+        (0.98, "views/s alone, GPU busy for 98 % of a step: one trial fills it; a trial takes"),
+        (0.3, "views/s alone, GPU busy for 30 % of a step: 4 trials fill it; a trial takes"),
+    ],
+)
+def test_the_plan_says_how_many_trials_fill_a_gpu(digits: Splits, busy: float, words: str) -> None:
+    measured = (SMALL.model_copy(update={"busy": busy}),)
+    assert words in said(digits, "share", measured, resources={"gpu": "auto"})
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"budget": {"total_epochs": 36, "trials": 8}}, "36 epochs an arm, 8 trials an arm;"),

@@ -23,6 +23,7 @@ from search.preflight.packing import Node
 from search.space.loading import load_space, parse_space
 from search.space.resources import Footprint, Resources, Shares
 from search.space.space import Space
+from supcon.config import Config
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 from tests.written import TREE
@@ -53,19 +54,10 @@ def test_every_measured_share_must_fit_the_machine(monkeypatch: pytest.MonkeyPat
         check_machine(shares((2, 64)))
 
 
-@pytest.mark.parametrize(
-    ("gpu", "there", "message"),
-    [
-        (0.5, 0, "a trial wants 0.5 GPU, this machine has no GPU; take what is there"),
-        (4, 2, "a trial wants 4 GPU, this machine has 2 GPUs; take what is there"),
-    ],
-)
-def test_a_gpu_that_is_not_there_is_named(
-    monkeypatch: pytest.MonkeyPatch, gpu: Any, there: int, message: str
-) -> None:
-    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, there))
-    with pytest.raises(UserError, match=f"resources.gpu: {message}"):
-        check_machine(Shares(Resources(gpu=gpu)))
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, 0))
+    with pytest.raises(UserError, match=r"resources.gpu: a trial wants 0.5 GPU, this machine has"):
+        check_machine(Shares(Resources(gpu=0.5)))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +70,15 @@ def test_auto_is_a_gpu_where_some_machine_has_one_and_else_the_cpu(
     space = settle_gpus(digits_space(resources={"gpu": "auto", "cpu": "auto"}), nodes)
     assert space.resources == Resources(gpu=gpu, cpu="auto")
     assert space.arm_config("ce").run.device == ("cpu" if gpu == 0 else "auto")
+
+
+def test_auto_is_the_cpu_where_that_is_asked_for_and_stays_auto_where_a_gpu_is() -> None:
+    """So that a cluster without one refuses by what its nodes have."""
+    for device, gpu in (("cpu", 0), ("cuda", "auto")):
+        base = DIGITS | {"run": {"epochs": 9, "device": device}}
+        space = digits_space(base=base, resources={"gpu": "auto"})
+        for nodes in ([Node(8, 1)], [Node(8, 0)]):
+            assert settle_gpus(space, nodes).resources.gpu == gpu
 
 
 @pytest.mark.parametrize("gpu", [0, 0.25, 1])
@@ -116,6 +117,46 @@ def test_a_driver_that_is_too_old_is_said_where_a_gpu_would_be_used(
         with pytest.raises(UserError, match=r"^GPU: there is 1, but the driver"):
             check_all(digits_space(resources={"gpu": gpu}), (), None)
     assert check_all(digits_space(resources={"gpu": 0}), (), None)
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus", "part"),
+    [
+        ({"cpu": 2}, 0, 1 / 4),
+        ({"cpu": 2, "concurrency": 3}, 0, 1 / 3),
+        ({"gpu": 0.25}, 1, 0.25),
+        ({"gpu": 0.25}, 0, None),  # on a cluster, say
+        ({"cpu": "auto"}, 0, None),  # each kind is measured
+    ],
+)
+def test_memory_of_fixed_shares_is_settled_for_the_largest_batch_of_each_backbone(
+    digits: Splits,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: dict[str, Any],
+    gpus: int,
+    part: float | None,
+) -> None:
+    asked: list[Any] = []
+
+    def settle_memory(configs: list[Config], data: Splits, part: float) -> dict[str, str]:
+        asked.append(({(c.model.backbone, c.data.batch_size) for c in configs}, part))
+        return {"run.memory": "checkpoint"}
+
+    monkeypatch.setattr("search.preflight.checks.settle_memory", settle_memory)
+    monkeypatch.setattr("search.preflight.checks.usable_gpus", lambda: gpus)
+    monkeypatch.setattr("search.preflight.checks.this_machine", lambda: Node(8, gpus))
+    params = {
+        "data.batch_size": {"pow2": [32, 128]},
+        "model.backbone": {"choice": ["test_resnet", "test_vit"]},
+    }
+    base = DIGITS | {"run": {"epochs": 9, "precision": "fp32"}}
+    space = settle_space(digits_space(base=base, params=params, resources=resources), digits)
+    if part is None:
+        assert asked == []
+        assert space.config.run.memory == ("auto" if "cpu" in resources else "plain")
+        return
+    assert asked == [({("test_resnet", 128), ("test_vit", 128)}, part)]
+    assert space.config.run.memory == "checkpoint"
 
 
 def test_loaders_of_all_trials_at_once_must_have_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.preflight.forecast import Expected, describe_forecast, expected
+from search.preflight.forecast import Expected, describe_forecast, describe_time, expected
 from search.preflight.packing import Node
 from search.preflight.trial_cost import CannotRun, TrialCost
 from search.space.loading import parse_space
@@ -67,6 +67,27 @@ def test_the_forecast_adds_up_what_was_measured(digits: Splits) -> None:
     rows = [line.split() for line in lines if line.startswith("resnet18, batch")]
     assert [row[-1] for row in rows] == ["2", "2", "memory"]
     assert rows[0][-4:-1] == ["10.00", "20.00", "1000"]
+
+
+def test_a_forecast_counts_the_starts_of_workers_which_are_as_many_as_run_at_once() -> None:
+    """One for the search, one for what follows: both arms' workers start side by side."""
+    space = parse_space(TREE | {"budget": {"trials": 1}, "confirm": {"seeds": 1}}, "x")
+    cost = TrialCost(Config(), 1.0, 1.0, 100.0, 10**9, 10**10, 10**6, start_seconds=3600.0)
+    for nodes in ([Node(1, 0)], [Node(64, 0)]):
+        (time, _) = describe_time(space, Shares(space.resources), [cost], nodes)
+        assert time.startswith("time      2:0")
+
+
+def test_several_trials_on_a_gpu_that_one_fills_are_no_faster() -> None:
+    """Two arms of a trial of 9 epochs, and two runs of their winners, which are the same trials."""
+    drawn = {"budget": {"trials": 1}, "confirm": {"top": 1, "seeds": 1, "references": False}}
+    space = parse_space(TREE | drawn | {"resources": {"gpu": 0.125}}, "x")
+    hours = {}
+    for busy, gpus in ((1.0, 1), (0.5, 1), (0.01, 1), (1.0, 2)):
+        cost = TrialCost(Config(), 3600.0, 0.0, 100.0, 10**9, 10**10, 10**6, busy=busy)
+        (time, _) = describe_time(space, Shares(space.resources), [cost], [Node(64, gpus)])
+        hours[busy, gpus] = time.split()[1]
+    assert hours == {(1, 1): "36:00", (0.5, 1): "18:00", (0.01, 1): "4:30", (1, 2): "18:00"}
 
 
 def test_where_nothing_can_run_there_is_no_time(digits: Splits) -> None:

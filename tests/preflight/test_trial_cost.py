@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from search.preflight.step_cost import STEPS, WARM_UP
 from search.preflight.trial_cost import (
     LEAST_IMAGES,
-    STEPS,
+    RESERVE,
     CannotRun,
     TrialCost,
+    _free,
     cost_here,
     cost_of,
+    cost_on_node,
     kinds,
     measure_costs,
 )
@@ -27,6 +31,7 @@ from search.space.resources import ConfigKind
 from supcon.config import Config, override
 from supcon.evaluation.trained import Trained
 from supcon.images.split import Splits
+from supcon.parsing import UserError
 from supcon.train import Run
 from tests.written import TREE
 
@@ -69,6 +74,28 @@ def test_a_kind_that_cannot_run_costs_a_line_and_the_others_are_measured(
     assert "batch 128, auto: cannot run: out of memory" in lines[1]
 
 
+def test_the_first_mode_that_runs_is_what_auto_becomes() -> None:
+    limits, tried = {"plain": 100, "checkpoint": 300, "cached": 1e9}, []
+
+    def run(config: Config) -> TrialCost:
+        tried.append((config.data.batch_size, config.run.memory))
+        if config.data.batch_size > limits[config.run.memory]:
+            raise RuntimeError("out of memory")
+        return TrialCost(config, 1.0, 0.1, 1.0, memory=1, capacity=9, checkpoint=1)
+
+    drawn = {"data.batch_size": {"choice": [64, 256, 512]}}
+    found = measure_costs(parse_space(TREE | {"params": drawn}, "x"), run)
+    kinds_of = [ConfigKind.of(each.config) for each in found]
+    assert [k.memory_mode for k in kinds_of] == ["plain", "checkpoint", "cached"]
+    # 64 images in 2 views are no more than a micro-batch, and plain ran.
+    assert tried == [(64, "plain"), (256, "plain"), (256, "checkpoint")] + [
+        (512, mode) for mode in ("plain", "checkpoint", "cached")
+    ]
+    base = {"run": {"epochs": 9, "memory": "checkpoint"}}
+    (one,) = measure_costs(parse_space(TREE | {"base": base}, "x"), run)
+    assert one.config.run.memory == "checkpoint"
+
+
 def test_a_trial_costs_what_its_own_steps_take(tiny: Config, digits: Splits) -> None:
     found = cost_of(tiny, digits)
     steps = len(digits.train) // tiny.data.batch_size
@@ -77,6 +104,27 @@ def test_a_trial_costs_what_its_own_steps_take(tiny: Config, digits: Splits) -> 
     assert 0 < found.evaluation_seconds < 60
     assert 0 < found.memory < 2**36
     assert found.checkpoint > 1000
+    assert (found.usable, found.busy) == (1, None)  # there is no GPU
+    assert 0 < found.start_seconds < 60
+    assert cost_of(tiny, digits, started=time.time() - 100).start_seconds > 100
+
+
+def test_a_gpu_s_capacity_is_what_others_leave_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20 * 2**30, 80 * 2**30))
+    capacity, usable = _free(torch.device("cuda"))
+    assert capacity == 20 * 2**30 - RESERVE
+    assert usable == capacity / (80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 80 * 2**30))
+    assert _free(torch.device("cuda")) == (0, 0)
+
+
+def test_on_a_node_that_has_no_gpu_for_it_nothing_is_measured_on_the_cpu(
+    tiny: Config, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="this process was given one on"):
+        cost_on_node(tiny, digits, on_gpu=True)
 
 
 def test_a_network_that_takes_long_is_timed_on_few_steps_and_scored_on_a_part(
@@ -100,11 +148,12 @@ def test_a_network_that_takes_long_is_timed_on_few_steps_and_scored_on_a_part(
     monkeypatch.setattr(Run, "step", count)
     monkeypatch.setattr(Run, "evaluate", look)
     monkeypatch.setattr("search.preflight.trial_cost.seconds_of", two_seconds)
-    monkeypatch.setattr("search.preflight.trial_cost.STEP_SECONDS", 1e9)
+    monkeypatch.setattr("search.preflight.step_cost.seconds_of", two_seconds)
+    monkeypatch.setattr("search.preflight.step_cost.STEP_SECONDS", 1e9)
     whole = cost_of(tiny, digits)
-    assert (len(steps), scored) == (STEPS, [len(digits.train), len(digits.val)])
+    assert (len(steps), scored) == (WARM_UP + STEPS, [len(digits.train), len(digits.val)])
     steps.clear()
-    monkeypatch.setattr("search.preflight.trial_cost.STEP_SECONDS", 0)
+    monkeypatch.setattr("search.preflight.step_cost.STEP_SECONDS", 0)
     monkeypatch.setattr("search.preflight.trial_cost.EVALUATION_SECONDS", 1e-6)
     part = cost_of(tiny, digits)
     assert (len(steps), scored) == (1, [LEAST_IMAGES, LEAST_IMAGES])

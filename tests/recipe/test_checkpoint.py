@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from supcon.config import Config, flatten, override
 from supcon.evaluation.trained import load_trained
 from supcon.images.split import Splits
 from supcon.parsing import UserError
-from supcon.recipe.checkpoint import check_same_config, load_state, save_atomic
+from supcon.recipe.checkpoint import Checkpoints, check_same_config, load_state, save_atomic
 from supcon.train import fit
 
 STATE = {
@@ -192,9 +194,64 @@ def test_a_checkpoint_of_a_version_with_other_keys_names_the_key() -> None:
 
 
 def test_a_checkpoint_fits_a_config_that_differs_in_nothing_that_counts(tmp_path: Path) -> None:
-    changes = {"data.root": "/elsewhere", "data.workers": 4, "run.checkpoint_every": 9}
+    changes = {"data.root": "/elsewhere", "data.workers": 4, "run.checkpoint_minutes": 9}
     moved = flatten(override(Config(), changes))
     save_atomic({"config": flatten(Config())}, tmp_path / "last.pt")
     saved = load_state(tmp_path / "last.pt")["config"]
     assert saved["data.root"] != moved["data.root"]
     check_same_config(saved, moved, Path("last.pt"))
+
+
+def test_a_state_is_written_as_it_was_while_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write, weights = threading.Event(), torch.zeros(5)
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (may_write.wait(10), fsync(fd)))
+    state = {"config": {}, "nested": {"list": [weights, ("text", weights)]}}
+    with Checkpoints(tmp_path / "last.pt", minutes=60) as checkpoints:
+        checkpoints.offer(lambda: state, at_once=True)
+        weights += 1
+        assert not (tmp_path / "last.pt").exists()
+        may_write.set()
+    first, (_, second) = load_state(tmp_path / "last.pt")["nested"]["list"]
+    assert first.tolist() == second.tolist() == [0] * 5
+
+
+@pytest.mark.parametrize(("minutes", "n"), [(0.0, 3), (60.0, 0)])
+def test_a_state_is_asked_for_when_it_is_time(tmp_path: Path, minutes: float, n: int) -> None:
+    asked = []
+
+    def state() -> dict[str, Any]:
+        asked.append(1)
+        return STATE
+
+    with Checkpoints(tmp_path / "last.pt", minutes) as checkpoints:
+        for _ in range(3):
+            checkpoints.offer(state, at_once=False)
+        assert len(asked) == n
+        checkpoints.offer(state, at_once=True)
+        checkpoints.wait()
+        assert load_state(tmp_path / "last.pt")["epoch"] == 3
+        assert checkpoints.seconds > 0
+    with Checkpoints(None, minutes) as nowhere:
+        nowhere.offer(state, at_once=True)
+    assert len(asked) == n + 1
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda checkpoints: checkpoints.wait(),
+        lambda checkpoints: checkpoints.offer(lambda: STATE, at_once=True),
+        lambda checkpoints: checkpoints.__exit__(),
+    ],
+    ids=["wait", "offer", "end"],
+)
+def test_what_the_thread_could_not_write_is_an_error_of_training(
+    tmp_path: Path, then: Callable[[Checkpoints], None]
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "there is no such folder" / "last.pt", minutes=0)
+    checkpoints.offer(lambda: STATE, at_once=True)
+    with pytest.raises(OSError, match="no such folder"):
+        then(checkpoints)

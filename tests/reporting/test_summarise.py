@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from search.log.events import Started
 from search.reporting.summarise import summarise
 from search.reporting.summary import Ledger
+from search.space.resources import ConfigKind, Footprint
 from tests.reported import CLASSES, confirm
 from tests.written import WrittenStudy
 
@@ -19,8 +21,12 @@ def test_the_summary_holds_the_facts_of_both_arms(study: WrittenStudy) -> None:
     assert supcon.best is not None
     assert supcon.best.number == 1
     assert supcon.best.val == {"probe_top1": 0.9, "knn_top1": 0.89}
-    assert supcon.ledger == Ledger(epochs=21, views=2100, train_seconds=10.5)
-    assert supcon.confirm_ledger == Ledger(epochs=27, views=2700, train_seconds=13.5)
+    assert supcon.ledger == Ledger(
+        epochs=21, views=2100, train_seconds=10.5, checkpoint_seconds=1.5
+    )
+    assert supcon.confirm_ledger == Ledger(
+        epochs=27, views=2700, train_seconds=13.5, checkpoint_seconds=1.5
+    )
     assert supcon.reached == {3: (3, 2), 9: (2, 2)}
     assert supcon.confirm.val["probe_top1"] == pytest.approx([0.85, 0.86, 0.87])
     assert ce.confirm.model_extra is not None
@@ -43,6 +49,19 @@ def test_the_verdict_is_that_of_the_confirmed_runs(study: WrittenStudy) -> None:
     assert verdict.difference == pytest.approx(means[0] - means[1], abs=1e-6)
     assert summary.per_class is not None
     assert summary.per_class.classes == CLASSES
+
+
+def test_the_protocol_says_which_winner_saw_batchnorm_of_micro_batches(study: WrittenStudy) -> None:
+    kind = ConfigKind.of(study.config_of(study.log.of("ce")[0].ask))
+    assert "micro-batches" not in " ".join(summarise(study).protocol)
+    measured = Footprint(
+        **kind._replace(memory_mode="cached")._asdict(),
+        memory=10**9, views_per_second=9, cpu=2, gpu=0,
+    )  # fmt: skip
+    study.add(Started, study="x", space=study.tree, commit="", versions={}, measured=(measured,))
+    lines = [line for line in summarise(study).protocol if "micro-batches" in line]
+    assert [line.partition(":")[0] for line in lines] == ["supcon", "ce"]
+    assert "all 512 views of a step, embedded in micro-batches of at most 256 (" in lines[0]
 
 
 def test_a_winner_is_open_until_its_arm_is_searched(study: WrittenStudy) -> None:

@@ -23,7 +23,7 @@ def test_a_summary_reads_its_own_file(summary: Summary) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_json_lacks_is_refused(value: float) -> None:
     with pytest.raises(ValidationError, match="finite"):
-        Ledger(epochs=1, views=1, train_seconds=value)
+        Ledger(epochs=1, views=1, train_seconds=value, checkpoint_seconds=0)
     with pytest.raises(ValidationError, match="finite"):
         Curse(value, 0.9, 0.1, None)
 

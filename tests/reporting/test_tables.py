@@ -48,7 +48,7 @@ def test_every_single_test_score_is_shown(study: WrittenStudy) -> None:
 
 def test_what_an_arm_has_spent_is_that_of_its_search(study: WrittenStudy) -> None:
     before = spent_table(summarise(study))
-    assert before[1] == ["supcon", "3", "2 completed, 1 stopped", "0", "21", "2,100", "10"]
+    assert before[1] == ["supcon", "3", "2 completed, 1 stopped", "0", "21", "2,100", "10", "2"]
     confirm(study, 3)
     assert spent_table(summarise(study)) == before
 

@@ -71,6 +71,16 @@ def when(parent: str, value: Any) -> dict[str, Any]:
             "(optim.warmup 0.3 of 20 epochs): trials that still warm up say little; got 1, set it "
             "to 6 or more",
         ),
+        (
+            {"base": {"run": {"epochs": 9, "device": "cuda"}}},
+            "resources.gpu must be more than 0 where run.device is cuda, or all trials would crowd "
+            "onto one GPU that none has reserved, got 0; give each a share (--gpus-per-trial auto)",
+        ),
+        (
+            {"base": {"run": {"epochs": 9, "device": "cpu"}}, "resources": {"gpu": 0.25}},
+            "resources.gpu must be 0 where run.device is cpu, or a GPU would be reserved for "
+            "nothing, got 0.25; train on it (--set run.device=auto), or on the CPU",
+        ),
         ({"sampler": "points"}, "sampler: points needs points (--points FILE), got none"),
         (
             {"params": {"optim.weight_decay": {"choice": ["1e-5", "1e-4"]}}},

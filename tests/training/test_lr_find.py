@@ -54,11 +54,13 @@ def test_the_range_test_clips_gradients_as_training_does(tiny: Config, digits: S
     assert losses[0][-1] < losses[1][-1] - 0.1  # clipped, it learns next to nothing
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(
+    "changes", [{"run.memory": "cached", "run.micro_batch": 24}, {"run.precision": "fp16"}]
+)
 def test_the_first_loss_is_that_of_the_runs_first_step(
-    tiny: Config, digits: Splits, precision: str
+    tiny: Config, digits: Splits, changes: dict[str, Any]
 ) -> None:
-    config = override(tiny, {"run.precision": precision})
+    config = override(tiny, changes)
     found = find_lr_per_256(Run(config, digits), lowest=1e-3, highest=10, steps=10)
     run = Run(config, digits)
     images, labels = next(iter(run.loader(epoch=1)))

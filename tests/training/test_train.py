@@ -6,6 +6,7 @@ import copy
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from supcon.evaluation.scores import Scores
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits
 from supcon.parsing import UserError
+from supcon.recipe.checkpoint import load_state
 from supcon.recipe.optim import set_lr
 from supcon.train import Diverged, Record, Run, fit, objective
 
@@ -284,7 +286,8 @@ WAYS_TO_TRAIN: list[dict[str, Any]] = [
 def test_a_resumed_run_yields_the_same_records(
     tiny: Config, digits: Splits, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    config = override(tiny, {"optim.lr_per_256": 0.02, "average.swa_start": 0.3} | changes)
+    changes = {"optim.lr_per_256": 0.02, "average.swa_start": 0.3, "run.eval_every": 1} | changes
+    config = override(tiny, changes)
     checkpoint = tmp_path / "last.pt"
     whole = []
     for record in fit(config, digits, checkpoint):
@@ -314,7 +317,8 @@ def test_a_resumed_run_draws_the_random_numbers_of_an_uninterrupted_one(
 def test_a_run_with_seldom_checkpoints_resumes_from_the_last_one(
     tiny: Config, digits: Splits, tmp_path: Path
 ) -> None:
-    config = override(tiny, {"run.checkpoint_every": 2, "run.epochs": 4})
+    changes = {"run.checkpoint_minutes": 60.0, "run.epochs": 4, "run.eval_at": [2]}
+    config = override(tiny, changes)
     stopped = list(islice(fit(config, digits, tmp_path / "last.pt"), 3))
     resumed = list(fit(config, digits, tmp_path / "last.pt"))
     assert [record.epoch for record in resumed] == [2, 3, 4]
@@ -331,28 +335,50 @@ def test_writing_checkpoints_changes_no_number(
     ("changes", "saved"),
     [
         ({}, [5]),
-        ({"run.checkpoint_every": 2}, [2, 4, 5]),
+        ({"run.checkpoint_minutes": 0}, [1, 2, 3, 4, 5]),
         ({"run.eval_at": [3]}, [3, 5]),
         ({"run.eval_every": 2}, [2, 4, 5]),
     ],
 )
-def test_evaluated_epochs_always_have_a_checkpoint(
-    tiny: Config, digits: Splits, changes: dict[str, Any], saved: list[int]
+def test_evaluated_epochs_have_a_checkpoint_before_they_are_told_of(
+    tiny: Config, digits: Splits, tmp_path: Path, changes: dict[str, Any], saved: list[int]
 ) -> None:
-    run = Run(override(tiny, {"run.epochs": 5, "run.checkpoint_every": 9} | changes), digits)
-    due = []
-    for run.epoch in range(1, 6):
-        due += [run.epoch] if run.is_checkpoint_due() else []
-    assert due == saved
+    config = override(tiny, {"run.epochs": 5, "run.checkpoint_minutes": 60} | changes)
+    found = set()
+    for record in fit(config, digits, tmp_path / "last.pt"):
+        if not record.is_evaluated:
+            time.sleep(0.2)  # nobody waits for its checkpoint, if there is one
+        if (tmp_path / "last.pt").exists():
+            found.add(load_state(tmp_path / "last.pt")["epoch"])
+        assert record.checkpoint_seconds < 10
+    assert sorted(found) == saved
 
 
 def test_a_checkpoint_of_another_config_is_refused(
     tiny: Config, digits: Splits, tmp_path: Path
 ) -> None:
-    next(fit(tiny, digits, tmp_path / "last.pt"))
-    other = override(tiny, {"optim.warmup": 0.2})
+    next(fit(override(tiny, {"run.eval_at": [1]}), digits, tmp_path / "last.pt"))
+    other = override(tiny, {"optim.warmup": 0.2, "run.eval_at": [1]})
     with pytest.raises(UserError, match=r"last\.pt: is of a run with optim\.warmup = 0\.1, not"):
         next(fit(other, digits, tmp_path / "last.pt"))
+
+
+def test_a_run_goes_on_in_the_precision_that_auto_was_where_it_began(
+    tiny: Config, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = override(tiny, {"run.eval_every": 1, "run.epochs": 2})
+    monkeypatch.setattr("supcon.train.settled_precision", lambda name, _: "bf16")  # as a GPU has it
+    first = next(fit(config, digits, tmp_path / "last.pt"))
+    assert first.trained is not None
+    assert first.trained.precision == "bf16"
+    monkeypatch.undo()
+    run = Run(config, digits)
+    run.load(tmp_path / "last.pt")
+    assert run.config.run.precision == "bf16"
+    with run.autocast():
+        assert run.network(torch.zeros(2, 1, 16, 16)).dtype == torch.bfloat16
+    with pytest.raises(UserError, match=r"run\.precision = bf16, not fp32; use another output"):
+        Run(override(config, {"run.precision": "fp32"}), digits).load(tmp_path / "last.pt")
 
 
 # Diverging
@@ -431,35 +457,32 @@ def overflowing(run: Run, at: int) -> Run:
     return run
 
 
-def test_a_step_that_fp16_skips_leaves_weights_averages_and_schedule_alone(
+def test_a_step_that_fp16_skips_leaves_weights_and_averages_alone_and_counts(
     tiny: Config, digits: Splits
 ) -> None:
     config = override(tiny, {"run.precision": "fp16", "optim.clip_norm": 1.0})
     run = overflowing(Run(config, digits), at=0)
     run.scaler = torch.amp.GradScaler("cpu", init_scale=64)  # no other step overflows
-    taken, states = [], []
-    after_step = run.averages.after_step
-    take_step = run._take_step
+    states = []
 
-    def spy(loss: Tensor) -> bool:
-        before = copy.deepcopy(run.network.state_dict())
-        taken.append(take_step(loss))
-        after = run.network.state_dict()
-        states.append(all(torch.equal(before[name], after[name]) for name in before))
-        return taken[-1]
+    def weights() -> list[Tensor]:
+        assert run.averages.ema is not None
+        return [
+            p.detach().clone() for p in [*run.network.parameters(), *run.averages.ema.shadow_params]
+        ]
 
-    updates = []
+    step = run.step
 
-    def spy_average(model: nn.Module) -> None:
-        updates.append(run.steps)
-        after_step(model)
+    def spy(images: Tensor, labels: Tensor) -> Tensor:
+        before = weights()
+        loss = step(images, labels)
+        states.append(all(torch.equal(a, b) for a, b in zip(before, weights(), strict=True)))
+        return loss
 
-    run._take_step, run.averages.after_step = spy, spy_average  # type: ignore[method-assign]
+    run.step = spy  # type: ignore[method-assign]
     run.train_epoch()
-    assert taken == [False] + [True] * 5
     assert states == [True] + [False] * 5
-    assert updates == [1, 2, 3, 4, 5]
-    assert run.steps == 5
+    assert run.steps == 6
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -476,7 +499,7 @@ def test_clipping_bounds_the_norm_of_the_true_gradient(
     set_lr(run.optimizer, 1.0, 1.0)
     with run.autocast():
         outputs = run.network(images)
-    assert run._take_step(run.loss(outputs, labels))
+    run._take_step(run.loss(outputs, labels))
     moved = [a - b.detach() for a, b in zip(before, run.network.parameters(), strict=True)]
     norm = torch.stack([m.norm() for m in moved]).norm().item()
     assert norm == pytest.approx(1e-3, rel=1e-2)
@@ -488,9 +511,9 @@ def test_a_compiled_step_is_the_same_step(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     found = []
+    images, labels = next(iter(Run(tiny, digits).loader(epoch=1)))
     for is_compiled in (False, True):
         run = Run(override(tiny, {"run.compile": is_compiled}), digits)
-        images, labels = next(iter(run.loader(epoch=1)))
         loss = run.loss(run.forward(images), labels)
         loss.backward()
         grads = {name: p.grad for name, p in run.network.named_parameters()}

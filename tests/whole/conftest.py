@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.search import own_home
-from tests.whole.searching import SMALL, finish, start
+from tests.whole.searching import QUICK_RUN, SMALL, finish, start
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +33,9 @@ def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
 def copy(whole: tuple[Path, str], tmp_path: Path) -> Path:
     """The folder of such a study, moved to other results."""
     return Path(shutil.copytree(whole[0], tmp_path / "digits"))
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What benchmarks start is quick, too."""
+    monkeypatch.setattr("tests.benchmarks.search.PROGRAM", QUICK_RUN)

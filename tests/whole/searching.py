@@ -15,21 +15,23 @@ from search.log.events import Ask, End, Report, Tested
 from search.log.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN, QUICK_RUN = ROOT / "search" / "run.py", ROOT / "tests" / "quick_run.py"
 DIGITS = str(ROOT / "spaces" / "digits.yaml")
 SMALL = [
     "--trials", "4", "--epochs", "3", "--concurrency", "1", "--set", "data.train_size=300",
     "--set", "scheduler.asha.grace=1", "--set", "average.bn_images=256",
     "--set", "params.data.batch_size={pow2: [32, 64]}", "--set", "points={}",
     "--set", "confirm={top: 1, seeds: 3, references: false}",
-    "--set", "scheduler.asha.sentinels=0",
+    "--set", "scheduler.asha.sentinels=0", "--set", "probe.l2=[0.01]", "--set", "probe.max_iter=30",
 ]  # fmt: skip
 
 
 def start(
-    home: Path, results: Path, *arguments: str, output: int | IO[str] = subprocess.PIPE
-) -> subprocess.Popen[str]:
+    home: Path, results: Path, *arguments: str, output: int | IO[str] = subprocess.PIPE,
+    program: Path = RUN,
+) -> subprocess.Popen[str]:  # fmt: skip
     """Start a search in its own process group, from another folder than the repository."""
-    command = [sys.executable, str(ROOT / "search" / "run.py"), "--space", DIGITS]
+    command = [sys.executable, str(program), "--space", DIGITS]
     return subprocess.Popen(
         [*command, "--results", str(results), *arguments],
         env=os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home)}, cwd=home,

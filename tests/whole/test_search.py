@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from search.log.journal import Journal
-from tests.whole.searching import ROOT, finish, start, story
+from tests.whole.searching import QUICK_RUN, ROOT, finish, start, story
 from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
@@ -108,8 +108,9 @@ def test_points_of_another_study_give_the_same_scores_whatever_runs_beside_them(
     flags = ["--epochs", "3", "--points", str(study / "trials.csv"), "--concurrency", "2"]
     flags += ["--cpus-per-trial", "0.5", "--set", "scheduler=none", "--set", "data.train_size=300"]
     flags += ["--set", "average.bn_images=256", "--set", "params.data.batch_size={pow2: [32, 64]}"]
-    flags += ["--set", "confirm={top: 1, seeds: 3, references: false}"]
-    code, output = finish(start(home, tmp_path, *flags))
+    flags += ["--set", "confirm={top: 1, seeds: 1, references: false}"]
+    flags += ["--set", "probe.l2=[0.01]", "--set", "probe.max_iter=30"]
+    code, output = finish(start(home, tmp_path, *flags, program=QUICK_RUN))
     assert code == 0, output
     first, again = by_seed(study), by_seed(tmp_path / "digits")
     assert first.keys() == again.keys()
@@ -156,6 +157,7 @@ def fetch(url: str) -> bytes:
 def test_the_same_configuration_in_both_arms_is_repeated_and_reported(tmp_path: Path) -> None:
     flags = ["--space", str(ROOT / "spaces" / "aa.yaml"), "--repeat", "2", "--epochs", "1"]
     flags += ["--set", "confirm.seeds=3", "--cpus-per-trial", "1", "--gpus-per-trial", "0"]
+    flags += ["--set", "data.train_size=300", "--set", "probe.l2=[0.01]"]
     code, output = searched(*flags, "--results", str(tmp_path))
     assert code == 0, output
     found = json.loads((tmp_path / "aa" / "summary.json").read_text())
