@@ -190,7 +190,7 @@ class ProbeConfig(Section):
     l2: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
     """L2 penalties tried by lbfgs, 1 to 7 values > 0; the same for both losses."""
     max_iter: int = Field(100, ge=1)
-    """L-BFGS iterations for each penalty."""
+    """L-BFGS iterations for each penalty, two matrix products with the features each."""
     epochs: int = Field(100, ge=1)
     """sgd: passes over the cached features."""
     batch_size: int = Field(256, ge=2)

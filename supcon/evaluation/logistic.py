@@ -42,9 +42,7 @@ def minimise(x: Tensor, labels: Tensor, penalty: Tensor, start: Tensor, max_iter
             changes = [*changes[1 - HISTORY :], gradient - old]
         old = gradient
         if i % CHECK_EVERY == 0:
-            # The Hessian's diagonal, if features knew nothing of probabilities.
-            spread_K = (p - p.square()).mean(1)
-            inverse = 1 / (spread_K[:, None] * variance + penalty).clamp(min=1e-12)
+            inverse = _inverse_diagonal(p, variance, penalty)
         step = -_times_inverse_hessian(gradient, inverse, steps, changes)
         step = step - step.mean(0)  # what is added to all classes changes no logit's lead
         slope = _dot(gradient, step)
@@ -59,6 +57,12 @@ def minimise(x: Tensor, labels: Tensor, penalty: Tensor, start: Tensor, max_iter
         logits.addcmul_(length, along)
         p = logits.softmax(0)
     return theta
+
+
+def _inverse_diagonal(p: Tensor, variance: Tensor, penalty: Tensor) -> Tensor:
+    """(K, D) of the Hessian, if features knew nothing of probabilities p (K, N)."""
+    spread_K = (p - p.square()).mean(1).clamp(min=1e-6)  # of a class that is sure: no huge step
+    return 1 / (spread_K[:, None] * variance + penalty).clamp(min=1e-12)
 
 
 def _times_inverse_hessian(
