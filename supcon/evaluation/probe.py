@@ -9,16 +9,17 @@ scored with: the one that is best on one half of val scores the other half, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from supcon.config import AverageConfig
+from supcon.evaluation.logistic import minimise
 from supcon.recipe.averaging import Averages
 from supcon.recipe.losses import cross_entropy
 from supcon.recipe.optim import lr_factor, set_lr
@@ -98,22 +99,16 @@ def logistic_regressions(
 ) -> list[LinearProbe]:
     """One for each penalty, the strongest first, in fp64; arguments as of `fit_probe`."""
     mean, std = _statistics(train_x)
-    x = (train_x.double() - mean) / std  # line searches stall in fp32; cached features are small
-    # Along principal axes, each in units of the loss's curvature there, L-BFGS needs a half to a
-    # third of the iterations, and reaches the optimum also for weak penalties.
-    variance, axes = torch.linalg.eigh(x.T @ x / len(x))
-    x = F.pad(x @ axes, (0, 1), value=1)
-    curvature = F.pad(variance.clamp(min=0), (0, 1), value=1) * (classes - 1) / classes**2
-    weights = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device)
+    x, axes = _along_principal_axes((train_x.float() - mean) / std)
+    x = F.pad(x, (0, 1), value=1)
+    weights = torch.zeros(classes, x.shape[1], device=x.device)
     probes = []
     for l2 in sorted(penalties, reverse=True):
-        penalty = torch.full_like(curvature, l2)
+        penalty = torch.full_like(weights[0], l2)
         penalty[-1] = 0  # of the bias
-        scale = (curvature + penalty).rsqrt()
-        start = weights / scale  # warm
-        weights = scale * _minimise(x * scale, train_y, penalty * scale**2, start, max_iter)
-        weight, bias = weights[:, :-1] @ axes.T, weights[:, -1].clone()
-        probes.append(LinearProbe(mean, std, weight, bias, f"{l2:g}"))
+        weights = minimise(x, train_y, penalty, weights, max_iter)  # from the last solution on
+        weight, bias = weights[:, :-1].double() @ axes.T.double(), weights[:, -1].double()
+        probes.append(LinearProbe(mean.double(), std.double(), weight, bias, f"{l2:g}"))
     return probes
 
 
@@ -154,11 +149,9 @@ def fit_probe_by_sgd(
     Raises:
         UserError: the range test ran away at once.
     """
-    mean, std = (values.float() for values in _statistics(train_x))
-    features = TensorDataset((train_x - mean) / std, train_y)
-    order = RandomSampler(features, generator=torch.Generator().manual_seed(seed))
-    batches = BatchSampler(order, min(batch_size, len(train_x)), drop_last=True)
-    loader = DataLoader(features, batch_size=None, sampler=batches)  # indexes a batch at once
+    mean, std = _statistics(train_x)
+    batches = _Batches((train_x - mean) / std, train_y, min(batch_size, len(train_x)), seed)
+    loader = DataLoader(batches, batch_size=None)  # as the range test wants it
     linear = nn.Linear(train_x.shape[1], classes, device=train_x.device)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -217,8 +210,39 @@ def _descend(
         averages.after_epoch(linear, (epoch + 1) / epochs)
 
 
+class _Batches(IterableDataset[tuple[Tensor, Tensor]]):
+    """Features and labels in a new random order each time, drawn at once: no batch waits for it."""
+
+    def __init__(self, x: Tensor, y: Tensor, batch_size: int, seed: int) -> None:
+        self.x, self.y, self.batch_size = x, y, batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self.x) // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
+        for chosen in order.split(self.batch_size)[: len(self)]:
+            yield self.x[chosen], self.y[chosen]
+
+
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x.double().mean(0), x.double().std(0).clamp(min=1e-6)
+    """Mean and standard deviation of each feature (D,); summed in fp64, rounded to fp32."""
+    std, mean = torch.std_mean(x.double(), 0)
+    return mean.float(), std.clamp(min=1e-6).float()
+
+
+def _along_principal_axes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, D) features along their P = min(N, D) principal axes, (N, P), and these axes, (D, P).
+
+    There L-BFGS needs a half to a third of the iterations.
+    """
+    if len(x) >= x.shape[1]:
+        axes = torch.linalg.eigh(x.T @ x / len(x)).eigenvectors
+        return x @ axes, axes
+    basis = torch.linalg.qr(x.T).Q  # of all that the features span
+    inner, axes = _along_principal_axes(x @ basis)
+    return inner, basis @ axes
 
 
 def _choose(
@@ -250,28 +274,3 @@ def _alternate_within_classes(labels: Tensor) -> Tensor:
     order = labels.argsort(stable=True)
     rank[order] = torch.arange(len(labels), device=labels.device)
     return rank % 2 == 1
-
-
-def _minimise(x: Tensor, y: Tensor, penalty: Tensor, start: Tensor, max_iter: int) -> Tensor:
-    """Minimise mean cross entropy + sum_d penalty_d / 2 |theta_d|^2 over theta (K, D).
-
-    `x` is (N, D). The gradient is written out, two matrix products in all: autograd takes three
-    times as long here.
-    """
-    theta = start.clone()
-    optimizer = torch.optim.LBFGS(
-        [theta],
-        max_iter=max_iter,
-        tolerance_grad=1e-5,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-    is_label = F.one_hot(y, len(theta)).to(x.dtype)
-
-    def closure() -> Tensor:
-        log_p = (x @ theta.T).log_softmax(1)
-        theta.grad = (log_p.exp() - is_label).T @ x / len(x) + penalty * theta
-        return -(log_p * is_label).sum(1).mean() + (penalty * theta.square()).sum() / 2
-
-    optimizer.step(closure)
-    return theta
