@@ -243,8 +243,8 @@ class RunConfig(Section):
     eval_at: tuple[int, ...] = ()
     """Further epochs at which to evaluate; a search puts its rungs here."""
     checkpoint_minutes: float = Field(2.0, ge=0)
-    """Minutes between checkpoints, at the end of an epoch; 0: after each. Evaluated epochs always
-    have one."""
+    """Minutes between checkpoints, at the end of an epoch; 0: after each. The first epoch and
+    evaluated ones always have one."""
 
     @model_validator(mode="before")
     @classmethod

@@ -334,13 +334,13 @@ def test_writing_checkpoints_changes_no_number(
 @pytest.mark.parametrize(
     ("changes", "saved"),
     [
-        ({}, [5]),
+        ({}, [1, 5]),
         ({"run.checkpoint_minutes": 0}, [1, 2, 3, 4, 5]),
-        ({"run.eval_at": [3]}, [3, 5]),
-        ({"run.eval_every": 2}, [2, 4, 5]),
+        ({"run.eval_at": [3]}, [1, 3, 5]),
+        ({"run.eval_every": 2}, [1, 2, 4, 5]),
     ],
 )
-def test_evaluated_epochs_have_a_checkpoint_before_they_are_told_of(
+def test_the_first_and_evaluated_epochs_have_a_checkpoint_before_they_are_told_of(
     tiny: Config, digits: Splits, tmp_path: Path, changes: dict[str, Any], saved: list[int]
 ) -> None:
     config = override(tiny, {"run.epochs": 5, "run.checkpoint_minutes": 60} | changes)

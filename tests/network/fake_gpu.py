@@ -1,6 +1,6 @@
 """A run on a GPU that is not there: which tensors would meet on different devices, and which waits.
 
-    python -m tests.training.fake_gpu    # half a minute; ends with 1 if something is found
+    python -m tests.network.fake_gpu    # half a minute; ends with 1 if something is found
 
 torch is made to believe in a GPU, and the project's own code makes steps on tensors that have a
 shape and a device, but no numbers (FakeTensorMode): an operation on tensors of two devices raises,
