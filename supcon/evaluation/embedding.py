@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from supcon.images.files import Images
-from supcon.network.device import Autocast
+from supcon.network.device import Autocast, send
 from supcon.network.models import Network
 
 BATCH = 512  # images in a forward pass
@@ -42,7 +42,7 @@ def embed(
     for start in tqdm(starts, desc="embedding", leave=False, disable=None, delay=1):
         batch = torch.tensor(images[start : start + BATCH])  # a copy: shared images are read-only
         with autocast():
-            x = network.encoder(batch.permute(0, 3, 1, 2).to(device))
+            x = network.encoder(send(batch.permute(0, 3, 1, 2), device))
             features.append(x.float())
             outputs.append(network.head(x).float())
     return Embedded(torch.cat(features), torch.cat(outputs))

@@ -151,13 +151,12 @@ def fit_probe_by_sgd(
     """
     mean, std = _statistics(train_x)
     batches = _Batches((train_x - mean) / std, train_y, min(batch_size, len(train_x)), seed)
-    loader = DataLoader(batches, batch_size=None)  # as the range test wants it
     linear = nn.Linear(train_x.shape[1], classes, device=train_x.device)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
-    averages = Averages(linear, average, len(loader))
+    averages = Averages(linear, average, len(batches))
     objective = partial(cross_entropy, label_smoothing=label_smoothing)
-    _descend(linear, loader, objective, averages, epochs=epochs, lr=lr)
+    _descend(linear, batches, objective, averages, epochs=epochs, lr=lr)
     probes = [
         LinearProbe(mean, std, net.weight.detach(), net.bias.detach(), name)
         for name, net in averages.final(linear).items()
@@ -178,15 +177,15 @@ def cross_fit(correct_LM: Tensor, labels: Tensor, *, balanced: bool = False) -> 
         (M,) indices of candidates; ties go to the first.
     """
     half = _alternate_within_classes(labels)
-    chosen = torch.empty_like(labels)
-    for own in (half, ~half):
-        chosen[own] = _best(correct_LM[:, ~own], labels[~own], balanced=balanced)
-    return chosen
+    by_half, by_other = (
+        _best(correct_LM, labels, among, balanced=balanced) for among in (half, ~half)
+    )
+    return torch.where(half, by_other, by_half)
 
 
 def _descend(
     linear: nn.Linear,
-    loader: DataLoader[tuple[Tensor, ...]],
+    batches: _Batches,
     objective: Callable[[Tensor, Tensor], Tensor],
     averages: Averages,
     *,
@@ -197,10 +196,11 @@ def _descend(
     if lr is None:
         from supcon.recipe.lr_range import range_test  # loads matplotlib, which few runs need
 
+        loader = DataLoader(batches, batch_size=None)
         lr = range_test(linear, optimizer, objective, loader, lowest=1e-4, highest=10).suggestion
     for epoch in range(epochs):
-        for step, (x, y) in enumerate(loader):
-            progress = (epoch * len(loader) + step + 0.5) / (epochs * len(loader))
+        for step, (x, y) in enumerate(batches):
+            progress = (epoch * len(batches) + step + 0.5) / (epochs * len(batches))
             set_lr(optimizer, lr, lr_factor(progress, schedule="cosine", warmup=0, decay=0))
             with torch.enable_grad():
                 objective(linear(x), y).backward()
@@ -253,19 +253,22 @@ def _choose(
     chosen_M = cross_fit(correct_LM, val_y, balanced=balanced)
     predictions = predictions_LM.gather(0, chosen_M[None])[0]
     top1 = (predictions == val_y).double().mean().item()
-    return Fitted(top1, probes[_best(correct_LM, val_y, balanced=balanced)], predictions)
+    best = _best(correct_LM, val_y, torch.ones_like(correct_LM[0]), balanced=balanced)
+    return Fitted(top1, probes[int(best.item())], predictions)
 
 
-def _best(correct_LM: Tensor, labels: Tensor, *, balanced: bool) -> int:
-    """The first row with the most right answers, or with the highest balanced accuracy."""
-    if balanced:
-        counts_K = labels.bincount()
-        right_LK = correct_LM.new_zeros((len(correct_LM), len(counts_K)), dtype=torch.float64)
-        right_LK.index_add_(1, labels, correct_LM.double())
-        scores = (right_LK / counts_K.clamp(min=1)).sum(1).tolist()
-    else:
-        scores = correct_LM.sum(1).tolist()
-    return scores.index(max(scores))
+def _best(correct_LM: Tensor, labels: Tensor, among: Tensor, *, balanced: bool) -> Tensor:
+    """The first row with the most right answers, or with the highest balanced accuracy.
+
+    `among` is (M,) bool: the images that count. All stays on the device.
+    """
+    right_LM = correct_LM & among
+    if not balanced:
+        return right_LM.sum(1).argmax()
+    counts_K = torch.zeros_like(labels.bincount(), dtype=torch.float64)
+    right_LK = counts_K.repeat(len(correct_LM), 1).index_add(1, labels, right_LM.double())
+    counts_K.index_add_(0, labels, among.double())
+    return (right_LK / counts_K.clamp(min=1)).sum(1).argmax()
 
 
 def _alternate_within_classes(labels: Tensor) -> Tensor:

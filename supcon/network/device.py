@@ -109,6 +109,13 @@ def precision_tools(name: str, device: torch.device) -> tuple[Autocast, torch.am
     return autocast, torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
 
+def send(images: Tensor, device: torch.device) -> Tensor:
+    """Images of the host on `device`; the copy to a GPU is queued, and nothing waits for it."""
+    if device.type == "cuda":
+        return images.pin_memory().to(device, non_blocking=True)
+    return images.to(device)
+
+
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """The network as one compiled function of its parameters, which stay where they are.
 

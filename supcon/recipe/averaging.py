@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel
 from torch_ema import ExponentialMovingAverage
 
 from supcon.config import AverageConfig
-from supcon.network.device import Autocast
+from supcon.network.device import Autocast, send
 
 
 class ForeachEMA(ExponentialMovingAverage):
@@ -107,6 +108,16 @@ def reestimate_batchnorm(
         device: where to compute.
         autocast: makes the context of the forward passes.
     """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+    model.train()
     with torch.no_grad(), autocast():
-        update_bn(batches, model, device=device)
+        for i, batch in enumerate(batches if norms else ()):
+            for norm in norms:
+                norm.momentum = 1 / (i + 1)  # None means the same, read off a tensor on the device
+            model(send(batch, device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     model.eval()

@@ -278,7 +278,7 @@ def test_top1_is_the_accuracy_of_the_cross_fitted_predictions(
     data = clouds(spread=2.0, seed=4)
     seen = candidates_seen(monkeypatch)
     if method == "sgd":
-        fitted = fit_by_sgd(data, epochs=3, lr=5.0)  # it jumps about
+        fitted = fit_by_sgd(data, epochs=3, lr=5.0, seed=1)  # it jumps about
     else:
         fitted = fit(data, [10.0, 1e-2, 1e-4])
     predictions = torch.stack([candidate.predict(data[2]) for candidate in seen])

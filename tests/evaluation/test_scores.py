@@ -28,6 +28,7 @@ from supcon.images.views_by_image import one_view
 from supcon.network.models import Network, network_for
 from supcon.recipe.averaging import reestimate_batchnorm
 from supcon.seeds import derive_seed
+from tests.waiting import Calls
 
 CPU = torch.device("cpu")
 
@@ -316,3 +317,29 @@ def test_batchnorm_is_estimated_in_the_precision_of_the_run(tiny: Config, digits
         score(net, config, digits, CPU)
         found[precision] = dtypes
     assert found == {"fp32": {torch.float32}, "bf16": {torch.bfloat16}}
+
+
+@pytest.mark.parametrize("loss", ["supcon", "ce"])
+def test_a_score_waits_for_its_device_a_few_times_besides_the_probe(
+    tiny: Config, digits: Splits, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    # However many batches BatchNorm is re-estimated on and images are embedded in.
+    monkeypatch.setattr(scoring, "BN_BATCH", 16)
+    config = override(tiny, {"loss.name": loss, "probe.l2": [0.1, 0.01], "probe.max_iter": 8})
+    net = network(config, digits)
+    with Calls() as counted:
+        score(net, config, digits, CPU)
+    probe = 2 * 2 + 2  # two penalties, once in four iterations of each; the choice
+    assert counted.waits <= probe + 13
+
+
+def test_a_probe_by_sgd_waits_for_no_step(tiny: Config, digits: Splits) -> None:
+    waits = []
+    for epochs in (1, 4):
+        changes = {"probe.method": "sgd", "probe.epochs": epochs, "probe.lr": 0.1}
+        config = override(tiny, changes)
+        net = network(config, digits)
+        with Calls() as counted:
+            score(net, config, digits, CPU)
+        waits.append(counted.waits)
+    assert waits[0] == waits[1] < 20

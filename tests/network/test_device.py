@@ -20,6 +20,7 @@ from supcon.network.device import (
     pick_device,
     precision_tools,
     seconds_of,
+    send,
     usable_gpus,
 )
 from supcon.parsing import UserError
@@ -175,6 +176,25 @@ def test_auto_is_bf16_on_a_gpu_that_has_it_in_hardware(
     autocast, _ = precision_tools("auto", CUDA)
     autocast()
     assert asked == [(torch.bfloat16, has_bf16)]
+
+
+def test_a_copy_to_a_gpu_is_pinned_and_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        done.append("pinned")
+        return self
+
+    def to(self: torch.Tensor, device: torch.device, *, non_blocking: bool) -> torch.Tensor:
+        done.append((device.type, non_blocking))
+        return self
+
+    images = torch.arange(3)
+    assert send(images, torch.device("cpu")) is images
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    send(images, torch.device("cuda"))
+    assert done == ["pinned", ("cuda", True)]
 
 
 def test_a_call_takes_as_long_as_it_does() -> None:

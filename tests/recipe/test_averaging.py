@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 from torch_ema import ExponentialMovingAverage
 
 from supcon.config import AverageConfig
@@ -171,6 +172,17 @@ def test_reestimated_batchnorm_is_the_mean_over_the_batches() -> None:
     torch.testing.assert_close(norm.running_var, var)
     assert norm.momentum == 0.1
     assert not net.training
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_reestimated_batchnorm_equals_that_of_torch_bit_for_bit(n: int) -> None:
+    ours, theirs = model(), model()
+    batches = [images(4 + i, seed=i) for i in range(n)]
+    reestimate_batchnorm(ours, batches, CPU)
+    with torch.no_grad():
+        update_bn(batches, theirs)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+    assert ours.get_submodule("1").momentum == theirs.get_submodule("1").momentum
 
 
 def test_reestimating_changes_no_parameter() -> None:
