@@ -74,6 +74,10 @@ def copied_columns(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([x, 2 * x, -x], 1), y
 
 
+def without_the_first(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return x, y + 1
+
+
 CASES = {
     "classes that overlap": clouds(400, 16, 5, spread=1.5),
     "separable": clouds(300, 16, 5, spread=0.05),
@@ -84,7 +88,7 @@ CASES = {
     "constant columns": constant_columns(*clouds(200, 6, 3, spread=1)),
     "columns that depend on others": copied_columns(*clouds(200, 6, 3, spread=1)),
     "collapsed": collapsed(*clouds(90, 6, 3, spread=1)),
-    "a class that does not occur": (lambda x, y: (x, y + 1))(*clouds(200, 6, 3, spread=1)),
+    "a class that does not occur": without_the_first(*clouds(200, 6, 3, spread=1)),
 }
 
 
