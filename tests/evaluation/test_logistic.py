@@ -41,7 +41,7 @@ def slow_optimum(probe: LinearProbe, x: Tensor, y: Tensor, l2: float) -> LinearP
     k, d = probe.weight.shape
     is_label = np.eye(k)[y.numpy()]
 
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:  # type: ignore[type-arg]
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         w = flat.reshape(k, d + 1)
         logits = z @ w.T
         log_p = logits - logits.max(1, keepdims=True)
