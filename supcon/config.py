@@ -220,6 +220,9 @@ class RunConfig(Section):
     tf32: bool = True
     """On a GPU, let convolutions in fp32 round to TF32 (10 bits of mantissa), as torch does unless
     told otherwise. Matrix products, and so losses, kNN and probe, never do."""
+    cuda_graph: bool = False
+    """On a GPU, record the network's passes once and replay them, for batches so small that Python
+    cannot launch their kernels as fast as they run. Not measured on a GPU yet."""
     compile: bool = False
     """Compile the training network and the augmentation of resident images with torch.compile, for
     long runs on a GPU: resnet18's first step takes up to a minute, or 2 s where it was compiled
@@ -240,8 +243,8 @@ class RunConfig(Section):
     eval_at: tuple[int, ...] = ()
     """Further epochs at which to evaluate; a search puts its rungs here."""
     checkpoint_minutes: float = Field(2.0, ge=0)
-    """Minutes between checkpoints, at the end of an epoch; 0: after each. Evaluated epochs always
-    have one."""
+    """Minutes between checkpoints, at the end of an epoch; 0: after each. The first epoch and
+    evaluated ones always have one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -293,6 +296,12 @@ class Config(Section):
             raise ValueError(
                 f"augment.views must be at least 2 for loss.name {self.loss.name}, "
                 f"got {self.augment.views}"
+            )
+        if self.run.cuda_graph and (self.run.compile or self.run.recomputes):
+            raise ValueError(
+                f"run.cuda_graph goes with neither run.compile nor run.memory checkpoint or "
+                f"cached, got compile {self.run.compile} and memory {self.run.memory}; set it to "
+                f"false"
             )
         if self.optim.schedule == "wsd" and self.optim.warmup + self.optim.decay > 1:
             raise ValueError(

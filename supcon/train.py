@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from supcon.config import TOP1, Config, flatten, is_used, override
+from supcon.config import TOP1, Config, flatten, override
 from supcon.evaluation.scores import NonFinite, score
 from supcon.evaluation.trained import Trained
 from supcon.images.batches import Batches
@@ -34,7 +33,8 @@ from supcon.network.models import Network, network_for
 from supcon.parsing import UserError
 from supcon.recipe.averaging import Averages
 from supcon.recipe.checkpoint import Checkpoints, check_same_config, load_state, save_atomic
-from supcon.recipe.losses import cross_entropy, simclr_loss, sincere_loss, supcon_loss
+from supcon.recipe.cuda_graph import graphed
+from supcon.recipe.objective import objective
 from supcon.recipe.optim import build_optimizer, lr_factor, set_lr
 from supcon.recipe.recomputation import in_micro_batches, unchanged_buffers
 from supcon.seeds import derive_seed
@@ -120,10 +120,8 @@ class Run:
         self.steps_per_epoch = len(data.train) // config.data.batch_size
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
         self.network = network_for(config, data).to(self.device)
-        self.forward = compiled(self.network) if config.run.compile else self.network
-        if config.run.memory == "cached":
-            self.forward = in_micro_batches(self.forward, config.run.micro_batch)
         self.batches = Batches(config, data.train, self.device)
+        self.forward = self._make_forward()
         counts = np.bincount(data.train.labels, minlength=len(data.classes))
         self.loss = objective(config, torch.tensor(counts / counts.sum()).to(self.device))
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
@@ -137,6 +135,18 @@ class Run:
     def _compute_in(self, precision: str) -> None:
         self.config = override(self.config, {"run.precision": precision})
         self.autocast, self.scaler = precision_tools(precision, self.device)
+
+    def _make_forward(self) -> Callable[[Tensor], Tensor]:
+        """The network as a step calls it."""
+        config = self.config.run
+        if config.memory == "cached":
+            network = compiled(self.network) if config.compile else self.network
+            return in_micro_batches(network, config.micro_batch)
+        if config.compile:
+            return compiled(self.network)
+        if config.cuda_graph and self.device.type == "cuda":
+            return graphed(self.network.train(), self.batches.blank(), self.autocast)
+        return self.network
 
     def train_epoch(self) -> None:
         """One pass over the training images in augmented views."""
@@ -273,6 +283,7 @@ class Run:
             raise UserError(f"{error}; remove its folder to start anew") from error
         if self.is_precision_open:  # what it was where the run began
             self._compute_in(state["config"]["run.precision"])
+            self.forward = self._make_forward()
         check_same_config(state["config"], flatten(self.config), path)
         self.epoch, self.steps = state["epoch"], state["steps"]
         self.seconds, self.metrics = state["seconds"], state["metrics"]
@@ -280,28 +291,3 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.averages.load_state_dict(state["averages"])
-
-
-def objective(config: Config, prior: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss as a function of a batch's outputs and labels.
-
-    Args:
-        config: of the run.
-        prior: (K,) share of the training images that each class has. Where classes are drawn
-            equally often it is not looked at: the logits' adjustment would be the same for all.
-    """
-    loss, views = config.loss, config.augment.views
-    t, base = loss.temperature, loss.base_temperature
-    match loss.name:
-        case "supcon":
-            return partial(supcon_loss, temperature=t, base_temperature=base)
-        case "sincere":
-            return partial(sincere_loss, temperature=t, base_temperature=base)
-        case "simclr":
-            return partial(simclr_loss, views=views, temperature=t, base_temperature=base)
-        case "ce":
-            tau = loss.logit_adjustment if is_used("loss.logit_adjustment", config) else 0
-            adjustment = tau * prior.log().float() if tau else None
-            return partial(
-                cross_entropy, label_smoothing=loss.label_smoothing, adjustment=adjustment
-            )

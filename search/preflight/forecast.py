@@ -93,7 +93,7 @@ def describe_forecast(
         f"{runs.pick} to pick winners, {runs.confirm} to confirm them, {runs.reference} of "
         f"references",
         "",
-        f"{'kind':32s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}{'at once':>9s}",
+        f"{'kind':40s}{'epoch, s':>10s}{'evaluation, s':>15s}{'memory, MB':>12s}{'at once':>9s}",
     ]
     slots = {each: slots_for(shares, each.config, nodes) for each in costs}
     lines += [_row(each, slots) for each in all_costs]
@@ -173,7 +173,7 @@ def slots_for(shares: Shares, config: Config, nodes: Sequence[Node]) -> int:
 
 
 def _row(each: TrialCost | CannotRun, slots: dict[TrialCost, int]) -> str:
-    name = f"{ConfigKind.of(each.config)!s:32s}"
+    name = f"{ConfigKind.of(each.config)!s:40s}"
     if isinstance(each, CannotRun):
         return f"{name}  cannot run: {each.reason}"
     times = f"{each.epoch_seconds:10.2f}{each.evaluation_seconds:15.2f}"

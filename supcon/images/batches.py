@@ -93,6 +93,8 @@ class Batches:
     def __init__(self, config: Config, train: Split, device: torch.device) -> None:
         """`train` are the training images, `device` is where the batches will be used."""
         self.config, self.labels, self.device = config, train.labels, device
+        _, height, width, channels = train.images.shape
+        self.shape = channels, height, width
         policy = resolve(config.augment, config.data.name)
         self.resident: tuple[Tensor, Tensor, Augmentation] | None = None
         if isinstance(train.images, ImageFiles) or config.data.pipeline == "streaming":
@@ -118,6 +120,13 @@ class Batches:
             return ResidentViews(*self.resident, order_SB, views=views, seed=seed)
         batches = self.streamed.epoch(order_SB, seed)
         return CopiedAhead(batches, self.device) if self.device.type == "cuda" else batches
+
+    def blank(self) -> Tensor:
+        """Black views, like a batch in shape, type and layout."""
+        n = self.config.data.batch_size * self.config.augment.views
+        dtype = torch.uint8 if self.resident is None else torch.float32
+        views = torch.zeros(n, *self.shape, dtype=dtype, device=self.device)
+        return views.contiguous(memory_format=torch.channels_last)
 
     def _order(self, seed: int) -> npt.NDArray[np.intp]:
         """(S, B) places of images; the incomplete last batch is dropped."""

@@ -33,17 +33,20 @@ class Checkpoints:
         """Time that training has waited."""
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
-        self._began = time.monotonic()
+        self._began: float | None = None
 
     def offer(self, state: Callable[[], dict[str, Any]], *, at_once: bool) -> None:
         """Begin to write what `state` gives, if it is time, or `at_once`.
+
+        The first one is waited for: from then on the run can be continued.
 
         Raises:
             OSError: what was begun before could not be written.
         """
         if self.path is None:
             return
-        if at_once or time.monotonic() - self._began >= 60 * self.minutes:
+        is_first = self._began is None
+        if at_once or self._began is None or time.monotonic() - self._began >= 60 * self.minutes:
             self.wait()
             started = time.perf_counter()
             self._began = time.monotonic()
@@ -52,6 +55,8 @@ class Checkpoints:
                 arrived.record()
             self._writing = self._thread.submit(_write, copied, arrived, self.path)
             self.seconds += time.perf_counter() - started
+            if is_first:
+                self.wait()
 
     def wait(self) -> None:
         """Until what was begun is on the disk.

@@ -10,7 +10,9 @@ the same seeds; figures are medians over the repeats. The last line is JSON.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import platform
 import statistics
 import time
@@ -32,12 +34,14 @@ from supcon.evaluation.scores import _batchnorm_images, labels_of, other_predict
 from supcon.evaluation.trained import predict
 from supcon.images.loading import load_splits
 from supcon.images.split import Split, Splits
-from supcon.network.device import pick_device, precision_tools
+from supcon.network.device import pick_device, precision_tools, seconds_of
 from supcon.recipe.averaging import reestimate_batchnorm
-from supcon.train import fit
+from supcon.recipe.optim import set_lr
+from supcon.train import Run, fit
 from tests.benchmarks.usual import UsualRun
 
 N_VAL = 1000  # of 5,000 that are held out; the others tell the accuracy, outside of all timing
+BARE = 15  # steps with and without all that is not the network's
 FULL = {
     "data.name": "folder",
     "data.image_size": 32,
@@ -72,6 +76,8 @@ class Measured:
     stage_two: float
     trial: float
     accuracy: float
+    bare_share: float = math.nan
+    """Of a step, forward and backward of the network on a batch that is there: the bare limit."""
 
 
 def main() -> None:
@@ -133,7 +139,7 @@ def _best_workers(config: Config, data: Splits, device: torch.device) -> int:
     for workers in sorted({0, 1, 2, cores // 2, cores}):
         run = UsualRun(config, data, device, workers)
         run.train_epoch(max_steps=1)
-        seconds[workers] = _seconds(partial(run.train_epoch, max_steps=4), device)
+        seconds[workers] = seconds_of(partial(run.train_epoch, max_steps=4), device)
     best = min(seconds, key=lambda workers: seconds[workers])
     tried = ", ".join(f"{w}: {s / 4:.2f} s" for w, s in seconds.items())
     print(f"usual recipe, a step by workers: {tried}; {best} it is", flush=True)
@@ -204,21 +210,36 @@ def measure_ours(config: Config, data: Splits, unseen: Split, device: torch.devi
     ids = predict(last.trained, config, data.train, unseen.images)["probe"]
     right = accuracy(ids, torch.tensor(unseen.labels))
     evaluation, second = (_median_seconds(part, device) for part in (evaluate, stage_two))
-    return Measured(last.seconds, evaluation, second, trial, right)
+    share = bare_share(config, data)
+    return Measured(last.seconds, evaluation, second, trial, right, share)
+
+
+def bare_share(config: Config, data: Splits) -> float:
+    """The bare limit over a whole step: batch, loss, optimiser and EMA are what it is short of 1.
+
+    Both are timed in turn, on weights that do not move.
+    """
+    run = Run(config, data)
+    run.network.train()
+    set_lr(run.optimizer, 0, 0)
+    fixed, _ = next(iter(run.loader(1)))
+    batches = itertools.chain.from_iterable(run.loader(epoch) for epoch in itertools.count(1))
+
+    def bare() -> None:
+        with run.autocast():
+            outputs = run.forward(fixed)
+        outputs.float().square().mean().backward()
+        run.optimizer.zero_grad()
+
+    def whole() -> None:
+        run.step(*next(batches))
+
+    pairs = [[seconds_of(work, run.device) for work in (bare, whole)] for _ in range(2 + BARE)]
+    return statistics.median(limit / step for limit, step in pairs[2:])
 
 
 def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
-    return statistics.median(_seconds(work, device) for _ in range(3))
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return statistics.median(seconds_of(work, device) for _ in range(3))
 
 
 def _summary(config: Config, usual: list[Measured], ours: list[Measured]) -> dict[str, Any]:
@@ -230,6 +251,7 @@ def _summary(config: Config, usual: list[Measured], ours: list[Measured]) -> dic
         before, after = (statistics.median(seconds) for seconds in pair)
         summary[f"{part}_ratio"] = statistics.median(u / o for u, o in zip(*pair, strict=True))
         summary[f"{part}_seconds"] = {"usual": before, "ours": after}
+    summary["bare_share"] = statistics.median(m.bare_share for m in ours)
     stage_one = summary["stage_one_seconds"]
     summary["views_per_s"] = views / stage_one["ours"]
     summary["usual_views_per_s"] = views / stage_one["usual"]
@@ -244,6 +266,7 @@ def _print_table(summary: dict[str, Any]) -> None:
     print(f"\n{'':28s}{'usual':>10s}{'ours':>10s}{'ratio':>8s}")
     usual, ours = summary["usual_views_per_s"], summary["views_per_s"]
     print(f"{'stage one, views/s':28s}{usual:10.0f}{ours:10.0f}{summary['stage_one_ratio']:8.2f}")
+    print(f"{'  of the bare limit':28s}{'':10s}{summary['bare_share']:10.2f}")
     for part in ("evaluation", "stage_two", "trial"):
         spent = summary[f"{part}_seconds"]
         name = f"{part.replace('_', ' ')}, s"

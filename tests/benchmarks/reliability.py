@@ -37,7 +37,7 @@ from tests.benchmarks.search import RunningSearch, own_home, start_search, trial
 
 TARGETS = ("driver", "worker", "group")
 PHASES = ("start", "line", "end")
-TIMES = {"time", "seconds", "evaluation_seconds", "first_step"}
+TIMES = {"time", "seconds", "evaluation_seconds", "checkpoint_seconds", "first_step"}
 SURROUNDINGS = TIMES | {"commit"}  # of the checkout, which somebody may change meanwhile
 SPACE: dict[str, Any] = {
     "base": {

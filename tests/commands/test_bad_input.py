@@ -90,6 +90,7 @@ def check_file(content: bytes) -> None:
         assert KEYS.search(line) or "x.yaml: " in line, line
 
 
+@pytest.mark.slow
 @FEW
 @given(drawn=trees())
 def test_a_changed_space_is_taken_or_refused(
@@ -98,6 +99,7 @@ def test_a_changed_space_is_taken_or_refused(
     check_tree(drawn[0])
 
 
+@pytest.mark.slow
 @FEW
 @given(arguments=command_lines)
 def test_any_command_line_is_taken_or_refused(
@@ -106,6 +108,7 @@ def test_any_command_line_is_taken_or_refused(
     check_command_line(arguments)
 
 
+@pytest.mark.slow
 @FEW
 @given(content=texts())
 def test_a_damaged_file_is_taken_or_refused(

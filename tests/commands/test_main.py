@@ -413,7 +413,7 @@ def test_a_disk_that_fails_in_training_is_one_line_and_the_run_goes_on_later(
         raise OSError(28, "No space left on device", "last.partial")
 
     with monkeypatch.context() as patch:
-        patch.setattr("supcon.train.save_atomic", fail)
+        patch.setattr("supcon.recipe.checkpoint.save_atomic", fail)
         assert main(command) == 2
     said = capsys.readouterr().err
     assert said == (

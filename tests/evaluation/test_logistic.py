@@ -41,7 +41,7 @@ def slow_optimum(probe: LinearProbe, x: Tensor, y: Tensor, l2: float) -> LinearP
     k, d = probe.weight.shape
     is_label = np.eye(k)[y.numpy()]
 
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:  # type: ignore[type-arg]
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         w = flat.reshape(k, d + 1)
         logits = z @ w.T
         log_p = logits - logits.max(1, keepdims=True)
@@ -74,7 +74,7 @@ def copied_columns(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([x, 2 * x, -x], 1), y
 
 
-def without_class_0(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def without_the_first(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x, y + 1
 
 
@@ -92,7 +92,7 @@ CASES: dict[str, tuple[Tensor, Tensor]] = {
     "constant columns": constant_columns(*clouds(200, 6, 3, spread=1)),
     "columns that depend on others": copied_columns(*clouds(200, 6, 3, spread=1)),
     "collapsed": collapsed(*clouds(90, 6, 3, spread=1)),
-    "a class that does not occur": without_class_0(*clouds(200, 6, 3, spread=1)),
+    "a class that does not occur": without_the_first(*clouds(200, 6, 3, spread=1)),
     "features with outliers": outliers(*clouds(400, 10, 4, spread=1)),
 }
 

@@ -1,11 +1,12 @@
 """What `run.memory` saves and costs: bytes that are counted, bytes of a process, seconds a step.
 
-    python -m tests.recipe.measure           # ResNet-18 and ResNet-50, a quarter of an hour
+    python -m tests.recipe.measure           # ResNet-18 and ResNet-50, five minutes
     python -m tests.recipe.measure --quick   # a small network, some seconds
 
 Counted are the tensors alive at once in a step (`supcon.step_memory`), without taking it. Each step
 that is taken has a process of its own, whose resident memory is a peak; steps that are timed follow
-each other in one process, the modes in turn. Images are noise. The last line is JSON.
+each other in one process, the modes in turn, in seconds of the CPU. Images are noise. The last line
+is JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import multiprocessing
 import os
 import resource
 import statistics
+import time
 from functools import partial
 from typing import Any
 
@@ -31,12 +33,12 @@ from supcon.train import Run
 
 FULL: dict[str, Any] = {
     "counted": ("resnet18", "resnet50"), "batch": 1024, "micro_batch": 256,
-    "taken": (("resnet50", 64, "plain"), ("resnet50", 128, "plain"), ("resnet50", 1024, "cached")),
-    "timed": ("resnet18", 256, 128), "rounds": 3,
+    "taken": (("resnet50", 64, "plain", 64), ("resnet50", 128, "cached", 64)),
+    "timed": ("resnet18", 256, 128), "rounds": 1,
 }  # fmt: skip
 QUICK: dict[str, Any] = {
     "counted": ("test_resnet",), "batch": 256, "micro_batch": 64,
-    "taken": (("test_resnet", 64, "plain"), ("test_resnet", 256, "cached")),
+    "taken": (("test_resnet", 32, "plain", 32), ("test_resnet", 64, "cached", 32)),
     "timed": ("test_resnet", 64, 32), "rounds": 2,
 }  # fmt: skip
 GIB = 2**30
@@ -93,8 +95,8 @@ def taken(shape: dict[str, Any], precision: str) -> list[dict[str, Any]]:
     """What a process grows by in a step, beside what was counted for it."""
     print(f"\n{'backbone':12s}{'batch':>8s}{'mode':>12s}{'grew, GiB':>11s}{'counted':>9s}{'s':>8s}")
     rows = []
-    for backbone, batch, mode in shape["taken"]:
-        config = config_of(backbone, batch, mode, shape["micro_batch"], precision)
+    for backbone, batch, mode, micro_batch in shape["taken"]:
+        config = config_of(backbone, batch, mode, micro_batch, precision)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             gib, seconds = pool.apply(grown, (config,))
         weights = 4 * COPIES * weights_of(config)
@@ -121,14 +123,19 @@ def grown(config: Config) -> tuple[float, float]:
 
 
 def timed(shape: dict[str, Any], precision: str) -> dict[str, float]:
-    """Seconds of a step, the median of some, the first ones left out."""
+    """CPU seconds of a step on one thread, which others on the machine do not change; the median of
+    some, the first ones left out.
+    """
+    torch.set_num_threads(1)
     backbone, batch, micro_batch = shape["timed"]
     data, times = noise(4 * batch), {mode: list[float]() for mode in MODES}
     runs = {m: Run(config_of(backbone, batch, m, micro_batch, precision), data) for m in MODES}
     images, labels = next(iter(runs["plain"].loader(1)))
     for _ in range(1 + shape["rounds"]):
         for mode, run in runs.items():
-            times[mode].append(seconds_of(partial(run.step, images, labels), run.device))
+            before = time.process_time()
+            run.step(images, labels)
+            times[mode].append(time.process_time() - before)
     medians = {mode: statistics.median(each[1:]) for mode, each in times.items()}
     print(f"\n{backbone}, batch {batch}, micro-batches of {micro_batch} views")
     for mode, seconds in medians.items():

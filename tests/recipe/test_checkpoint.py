@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -207,18 +208,20 @@ def test_a_state_is_written_as_it_was_while_training_goes_on(
 ) -> None:
     may_write, weights = threading.Event(), torch.zeros(5)
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (may_write.wait(10), fsync(fd)))
     state = {"config": {}, "nested": {"list": [weights, ("text", weights)]}}
     with Checkpoints(tmp_path / "last.pt", minutes=60) as checkpoints:
         checkpoints.offer(lambda: state, at_once=True)
         weights += 1
-        assert not (tmp_path / "last.pt").exists()
+        monkeypatch.setattr(os, "fsync", lambda fd: (may_write.wait(10), fsync(fd)))
+        checkpoints.offer(lambda: state, at_once=True)
+        weights += 1
+        assert load_state(tmp_path / "last.pt")["nested"]["list"][0].tolist() == [0] * 5
         may_write.set()
     first, (_, second) = load_state(tmp_path / "last.pt")["nested"]["list"]
-    assert first.tolist() == second.tolist() == [0] * 5
+    assert first.tolist() == second.tolist() == [1] * 5
 
 
-@pytest.mark.parametrize(("minutes", "n"), [(0.0, 3), (60.0, 0)])
+@pytest.mark.parametrize(("minutes", "n"), [(0.0, 3), (60.0, 1)])
 def test_a_state_is_asked_for_when_it_is_time(tmp_path: Path, minutes: float, n: int) -> None:
     asked = []
 
@@ -251,7 +254,10 @@ def test_a_state_is_asked_for_when_it_is_time(tmp_path: Path, minutes: float, n:
 def test_what_the_thread_could_not_write_is_an_error_of_training(
     tmp_path: Path, then: Callable[[Checkpoints], None]
 ) -> None:
-    checkpoints = Checkpoints(tmp_path / "there is no such folder" / "last.pt", minutes=0)
+    (tmp_path / "folder").mkdir()
+    checkpoints = Checkpoints(tmp_path / "folder" / "last.pt", minutes=0)
     checkpoints.offer(lambda: STATE, at_once=True)
-    with pytest.raises(OSError, match="no such folder"):
+    shutil.rmtree(tmp_path / "folder")
+    checkpoints.offer(lambda: STATE, at_once=True)
+    with pytest.raises(OSError, match="folder/last"):
         then(checkpoints)

@@ -15,8 +15,9 @@ from supcon.config import Config, override
 from supcon.images.split import Split, Splits
 from supcon.network.models import network_for
 from supcon.parsing import UserError
+from supcon.recipe.objective import objective
 from supcon.recipe.recomputation import Forward, in_micro_batches, unchanged_buffers
-from supcon.train import Run, objective
+from supcon.train import Run
 
 LOSSES = pytest.mark.parametrize("loss", ["supcon", "sincere", "simclr", "ce"])
 VIEWS = pytest.mark.parametrize("views", [2, 3])

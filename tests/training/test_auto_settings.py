@@ -112,3 +112,18 @@ def test_a_search_writes_what_it_found_into_its_space(
     for arm in settled.arms:
         trial = settled.trial_config(arm, {"model.backbone": "resnet10t"}, seed=1)
         assert (trial.data.pipeline, trial.run.precision) == ("resident", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        ("plain", "precision fp32"),
+        ("checkpoint", "precision fp32; memory checkpoint"),
+        ("cached", "precision fp32; memory cached, 256 views at once"),
+    ],
+)
+def test_what_a_run_does_to_get_by_with_memory_is_said(
+    tiny: Config, digits: Splits, memory: str, said: str
+) -> None:
+    changes = {"data.pipeline": "resident", "run.precision": "fp32", "run.memory": memory}
+    assert auto.describe(override(tiny, changes), digits).partition("; ")[2] == said

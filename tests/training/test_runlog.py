@@ -73,7 +73,8 @@ def test_a_resumed_run_adds_only_what_is_not_there(log: RunLog, tiny: Config) ->
         resumed.write(RECORDS[2])
     lines = (log.folder / "log.txt").read_text().splitlines()
     assert lines == [describe(each, tiny.run.epochs) for each in RECORDS]
-    assert [event.step for event in events(log.folder).Scalars("train/lr")] == [1, 2, 3]
+    # Of two files of one second TensorBoard reads number 10 of a process before number 9.
+    assert sorted(event.step for event in events(log.folder).Scalars("train/lr")) == [1, 2, 3]
 
 
 def test_a_run_without_a_record_leaves_an_empty_folder(log: RunLog) -> None:

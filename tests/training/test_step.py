@@ -15,7 +15,7 @@ from supcon.config import Config, override
 from supcon.images.split import Split, Splits
 from supcon.recipe.optim import set_lr
 from supcon.train import Run
-from tests.torch_calls import Calls, Waits
+from tests.waiting import Calls, Waits
 
 EVERYTHING = {"augment.rotation": 20.0, "augment.blur": 0.5, "augment.cutout": 0.3}
 
@@ -93,7 +93,7 @@ def test_a_wait_would_be_seen(
     tiny: Config, monkeypatch: pytest.MonkeyPatch, wait: Callable[[Tensor], object]
 ) -> None:
     # What is noted is for whom it was called: here, for the test itself.
-    monkeypatch.setattr("tests.torch_calls.OURS", __file__)
+    monkeypatch.setattr("tests.waiting.OURS", __file__)
     run, waits = run_of(tiny, {}), Waits()
     loss = run.loss
 
@@ -116,5 +116,5 @@ def test_a_step_is_a_few_calls(tiny: Config) -> None:
         images, labels = next(batches)
     with Calls() as rest:
         run.step(images, labels)
-    assert augmentation.counts.total() <= 50
-    assert rest.counts.total() <= 240
+    assert augmentation.made.total() <= 50
+    assert rest.made.total() <= 240

@@ -12,6 +12,7 @@ from supcon import step_memory
 from supcon.config import Config, override
 from supcon.images.split import Splits
 from supcon.parsing import UserError
+from supcon.recipe.objective import objective
 from supcon.recipe.recomputation import unchanged_buffers
 from supcon.step_memory import (
     LOSS_MATRICES,
@@ -21,7 +22,7 @@ from supcon.step_memory import (
     settle_memory,
     step_bytes,
 )
-from supcon.train import Run, objective
+from supcon.train import Run
 
 CPU = torch.device("cpu")
 LARGE: dict[str, Any] = {"data.batch_size": 8192, "loss.name": "ce", "run.precision": "fp32"}

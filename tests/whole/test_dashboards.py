@@ -26,12 +26,12 @@ needs_browser = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"
 )
 ENDLESS = [
-    "--trials", "900", "--set", "budget.total_epochs=null", "--concurrency", "1", "--epochs", "45",
+    "--trials", "900", "--set", "budget.total_epochs=null", "--concurrency", "1", "--epochs", "25",
     "--set", "data.train_size=300", "--set", "points={}", "--set", "scheduler=none",
     "--set", "average.bn_images=256", "--set", "params.data.batch_size={pow2: [16, 32]}",
     "--watch",
 ]  # fmt: skip
-RUNNING = re.compile(r"(supcon-\d+ \S+ τ=[\d.]+|ce-\d+ \S+) epoch \d+/45")
+RUNNING = re.compile(r"(supcon-\d+ \S+ τ=[\d.]+|ce-\d+ \S+) epoch \d+/25")
 
 
 @dataclass

@@ -48,7 +48,8 @@ class Trial(SupConTrial):
     def setup(self, config):
         super().setup(config, data, StudyFolder(Path({str(tmp_path)!r})))
 
-trial = {{"name": "x", "phase": "search", "config": config.model_dump_json(), "gpu": 0}}
+trial = {{"name": "x", "phase": "search", "config": config.model_dump_json()}}
+trial |= {{"gpu": 0, "gpu_memory": 1}}
 actor = Trial(trial)
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + 150 * 2**20,) * 2)

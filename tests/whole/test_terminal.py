@@ -19,21 +19,22 @@ from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
 
-FEW = [*SMALL, "--trials", "3"]
+FEW, MANY = "4", "90"  # trials: a search that goes on to its end, and one that must not end
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
 class Search:
     """A search whose output goes to a terminal of 100 columns."""
 
-    def __init__(self, home: Path, results: Path) -> None:
+    def __init__(self, home: Path, results: Path, trials: str) -> None:
         self.screen, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (40, 100))
         self.before = termios.tcgetattr(terminal)
         environment = os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home), "TERM": "xterm"}
         run = str(ROOT / "search" / "run.py")
         self.process = subprocess.Popen(
-            [sys.executable, run, "--space", DIGITS, "--results", str(results), *FEW],
+            [sys.executable, run, "--space", DIGITS, "--results", str(results), *SMALL,
+             "--trials", trials],
             env=environment, cwd=home, start_new_session=True,
             stdin=terminal, stdout=terminal, stderr=terminal,
         )  # fmt: skip
@@ -85,35 +86,36 @@ RESUME = "go on with the same --space and --name digits --resume"
 def test_a_search_in_a_terminal_shows_lines_and_a_view_and_restores_it_when_it_is_stopped(
     home: Path, tmp_path: Path, signals: list[signal.Signals], code: int, how: str, last: str
 ) -> None:
-    check_stopped(Search(home, tmp_path), tmp_path, signals, code, how, last)
+    search = Search(home, tmp_path, MANY)
+    search.read_until("  supcon-2 ")  # three have ended: a pace is known, also between two trials
+    status = [sys.executable, str(ROOT / "search" / "status.py"), str(tmp_path)]
+    seen = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    assert re.match(r"digits +searching +\d:\d\d:\d\d ", seen)
+    check_stopped(search, signals, code, how, last)
 
 
 def test_ctrl_c_in_a_terminal_stops_cleanly_with_a_report_and_can_be_resumed(
     home: Path, tmp_path: Path
 ) -> None:
-    search, study = Search(home, tmp_path), tmp_path / "digits"
-    check_stopped(search, tmp_path, [signal.SIGINT], 130, AGAIN, RESUME)
+    search, study = Search(home, tmp_path, FEW), tmp_path / "digits"
+    search.read_until("  supcon-2 ")
+    check_stopped(search, [signal.SIGINT], 130, AGAIN, RESUME)
     assert "No verdict: the search is not over; go on with --resume" in search.output
     assert (study / "report.md").exists()
     done = {event[1] for event in story(study) if event[0] == "end"}
     code, output = searched("--space", DIGITS, "--results", str(tmp_path), "--resume")
     assert code == 0, output
     asked = [event[1] for event in story(study) if event[0] == "ask"]
-    assert len(asked) == len(set(asked)) == 2 * (3 + 3)
+    assert len(asked) == len(set(asked)) == 2 * (4 + 3)
     ends = [event[1] for event in story(study) if event[0] == "end"]
     assert len(ends) == len(set(ends))
     assert done <= set(ends)
 
 
 def check_stopped(
-    search: Search, results: Path, signals: list[signal.Signals], code: int, how: str, last: str
+    search: Search, signals: list[signal.Signals], code: int, how: str, last: str
 ) -> None:
-    """It is stopped after some trials: what it has shown by then, and how it ends."""
-    search.read_until("| supcon: best ")
-    search.read_until("  supcon-2 ")  # three have ended: a pace is known, also between two trials
-    status = [sys.executable, str(ROOT / "search" / "status.py"), str(results)]
-    seen = subprocess.run(status, capture_output=True, text=True, check=True).stdout
-    assert re.match(r"digits +searching +\d:\d\d:\d\d ", seen)
+    """What it has shown when it is stopped, and how it ends."""
     for number in signals:
         search.stop(number)
         search.read_until(f"stopping at the next record; {how}\r\n")
