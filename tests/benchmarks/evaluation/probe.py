@@ -1,7 +1,7 @@
 """The probe against the one that it replaced: seconds, waits, calls, the loss that is reached.
 
-    python -m tests.benchmarks.probe                  # a quarter of an hour on 2 CPU cores
-    python -m tests.benchmarks.probe --sizes 4000x512x10 --threads 1
+    python -m tests.benchmarks.evaluation.probe  # half an hour on 2 CPU cores
+    python -m tests.benchmarks.evaluation.probe --sizes 4000x512x10 --threads 1
 
 Before: torch's L-BFGS with a strong Wolfe line search in fp64 on whitened features, 100 iterations
 a penalty. Both run in turn in one process on the same features, noise around class centres after a
@@ -32,7 +32,7 @@ Solver = Callable[[Tensor, Tensor, int], list[LinearProbe]]
 
 def main() -> None:
     """Time both at each size, print a table and a line of JSON."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.probe")
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.evaluation.probe")
     parser.add_argument("--sizes", nargs="*", default=SIZES, help="images x features x classes")
     parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3)
