@@ -43,6 +43,7 @@ def test_a_recorded_network_is_the_same_function_and_left_as_it_was(
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_steps_of_a_graph_are_the_steps_without_one(
     tiny: Config, digits: Splits, precision: str
