@@ -137,7 +137,7 @@ def load_state(path: Path, device: torch.device | None = None) -> dict[str, Any]
         state = torch.load(path, map_location=device or "cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
-    except (PermissionError, torch.OutOfMemoryError):
+    except (PermissionError, torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except Exception as error:  # a damaged pickle makes torch raise almost anything
         raise UserError(

@@ -261,3 +261,15 @@ def test_what_the_thread_could_not_write_is_an_error_of_training(
     checkpoints.offer(lambda: STATE, at_once=True)
     with pytest.raises(OSError, match="folder/last"):
         then(checkpoints)
+
+
+def test_a_gpu_that_fails_while_a_file_is_read_is_no_damage_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    save_atomic(STATE, tmp_path / "last.pt")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
+        load_state(tmp_path / "last.pt")
