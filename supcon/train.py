@@ -139,14 +139,11 @@ class Run:
     def _make_forward(self) -> Callable[[Tensor], Tensor]:
         """The network as a step calls it."""
         config = self.config.run
-        if config.memory == "cached":
-            network = compiled(self.network) if config.compile else self.network
-            return in_micro_batches(network, config.micro_batch)
-        if config.compile:
-            return compiled(self.network)
         if config.cuda_graph and self.device.type == "cuda":
             return graphed(self.network.train(), self.batches.blank(), self.autocast)
-        return self.network
+        forward = compiled(self.network) if config.compile else self.network
+        is_cut = config.memory == "cached"
+        return in_micro_batches(forward, config.micro_batch) if is_cut else forward
 
     def train_epoch(self) -> None:
         """One pass over the training images in augmented views."""
@@ -281,8 +278,9 @@ class Run:
             state = load_state(path)
         except UserError as error:
             raise UserError(f"{error}; remove its folder to start anew") from error
-        if self.is_precision_open:  # what it was where the run began
-            self._compute_in(state["config"]["run.precision"])
+        precision = state["config"]["run.precision"]  # what auto was where the run began
+        if self.is_precision_open and precision != self.config.run.precision:
+            self._compute_in(precision)
             self.forward = self._make_forward()
         check_same_config(state["config"], flatten(self.config), path)
         self.epoch, self.steps = state["epoch"], state["steps"]

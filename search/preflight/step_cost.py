@@ -45,7 +45,7 @@ class StepCost:
 
 def cost_of_step(run: Run) -> StepCost:
     """Time a few steps of a run, the first ones left out; its weights stay as they are."""
-    step, times = _stepper(run), list[float]()
+    step, times = stepper(run), list[float]()
     ahead = PREFETCH * n_workers(run.config, run.data.train, torch.get_num_threads())
     skipped = WARM_UP + ahead  # what a loader made ahead in slow first steps is soon used up
     start = int(run.config.run.compile)  # the first step compiles, which no later one does
@@ -63,7 +63,7 @@ def cost_of_step(run: Run) -> StepCost:
     return StepCost(seconds, statistics.median(found), first_ended)
 
 
-def _stepper(run: Run) -> Callable[[], object]:
+def stepper(run: Run) -> Callable[[], object]:
     """Makes the next batch and takes a step on it, epoch after epoch; weights stay as they are."""
     batches = itertools.chain.from_iterable(run.loader(epoch) for epoch in itertools.count(1))
 

@@ -90,8 +90,8 @@ def scores_table(summary: Summary) -> list[list[str]]:
 
 def spent_table(summary: Summary) -> list[list[str]]:
     """What the search of each arm cost, and how its trials ended."""
-    rows = [["arm", "trials", "outcomes", "collapsed", "epochs", "views"]]
-    rows[0] += ["training seconds", "checkpoint seconds"]
+    columns = ["arm", "trials", "outcomes", "collapsed", "epochs", "views"]
+    rows = [[*columns, "training seconds", "checkpoint seconds"]]
     for arm, facts in summary.arms.items():
         ledger = facts.ledger
         outcomes = ", ".join(f"{n} {outcome}" for outcome, n in sorted(facts.outcomes.items()))

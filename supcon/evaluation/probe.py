@@ -16,7 +16,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
 
 from supcon.config import AverageConfig
 from supcon.evaluation.logistic import minimise
@@ -196,8 +195,7 @@ def _descend(
     if lr is None:
         from supcon.recipe.lr_range import range_test  # loads matplotlib, which few runs need
 
-        loader = DataLoader(batches, batch_size=None)
-        lr = range_test(linear, optimizer, objective, loader, lowest=1e-4, highest=10).suggestion
+        lr = range_test(linear, optimizer, objective, batches, lowest=1e-4, highest=10).suggestion
     for epoch in range(epochs):
         for step, (x, y) in enumerate(batches):
             progress = (epoch * len(batches) + step + 0.5) / (epochs * len(batches))
@@ -210,7 +208,7 @@ def _descend(
         averages.after_epoch(linear, (epoch + 1) / epochs)
 
 
-class _Batches(IterableDataset[tuple[Tensor, Tensor]]):
+class _Batches:
     """Features and labels in a new random order each time, drawn at once: no batch waits for it."""
 
     def __init__(self, x: Tensor, y: Tensor, batch_size: int, seed: int) -> None:

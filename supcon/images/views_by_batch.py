@@ -86,12 +86,11 @@ class Augmentation:
         self, policy: Policy, shape: Sequence[int], device: torch.device | None = None
     ) -> None:
         """`shape` is (C, H, W) of the images, C 1 or 3; `device` is where they are augmented."""
-        self.policy, self.shape = policy, tuple(shape)
-        ranges = _ranges(policy, self.shape)
+        self.policy, ranges = policy, _ranges(policy, shape)
         self.sizes = [len(columns) for columns in ranges]
         lowest, highest = torch.tensor(list(itertools.chain(*ranges))).T
         self.lowest, self.span = lowest.to(device), (highest - lowest).to(device)
-        _, height, width = self.shape
+        _, height, width = shape
         y, x = torch.meshgrid(_middles(height), _middles(width), indexing="ij")
         self.grid = torch.stack([x, y], 2).to(device)  # (H, W, 2), -1 to 1 across an image
         self.half = torch.tensor([width / 2, height / 2], device=device)

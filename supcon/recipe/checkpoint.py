@@ -5,6 +5,7 @@ A run continues from one of them, under the config that it began with.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import zipfile
@@ -33,7 +34,7 @@ class Checkpoints:
         """Time that training has waited."""
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
-        self._began: float | None = None
+        self._due = -math.inf
 
     def offer(self, state: Callable[[], dict[str, Any]], *, at_once: bool) -> None:
         """Begin to write what `state` gives, if it is time, or `at_once`.
@@ -45,18 +46,17 @@ class Checkpoints:
         """
         if self.path is None:
             return
-        is_first = self._began is None
-        if at_once or self._began is None or time.monotonic() - self._began >= 60 * self.minutes:
+        if not at_once and time.monotonic() < self._due:
+            return
+        self.wait()
+        started, is_first = time.perf_counter(), self._due == -math.inf
+        self._due = time.monotonic() + 60 * self.minutes
+        copied, uses_gpu = _copied(state()), torch.cuda.is_initialized()
+        arrived = torch.cuda.current_stream().record_event() if uses_gpu else None
+        self._writing = self._thread.submit(_write, copied, arrived, self.path)
+        self.seconds += time.perf_counter() - started
+        if is_first:
             self.wait()
-            started = time.perf_counter()
-            self._began = time.monotonic()
-            copied, arrived = _copied(state()), torch.cuda.Event() if _uses_gpu() else None
-            if arrived is not None:
-                arrived.record()
-            self._writing = self._thread.submit(_write, copied, arrived, self.path)
-            self.seconds += time.perf_counter() - started
-            if is_first:
-                self.wait()
 
     def wait(self) -> None:
         """Until what was begun is on the disk.
@@ -76,10 +76,6 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()  # ends what it has begun
         self.wait()
-
-
-def _uses_gpu() -> bool:
-    return torch.cuda.is_initialized()
 
 
 def _copied(value: Any) -> Any:

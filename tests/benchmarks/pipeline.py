@@ -10,7 +10,6 @@ the same seeds; figures are medians over the repeats. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import platform
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from search.preflight.step_cost import stepper
 from supcon.auto_settings import describe, settle
 from supcon.config import Config, override
 from supcon.evaluation.accuracy import accuracy
@@ -36,7 +36,6 @@ from supcon.images.loading import load_splits
 from supcon.images.split import Split, Splits
 from supcon.network.device import pick_device, precision_tools, seconds_of
 from supcon.recipe.averaging import reestimate_batchnorm
-from supcon.recipe.optim import set_lr
 from supcon.train import Run, fit
 from tests.benchmarks.usual import UsualRun
 
@@ -221,18 +220,14 @@ def bare_share(config: Config, data: Splits) -> float:
     """
     run = Run(config, data)
     run.network.train()
-    set_lr(run.optimizer, 0, 0)
     fixed, _ = next(iter(run.loader(1)))
-    batches = itertools.chain.from_iterable(run.loader(epoch) for epoch in itertools.count(1))
+    whole = stepper(run)
 
     def bare() -> None:
         with run.autocast():
             outputs = run.forward(fixed)
         outputs.float().square().mean().backward()
         run.optimizer.zero_grad()
-
-    def whole() -> None:
-        run.step(*next(batches))
 
     pairs = [[seconds_of(work, run.device) for work in (bare, whole)] for _ in range(2 + BARE)]
     return statistics.median(limit / step for limit, step in pairs[2:])

@@ -72,13 +72,13 @@ class Faults(TorchDispatchMode):
         try:
             return func(*args, **(kwargs or {}))
         except DataDependentOutputException:
-            self.found.append(f"{func} waits, at {ours()}")
+            self.found.append(f"{func} waits, at {ours(traceback.extract_stack())}")
             return 1
 
 
-def ours() -> str:
-    """The project's line that is being run."""
-    frames = [f for f in traceback.extract_stack() if "/supcon/" in f.filename]
+def ours(stack: traceback.StackSummary) -> str:
+    """The project's line that is last in a stack."""
+    frames = [frame for frame in stack if "/supcon/" in frame.filename]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown line"
 
 
@@ -170,14 +170,9 @@ def faults_of(changes: dict[str, Any], steps: int = 2) -> list[str]:
                     run.optimizer.step()
                     run.averages.after_step(run.network)
         except RuntimeError as error:
-            return [*faults.found, f"{error}, at {ours_of(error)}"]
+            where = ours(traceback.extract_tb(error.__traceback__))
+            return [*faults.found, f"{error}, at {where}"]
     return faults.found
-
-
-def ours_of(error: BaseException) -> str:
-    """The project's line in which it was raised."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/supcon/" in f.filename]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown line"
 
 
 def main() -> int:
