@@ -80,7 +80,12 @@ def _arm(study: Study, arm: str) -> ArmSummary:
         collapsed=whole,
         collapsed_classes=part,
         is_decided=winner(study, arm) is not None,
-        confirm=Confirmed(seeds=seeds, val=val, **{f"test_{n}": test[n] for n in test}),
+        confirm=Confirmed(
+            seeds=seeds,
+            runs=[run.name for run in runs],
+            val=val,
+            **{f"test_{n}": test[n] for n in test},
+        ),
         ledger=_ledger(found),
         confirm_ledger=_ledger(totals(after)),
         reached=_reached(study.space, trials),

@@ -63,6 +63,8 @@ class Confirmed(Section):
 
     seeds: list[int]
     """Those that judge the winner; they did not pick it."""
+    runs: list[str] = []
+    """Their folders in `trials/`; `python -m supcon bundle` finds their models by it."""
     val: dict[str, list[float]]
 
 

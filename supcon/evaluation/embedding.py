@@ -27,7 +27,12 @@ class Embedded:
 
 @torch.no_grad()
 def embed(
-    network: Network, images: Images, *, device: torch.device, autocast: Autocast
+    network: Network,
+    images: Images,
+    *,
+    device: torch.device,
+    autocast: Autocast,
+    batch_size: int = BATCH,
 ) -> Embedded:
     """Features and head outputs of every image, in one pass.
 
@@ -36,11 +41,13 @@ def embed(
         images: (N, H, W, C) uint8.
         device: where the network is.
         autocast: makes the context of the forward pass.
+        batch_size: images in a forward pass.
     """
     features, outputs = [], []
-    starts = range(0, len(images), BATCH)
+    starts = range(0, len(images), batch_size)
     for start in tqdm(starts, desc="embedding", leave=False, disable=None, delay=1):
-        batch = torch.tensor(images[start : start + BATCH])  # a copy: shared images are read-only
+        # A copy: shared images are read-only.
+        batch = torch.tensor(images[start : start + batch_size])
         with autocast():
             x = network.encoder(send(batch.permute(0, 3, 1, 2), device))
             features.append(x.float())

@@ -81,9 +81,7 @@ def read_picture(path: Path, reading: Reading, reader: Reader = FILES) -> Pictur
                 return Picture(pixels)
             return Picture(_square(Image.fromarray(pixels), reading))
         with Image.open(io.BytesIO(content)) as image:
-            is_animated = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
-            shown, is_transparent = _as_shown(image, reading.background)
-            return Picture(_square(shown, reading), is_transparent, is_animated)
+            return show_picture(image, reading)
     except BROKEN as error:
         reason = str(error).replace(str(path), "").replace(" ''", "")
         raise UserError(f"{path}: not a readable image ({reason}); repair or remove it") from None
@@ -92,6 +90,17 @@ def read_picture(path: Path, reading: Reading, reader: Reader = FILES) -> Pictur
 def read_image(path: Path, reading: Reading, reader: Reader = FILES) -> Pixels:
     """The (size, size, 3) pixels of `read_picture`."""
     return read_picture(path, reading, reader).pixels
+
+
+def show_picture(image: Image.Image, reading: Reading) -> Picture:
+    """The picture of an image that Pillow has opened, or that was made.
+
+    Raises:
+        ValueError: it does not say how bright it is; what Pillow raises of one that is broken.
+    """
+    is_animated = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
+    shown, is_transparent = _as_shown(image, reading.background)
+    return Picture(_square(shown, reading), is_transparent, is_animated)
 
 
 def _square(image: Image.Image, reading: Reading) -> Pixels:

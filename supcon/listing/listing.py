@@ -21,6 +21,7 @@ NO_IMAGE = "no image by its suffix"
 LOOSE = "beside the class folders"
 HIDDEN = "hidden, or another program's"
 UNASSIGNED = "without a split"
+LOOP = "links to what is listed already"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class LeftOut:
         phrases = [f"{', '.join(found)} ({reason})" for reason, found in by_reason.items()]
         named = (
             ("folders passed over", self.passed_over),
-            ("links to what is listed already", self.loops),
+            (LOOP, self.loops),
             ("broken files", self.broken),
         )
         return phrases + [

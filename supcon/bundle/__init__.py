@@ -1,0 +1,1 @@
+"""A trained model made ready for use: the files that it is kept in, and what it says of images."""

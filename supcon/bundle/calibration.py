@@ -1,0 +1,92 @@
+"""What makes scores mean something: temperatures of probabilities, a threshold for unknown images.
+
+Both are fitted on images that no weight was trained on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+
+LOWEST, HIGHEST = 0.01, 100.0  # temperatures
+BINS = 15
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature T for which softmax(logits / T) has the least cross entropy (Guo et al. 2017,
+    arXiv:1706.04599), at most as sure as Platt's targets: where all M images are right, the label
+    is taken to hold for all but 1 in M + 2, or T would fall to 0.
+
+    Args:
+        logits: (M, K) of images that were not trained on.
+        labels: (M,) class ids.
+
+    Returns:
+        T in [0.01, 100]; 1 without images.
+    """
+    if len(labels) == 0:
+        return 1.0
+    logits, doubt = logits.double().cpu(), 1 / (len(labels) + 2)
+    labels = labels.cpu()
+
+    def loss(log_t: float) -> float:
+        return F.cross_entropy(logits / math.exp(log_t), labels, label_smoothing=doubt).item()
+
+    bounds = math.log(LOWEST), math.log(HIGHEST)
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+
+
+def probabilities(logits: Tensor, temperature: float) -> Tensor:
+    """(N, K) softmax of logits / temperature, in fp64."""
+    return (logits.double() / temperature).softmax(1)
+
+
+def calibration_error(probability: Floats, labels: npt.NDArray[np.int64]) -> float:
+    """Expected calibration error in bins of equally many images (Nixon et al. 2019,
+    arXiv:1904.01685): the mean over the bins of |accuracy - mean of the largest probability|.
+
+    Args:
+        probability: (M, K).
+        labels: (M,) class ids.
+    """
+    sure, right = probability.max(1), probability.argmax(1) == labels
+    order = np.argsort(sure, kind="stable")
+    bins = [b for b in np.array_split(order, min(BINS, len(order))) if len(b)]
+    gaps = [abs(float(right[b].mean() - sure[b].mean())) * len(b) for b in bins]
+    return sum(gaps) / max(1, len(order))
+
+
+def threshold_for(distances: Floats, false_alarms: float) -> float | None:
+    """The distance that a further image like these exceeds with at most the given probability.
+
+    It is the ceil((M + 1)(1 - rate))-th smallest (split conformal prediction, Vovk et al. 2005): it
+    holds for any distribution, as long as the further image is drawn like the M were.
+
+    Args:
+        distances: (M,) of images of known classes, none of which was trained on.
+        false_alarms: the probability, in (0, 1).
+
+    Returns:
+        The threshold; None if M is too small to promise it (M < 1 / rate - 1).
+    """
+    place = math.ceil((len(distances) + 1) * (1 - false_alarms) - 1e-9)
+    if place > len(distances):
+        return None
+    return float(np.sort(distances)[place - 1])
+
+
+def share_logits(votes: Tensor) -> Tensor:
+    """Votes (N, K), not negative, as logits: the log of their shares, of which 1 in 1,000 is spread
+    over all classes, so that a class without a vote is improbable and not impossible.
+    """
+    shares = votes.double() / votes.double().sum(1, keepdim=True).clamp(min=1e-300)
+    spread = 1e-3
+    return torch.log((1 - spread) * shares + spread / votes.shape[1])

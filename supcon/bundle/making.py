@@ -1,0 +1,204 @@
+"""From a run's result to a bundle: embeds train and val, calibrates on val, writes the files."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from supcon.bundle.calibration import fit_temperature
+from supcon.bundle.fitting import fitted_neighbours
+from supcon.bundle.gallery import Gallery
+from supcon.bundle.manifest import (
+    FORMAT,
+    MANIFEST,
+    Classifier,
+    Manifest,
+    Neighbours,
+    Preprocessing,
+    Source,
+    Unknown,
+    fingerprint,
+)
+from supcon.bundle.nearest import ExactSearch
+from supcon.bundle.storing import CONFIG, save_encoder, save_heads
+from supcon.config import Config, dump_config
+from supcon.evaluation.embedding import Embedded
+from supcon.evaluation.trained import Trained, embed_with
+from supcon.images.files import ImageFiles
+from supcon.images.loading import in_files
+from supcon.images.split import Split, Splits
+from supcon.parsing import UserError, is_there
+
+GALLERY, HELD_OUT = "gallery.npz", "held-out.npz"
+PACKAGES = ("supcon-search", "torch", "timm", "numpy", "pillow")
+UNKNOWN_K = 5
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What whoever makes a bundle decides."""
+
+    false_alarms: float = 0.05
+    """Share of images of known classes that may be called unknown."""
+    in_half: bool = False
+    """Keep the gallery's embeddings in fp16."""
+
+
+def make_bundle(
+    trained: Trained,
+    config: Config,
+    data: Splits,
+    source: Source,
+    choices: Choices,
+    out: Path,
+    finish: Callable[[Path, Manifest], Manifest] = lambda _, manifest: manifest,
+) -> Manifest:
+    """Write a bundle; nothing is left of one that could not be written whole.
+
+    Args:
+        trained: the result of a run.
+        config: its config.
+        data: its images.
+        source: where they come from.
+        choices: what is to be decided.
+        out: the folder, which must not be there yet.
+        finish: adds files to the folder, before it gets its name.
+
+    Raises:
+        UserError: it is there, or cannot be written.
+    """
+    check_is_free(out)
+    known, new = (embed_with(trained, config, s.images) for s in (data.train, data.val))
+    named = in_files(config.data, data)
+    roots = tuple(_root(config, named, part) for part in ("train", "val"))
+    gallery = _gallery(known, named.train, 0, in_half=choices.in_half)
+    held_out = _gallery(new, named.val, 1)
+    manifest = _manifest(trained, config, data, source, choices, roots)
+    manifest = _with_temperatures(manifest, trained, config, new, held_out)
+    search = ExactSearch(gallery, torch.device("cpu"))
+    manifest = fitted_neighbours(manifest, gallery, held_out, search)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        save_encoder(trained.network, partial)
+        save_heads(trained.network, trained.probe, partial)
+        (partial / CONFIG).write_text(dump_config(config), encoding="utf-8")
+        gallery.save(partial / GALLERY)
+        held_out.save(partial / HELD_OUT)
+        manifest = finish(partial, manifest)
+        write_manifest(with_files(manifest, partial), partial)
+        partial.rename(out)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def check_is_free(out: Path) -> None:
+    """Whether a bundle may be written there: nothing is overwritten.
+
+    Raises:
+        UserError: there is something.
+    """
+    if is_there(out):
+        raise UserError(f"--out {out}: exists already; remove it or choose another name")
+
+
+def with_files(manifest: Manifest, folder: Path) -> Manifest:
+    """The manifest with length and hash of every file that there is beside it."""
+    files = {
+        path.name: fingerprint(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST
+    }
+    return manifest.model_copy(update={"files": files})
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write bundle.json; from then on the bundle is what it says.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = folder / f"{MANIFEST}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(manifest.model_dump_json(indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / MANIFEST)
+
+
+def _manifest(
+    trained: Trained,
+    config: Config,
+    data: Splits,
+    source: Source,
+    choices: Choices,
+    roots: tuple[str, ...],
+) -> Manifest:
+    _, size, _, channels = data.train.images.shape
+    return Manifest(
+        format=FORMAT,
+        made=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        source=source,
+        classes=data.classes,
+        gallery_classes=data.classes,
+        gallery=GALLERY,
+        roots=roots,
+        preprocessing=Preprocessing(
+            size=size, channels=channels, fit=config.data.fit, background=config.data.background
+        ),
+        precision=trained.precision,
+        val={name.removeprefix("val/"): value for name, value in trained.metrics.items()},
+        temperatures={},
+        neighbours=Neighbours(k=config.probe.knn_k, temperature=config.probe.knn_temperature),
+        unknown=Unknown(k=UNKNOWN_K, false_alarms=choices.false_alarms, threshold=None, images=0),
+        files={},
+    )
+
+
+def _with_temperatures(
+    manifest: Manifest, trained: Trained, config: Config, new: Embedded, held_out: Gallery
+) -> Manifest:
+    """Those of the linear classifiers, which a change of the gallery does not touch."""
+    labels = torch.from_numpy(held_out.labels)
+    found: dict[Classifier, float] = {
+        "probe": fit_temperature(trained.probe.logits(new.features), labels)
+    }
+    if not config.loss.is_contrastive:
+        found["head"] = fit_temperature(new.outputs, labels)
+    return manifest.model_copy(update={"temperatures": found})
+
+
+def _gallery(embedded: Embedded, split: Split, root: int, *, in_half: bool = False) -> Gallery:
+    features = embedded.features.cpu().numpy()
+    n = len(features)
+    return Gallery(
+        features.astype(np.float16) if in_half else features,
+        split.labels,
+        _names(split),
+        np.full(n, root, dtype=np.int64),
+        np.zeros(n, dtype=np.bool_),
+    )
+
+
+def _names(split: Split) -> np.ndarray[tuple[int], np.dtype[np.str_]]:
+    """Paths from the split's root; numbers of images that are no files."""
+    if isinstance(split.images, ImageFiles):
+        return np.array([os.fsdecode(name) for name in split.images.names.tolist()])
+    return np.arange(len(split)).astype(np.str_)
+
+
+def _root(config: Config, named: Splits, part: str) -> str:
+    images = (named.train if part == "train" else named.val).images
+    return str(images.root) if isinstance(images, ImageFiles) else f"{config.data.name} {part}"

@@ -1,0 +1,174 @@
+"""bundle.json: what a bundle holds, where it comes from, and the hash of each of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from supcon.images.decoding import Reading
+from supcon.parsing import Section, UserError, is_there, parse
+
+MANIFEST = "bundle.json"
+FORMAT = 1
+LARGEST = 50_000_000  # bytes of a manifest that is read
+CHUNK = 2**20
+
+Classifier = Literal["probe", "knn", "head"]
+
+
+class Preprocessing(Section):
+    """How a picture becomes what the encoder takes; its normalisation is in the encoder."""
+
+    size: int = Field(ge=1, le=4096)
+    """Side in pixels."""
+    fit: Literal["crop", "squeeze", "pad"]
+    """How pictures that are not square become square."""
+    background: str = Field(pattern="^(white|black|#[0-9a-fA-F]{6})$")
+    """What transparent pictures are laid on."""
+    channels: Literal[1, 3]
+    """1: grey."""
+
+    @property
+    def reading(self) -> Reading:
+        """The same for the decoder."""
+        return Reading(self.size, self.fit, self.background)
+
+
+class Neighbours(Section):
+    """How neighbours vote."""
+
+    k: int = Field(ge=1)
+    """So many vote."""
+    temperature: float = Field(gt=0)
+    """With weight exp(cosine / temperature)."""
+
+
+class Unknown(Section):
+    """When an image is like none of the gallery: by its distance to the k-th nearest of it."""
+
+    k: int = Field(ge=1)
+    false_alarms: float = Field(gt=0, lt=1)
+    """The share of images of known classes that may be called unknown."""
+    threshold: float | None
+    """Distance (1 - cosine, 0 to 2) above which an image is; null: too few images for the rate."""
+    images: int
+    """That it was chosen on: val, and those added to the gallery, each without itself."""
+
+
+class Source(Section):
+    """Where the weights come from."""
+
+    run: str
+    """Name of the run's folder."""
+    seed: int
+    weights: str
+    """raw, ema or swa."""
+    epoch: int
+    data: str
+    """Fingerprint of train and val."""
+    on: Literal["train", "all"] = "train"
+    """all: trained once more, on train and val; temperatures and threshold are those of `run`."""
+    study: str | None = None
+    arm: str | None = None
+    commit: str | None = None
+    """That the study was begun with."""
+
+
+class File(Section):
+    """A file of the bundle."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(Section):
+    """All that a bundle says of itself."""
+
+    format: int
+    made: str
+    """When, in UTC."""
+    versions: dict[str, str]
+    """Python and packages that it was made with."""
+    source: Source
+    classes: tuple[str, ...] = Field(min_length=2)
+    """Those that probe and head know, by their index."""
+    gallery_classes: tuple[str, ...]
+    """The same, and those that were added to the gallery since."""
+    gallery: str = Field(pattern=r"^gallery(-\d+)?\.npz$")
+    """The file that holds it."""
+    roots: tuple[str, ...]
+    """Folders that the gallery's names start at."""
+    preprocessing: Preprocessing
+    precision: Literal["fp32", "bf16", "fp16"]
+    """That the run computed in, and its bundle does."""
+    val: dict[str, float] | None
+    """Scores on val; null: it was trained on."""
+    temperatures: dict[Classifier, float]
+    """Logits are divided by it before their softmax; fitted on val."""
+    neighbours: Neighbours
+    unknown: Unknown
+    files: dict[str, File]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle; no other file is looked at.
+
+    Raises:
+        UserError: there is none, it is damaged, or of another version of the program.
+    """
+    path = folder / MANIFEST
+    if not is_there(path):
+        raise UserError(
+            f"{folder}: is no bundle (without {MANIFEST}); make one with: python -m supcon bundle "
+            f"RUN --out {folder}"
+        )
+    try:
+        with path.open("rb") as file:
+            tree = json.loads(file.read(LARGEST))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({error}); make the bundle again") from None
+    found = tree.get("format") if isinstance(tree, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{path}: format must be {FORMAT}, got {found!r:.50}; make the bundle again with this "
+            f"version"
+        )
+    return parse(Manifest, tree, str(path))
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare length and hash of every file of a bundle, before any of them is read.
+
+    Raises:
+        UserError: one is missing, or is not what was written.
+    """
+    for name, written in manifest.files.items():
+        path = folder / name
+        if path.name != name or not is_there(path):
+            raise UserError(f"{path}: is missing; put it back, or make the bundle again")
+        if fingerprint(path) != written:
+            raise UserError(
+                f"{path}: is not what the bundle was made with (its hash differs from that in "
+                f"{MANIFEST}): damaged or exchanged; make the bundle again"
+            )
+
+
+def fingerprint(path: Path) -> File:
+    """Length and hash of a file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    found, length = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                found.update(chunk)
+                length += len(chunk)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return File(sha256=found.hexdigest(), bytes=length)

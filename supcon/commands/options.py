@@ -1,0 +1,58 @@
+"""What several commands share: a run's model by its folder, and metrics on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from supcon.config import TEXT_KEYS, Config, override
+from supcon.parsing import UserError, is_there, parse_assignment
+
+# torch and timm are imported by the commands: a wrong config is reported before they have loaded.
+if TYPE_CHECKING:
+    from supcon.evaluation.trained import Trained
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+SETTINGS_OF_A_MODEL = ("data.root", "run.device", "run.precision", "run.threads")
+
+
+def load(model: Path, settings: list[str]) -> tuple[Path, Trained, Config]:
+    """The model file that a command names, what is in it, and its config.
+
+    Args:
+        model: a run's folder, or a file.
+        settings: as given to --set.
+
+    Raises:
+        UserError: there is none, or a setting is part of what it is.
+    """
+    import torch
+
+    from supcon.evaluation.trained import load_trained
+    from supcon.network.device import pick_device
+
+    is_folder = is_there(model) and model.is_dir()
+    path = model / "model.pt" if is_folder else model
+    if not is_there(path):
+        raise UserError(f"{path}: there is no such file; `train` writes model.pt when it is done")
+    changes = dict(parse_assignment(text, TEXT_KEYS) for text in settings)
+    for key in changes:
+        if key not in SETTINGS_OF_A_MODEL:
+            raise UserError(
+                f"--set {key}: is part of what the model is; only "
+                f"{', '.join(SETTINGS_OF_A_MODEL)} can be changed afterwards"
+            )
+    _, config = load_trained(path, torch.device("cpu"))
+    config = override(config, changes, "--set")
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    trained, _ = load_trained(path, pick_device(config.run.device))
+    return path, trained, config
+
+
+def print_metrics(metrics: dict[str, float]) -> None:
+    """A line for each."""
+    for name, value in metrics.items():
+        print(f"  {name:32s} {value:.6f}")

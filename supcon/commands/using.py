@@ -1,0 +1,198 @@
+"""`bundle`, `predict`, `embed` and `neighbours`: what comes of a model for those who use it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from supcon.commands.options import Commands, load
+from supcon.parsing import UserError, is_there
+
+if TYPE_CHECKING:
+    from supcon.bundle.inputs import Inputs
+    from supcon.bundle.making import Choices
+    from supcon.bundle.predictions import Tally
+    from supcon.bundle.study import Winner
+
+
+def add_to(
+    commands: Commands, shared: argparse.ArgumentParser, with_trace: argparse.ArgumentParser
+) -> None:
+    """Say what can be typed."""
+    bundle = commands.add_parser(
+        "bundle", parents=[shared], help="make a trained model ready for use, in a folder"
+    )
+    bundle.add_argument("model", type=Path, help="a study's folder, a run's, or a model's file")
+    bundle.add_argument("--out", type=Path, default=Path("model"), help="default: model")
+    bundle.add_argument("--arm", help="of a study (default: the one that is better on val)")
+    bundle.add_argument(
+        "--seed-of", default="best", metavar="best|all|N", help="which of its confirmed runs"
+    )
+    bundle.add_argument(
+        "--false-alarms", type=float, default=0.05, metavar="RATE",
+        help="share of images of known classes that may be called unknown (default: 0.05)",
+    )  # fmt: skip
+    bundle.add_argument("--half", action="store_true", help="keep the gallery in fp16")
+    bundle.set_defaults(run=run_bundle)
+
+    images = argparse.ArgumentParser(add_help=False, parents=[with_trace])
+    images.add_argument("model", type=Path, help="a bundle's folder")
+    images.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH",
+        help="images, folders, a .csv with a column of paths, or - for a list on standard input",
+    )  # fmt: skip
+    images.add_argument("--column", default="path", help="of a .csv (default: path)")
+    images.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+    predict = commands.add_parser("predict", parents=[images], help="classes of new images")
+    predict.add_argument("--by", choices=("probe", "knn", "head"), help="default: probe")
+    predict.add_argument("--top", type=int, default=1, metavar="N", help="name so many classes")
+    predict.add_argument(
+        "--labelled", action="store_true", help="a folder is called like its class: compare"
+    )
+    predict.add_argument("--out", type=Path, help="a .csv (default: standard output)")
+    predict.set_defaults(run=run_predict)
+
+    near = commands.add_parser("neighbours", parents=[images], help="nearest training images")
+    near.add_argument("--k", type=int, default=10, help="so many (default: 10)")
+    near.set_defaults(run=run_neighbours)
+
+
+def run_bundle(options: argparse.Namespace) -> int:
+    """The `bundle` command."""
+    from supcon.bundle.making import Choices, check_is_free
+    from supcon.bundle.study import is_study, winners
+
+    if not 0 < options.false_alarms < 1:
+        raise UserError(f"--false-alarms must lie between 0 and 1, got {options.false_alarms}")
+    check_is_free(options.out)
+    choices = Choices(options.false_alarms, options.half)
+    if not is_study(options.model):
+        if options.arm:
+            raise UserError(f"--arm {options.arm}: {options.model} is no study, and has no arms")
+        return _bundle_run(options, options.model, choices, options.out)
+    found = winners(options.model, options.arm, options.seed_of)
+    for each in found:
+        print(f"{each.run}: {each.why}")
+        out = options.out / each.run if len(found) > 1 else options.out
+        _bundle_run(options, each.file, choices, out, each)
+    return 0
+
+
+def _bundle_run(
+    options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None = None
+) -> int:
+    path, trained, config = load(model, options.set)
+    from supcon.bundle.making import make_bundle
+    from supcon.bundle.manifest import Source
+    from supcon.evaluation.trained import check_same_data
+    from supcon.images.loading import load_splits
+
+    data = load_splits(config.data)
+    check_same_data(path, data)
+    source = Source(
+        run=path.absolute().parent.name,
+        seed=config.run.seed,
+        weights=trained.weights,
+        epoch=trained.epoch,
+        data=data.fingerprint(),
+        study=won.summary["study"] if won else None,
+        arm=won.arm if won else None,
+        commit=won.summary["commit"] if won else None,
+    )
+    made = make_bundle(trained, config, data, source, choices, out)
+    limit = made.unknown.threshold
+    shown = "none: too few images of val for that rate" if limit is None else f"{limit:.4f}"
+    print(
+        f"wrote {out}: {len(made.classes)} classes, a gallery of {len(data.train):,} images, "
+        f"temperatures {', '.join(f'{by} {t:.3g}' for by, t in made.temperatures.items())}; "
+        f"unknown beyond a distance of {shown} (false alarms {made.unknown.false_alarms:.3g})\n"
+        f"next: python -m supcon predict {out} IMAGES --out predictions.csv"
+    )
+    return 0
+
+
+def run_predict(options: argparse.Namespace) -> int:
+    """The `predict` command."""
+    if options.top < 1:
+        raise UserError(f"--top must be at least 1, got {options.top}")
+    if options.out and is_there(options.out):
+        raise UserError(f"--out {options.out}: exists already; remove it or choose another name")
+    inputs = _inputs(options)
+    from supcon.bundle.model import load_model
+    from supcon.bundle.predictions import Table, Tally, blocks_of
+
+    model, tally = load_model(options.model, options.device), Tally()
+    by = model.check(options.by)
+    with _output(options.out) as out:
+        table = Table(out, model, by, options.top, labelled=options.labelled)
+        for block in blocks_of(model, inputs, tally):
+            table.add(block, tally)
+    return _told(options, inputs, tally)
+
+
+def run_neighbours(options: argparse.Namespace) -> int:
+    """The `neighbours` command."""
+    if options.k < 1:
+        raise UserError(f"--k must be at least 1, got {options.k}")
+    inputs = _inputs(options)
+    from supcon.bundle.model import load_model
+    from supcon.bundle.predictions import Tally, blocks_of
+
+    model, tally = load_model(options.model, options.device), Tally()
+    for block in blocks_of(model, inputs, tally):
+        if not len(block.places):
+            continue
+        found = model.named(model.search(model.encode(block.pixels).features, options.k))
+        for row, place in enumerate(block.places):
+            print(block.paths[place])
+            for rank, path in enumerate(found.paths[row]):
+                print(f"  {found.similarities[row, rank]:.4f}  {found.names[row][rank]}  {path}")
+    return _told(options, inputs, tally)
+
+
+def _inputs(options: argparse.Namespace) -> Inputs:
+    from supcon.bundle.inputs import Inputs
+
+    return Inputs(options.paths, sys.stdin, options.column)
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    """A file that has its name when it is whole; without one, standard output."""
+    if path is None:
+        yield sys.stdout
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written ({error})") from error
+    except BaseException:
+        print(f"what was done until then is in {partial}", file=sys.stderr)
+        raise
+
+
+def _told(options: argparse.Namespace, inputs: Inputs, tally: Tally) -> int:
+    """Say what became of the files; 2 if none could be read."""
+    out = sys.stderr if getattr(options, "out", None) is None else sys.stdout
+    for phrase in inputs.left_out.describe():
+        print(f"left out: {phrase}", file=out)
+    for error in tally.errors:
+        print(f"not read: {error}", file=sys.stderr)
+    if tally.unreadable > len(tally.errors):
+        print(f"not read: {tally.unreadable - len(tally.errors):,} more", file=sys.stderr)
+    if tally.labelled:
+        share = tally.right / tally.labelled
+        print(f"right: {tally.right:,} of {tally.labelled:,} ({100 * share:.2f} %)", file=out)
+    if not tally.read:
+        raise UserError("PATH: no image could be read; name images that can")
+    where = f"wrote {options.out}: " if getattr(options, "out", None) else ""
+    print(f"{where}{tally.read:,} images, {tally.unknown:,} of them unknown", file=out)
+    return 0
