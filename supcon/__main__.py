@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from supcon.commands import looking, training, using
+from supcon.cli import looking, training, using
 from supcon.parsing import UserError, show_error
 
 GO_ON = "; the same command with --resume goes on"

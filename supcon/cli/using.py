@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from supcon.commands.options import Commands, load
+from supcon.cli.options import Commands, load
 from supcon.parsing import UserError, is_there
 
 if TYPE_CHECKING:

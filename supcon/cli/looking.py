@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from supcon.commands.options import Commands, load, print_metrics
+from supcon.cli.options import Commands, load, print_metrics
 from supcon.parsing import UserError
 
 
