@@ -49,7 +49,8 @@ def _near_of_held_out(
     manifest: Manifest, gallery: Gallery, held_out: Gallery, search: Search
 ) -> tuple[Near, Tensor]:
     """Neighbours of val and of the added images, the latter without themselves, and the labels."""
-    k = min(reach(manifest), len(gallery) - 1)
+    k = max(1, min(reach(manifest), len(gallery) - 1))
+    held_out = held_out.take(np.isin(held_out.labels, gallery.labels))  # others are unknown
     near = search(torch.from_numpy(held_out.embeddings), k)
     added = gallery.take(gallery.is_added)
     own = torch.from_numpy(np.flatnonzero(gallery.is_added))

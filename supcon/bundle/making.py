@@ -76,7 +76,8 @@ def make_bundle(
     Raises:
         UserError: it is there, or cannot be written.
     """
-    check_is_free(out)
+    if is_there(out):
+        raise UserError(f"--out {out}: exists already; remove it or choose another name")
     known, new = (embed_with(trained, config, s.images) for s in (data.train, data.val))
     named = in_files(config.data, data)
     roots = tuple(_root(config, named, part) for part in ("train", "val"))
@@ -103,16 +104,6 @@ def make_bundle(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
-
-
-def check_is_free(out: Path) -> None:
-    """Whether a bundle may be written there: nothing is overwritten.
-
-    Raises:
-        UserError: there is something.
-    """
-    if is_there(out):
-        raise UserError(f"--out {out}: exists already; remove it or choose another name")
 
 
 def with_files(manifest: Manifest, folder: Path) -> Manifest:

@@ -96,7 +96,7 @@ class Model:
         gallery: Gallery,
         search: Search,
     ) -> None:
-        """As `load_model` puts it together."""
+        """As `load` puts it together."""
         self.manifest, self.config, self.encode, self.probe = manifest, config, encode, probe
         self.gallery, self.search = gallery, search
         self.labels = torch.from_numpy(gallery.labels)
@@ -218,7 +218,7 @@ class TorchEncoding:
                 self.batch_size //= 2
 
 
-def load_model(folder: str | Path, device: str = "auto") -> Model:
+def load(folder: str | Path, device: str = "auto") -> Model:
     """A bundle that `python -m supcon bundle` wrote; each file's hash is compared first.
 
     Args:
@@ -240,6 +240,9 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
     gallery = Gallery.load(folder / manifest.gallery)
     probe = load_probe(folder, classes=classes, device=where)
     return Model(manifest, config, encode, probe, gallery, ExactSearch(gallery, where))
+
+
+load_model = load
 
 
 def _shares(logits: Tensor, temperature: float) -> Floats:

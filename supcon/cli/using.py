@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from supcon.cli.options import Commands, load
-from supcon.parsing import UserError, is_there
+from supcon.cli.options import Commands, check_is_free, load_run, whole
+from supcon.parsing import UserError
 
 if TYPE_CHECKING:
     from supcon.bundle.inputs import Inputs
@@ -57,6 +57,10 @@ def add_to(
     predict.add_argument("--out", type=Path, help="a .csv (default: standard output)")
     predict.set_defaults(run=run_predict)
 
+    embed = commands.add_parser("embed", parents=[images], help="embeddings of new images")
+    embed.add_argument("--out", type=Path, required=True, help="a .parquet or .npz")
+    embed.set_defaults(run=run_embedding)
+
     near = commands.add_parser("neighbours", parents=[images], help="nearest training images")
     near.add_argument("--k", type=int, default=10, help="so many (default: 10)")
     near.set_defaults(run=run_neighbours)
@@ -64,7 +68,7 @@ def add_to(
 
 def run_bundle(options: argparse.Namespace) -> int:
     """The `bundle` command."""
-    from supcon.bundle.making import Choices, check_is_free
+    from supcon.bundle.making import Choices
     from supcon.bundle.study import is_study, winners
 
     if not 0 < options.false_alarms < 1:
@@ -86,7 +90,7 @@ def run_bundle(options: argparse.Namespace) -> int:
 def _bundle_run(
     options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None = None
 ) -> int:
-    path, trained, config = load(model, options.set)
+    path, trained, config = load_run(model, options.set)
     from supcon.bundle.making import make_bundle
     from supcon.bundle.manifest import Source
     from supcon.evaluation.trained import check_same_data
@@ -120,18 +124,37 @@ def run_predict(options: argparse.Namespace) -> int:
     """The `predict` command."""
     if options.top < 1:
         raise UserError(f"--top must be at least 1, got {options.top}")
-    if options.out and is_there(options.out):
-        raise UserError(f"--out {options.out}: exists already; remove it or choose another name")
+    if options.out is not None:
+        check_is_free(options.out)
     inputs = _inputs(options)
-    from supcon.bundle.model import load_model
+    from supcon.bundle.model import load
     from supcon.bundle.predictions import Table, Tally, blocks_of
 
-    model, tally = load_model(options.model, options.device), Tally()
+    model, tally = load(options.model, options.device), Tally()
     by = model.check(options.by)
-    with _output(options.out) as out:
+    with _rows(options.out) as out:
         table = Table(out, model, by, options.top, labelled=options.labelled)
         for block in blocks_of(model, inputs, tally):
             table.add(block, tally)
+    return _told(options, inputs, tally)
+
+
+def run_embedding(options: argparse.Namespace) -> int:
+    """The `embed` command."""
+    check_is_free(options.out)
+    inputs = _inputs(options)
+    from supcon.bundle.embeddings import writer_for
+    from supcon.bundle.model import load
+    from supcon.bundle.predictions import Tally, blocks_of
+
+    make = writer_for(options.out)
+    model, tally = load(options.model, options.device), Tally()
+    dim = model.gallery.embeddings.shape[1]
+    with whole(options.out) as partial, make(partial, dim) as writer:
+        for block in blocks_of(model, inputs, tally):
+            if len(block.places):
+                paths = [str(block.paths[i]) for i in block.places.tolist()]
+                writer.add(paths, model.encode(block.pixels).features.cpu().numpy())
     return _told(options, inputs, tally)
 
 
@@ -140,10 +163,10 @@ def run_neighbours(options: argparse.Namespace) -> int:
     if options.k < 1:
         raise UserError(f"--k must be at least 1, got {options.k}")
     inputs = _inputs(options)
-    from supcon.bundle.model import load_model
+    from supcon.bundle.model import load
     from supcon.bundle.predictions import Tally, blocks_of
 
-    model, tally = load_model(options.model, options.device), Tally()
+    model, tally = load(options.model, options.device), Tally()
     for block in blocks_of(model, inputs, tally):
         if not len(block.places):
             continue
@@ -162,21 +185,16 @@ def _inputs(options: argparse.Namespace) -> Inputs:
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
-    """A file that has its name when it is whole; without one, standard output."""
+def _rows(path: Path | None) -> Iterator[TextIO]:
+    """Where rows go: a file, or standard output."""
     if path is None:
         yield sys.stdout
         return
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written ({error})") from error
-    except BaseException:
-        print(f"what was done until then is in {partial}", file=sys.stderr)
-        raise
+    with (
+        whole(path) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        yield file
 
 
 def _told(options: argparse.Namespace, inputs: Inputs, tally: Tally) -> int:
