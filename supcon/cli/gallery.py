@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from supcon.cli.options import Commands
+from supcon.cli.options import Commands, describe_unknown
 from supcon.parsing import UserError
-
-if TYPE_CHECKING:
-    from supcon.bundle.manifest import Manifest
 
 
 def add_to(commands: Commands, with_trace: argparse.ArgumentParser) -> None:
@@ -51,7 +47,7 @@ def run_adding(options: argparse.Namespace) -> int:
         print(f"not read: {change.tally.unreadable:,} in all", file=sys.stderr)
     new = f", new classes: {', '.join(change.new_classes)}" if change.new_classes else ""
     there = f" ({change.known:,} were there already)" if change.known else ""
-    print(f"added {change.images:,} images{there}{new}\n{_unknown(manifest)}")
+    print(f"added {change.images:,} images{there}{new}\n{describe_unknown(manifest)}")
     if manifest.gallery_classes != manifest.classes:
         print("predict goes by knn from now on: the probe does not know the new classes")
     return 0
@@ -64,7 +60,7 @@ def run_removing(options: argparse.Namespace) -> int:
     from supcon.bundle.upkeep import remove_images
 
     change, manifest = remove_images(options.model, options.classes, options.paths)
-    print(f"removed {change.images:,} images\n{_unknown(manifest)}")
+    print(f"removed {change.images:,} images\n{describe_unknown(manifest)}")
     return 0
 
 
@@ -81,18 +77,5 @@ def run_listing(options: argparse.Namespace) -> int:
     for i, name in enumerate(manifest.gallery_classes):
         new = "" if i < len(manifest.classes) else ", a class that the probe does not know"
         print(f"  {name}  {counts[i]:,}{f' ({added[i]:,} of them added)' if added[i] else ''}{new}")
-    print(_unknown(manifest))
+    print(describe_unknown(manifest))
     return 0
-
-
-def _unknown(manifest: Manifest) -> str:
-    unknown = manifest.unknown
-    if unknown.threshold is None:
-        return (
-            f"nothing is called unknown: {unknown.images} held-out images are too few to promise "
-            f"{100 * unknown.false_alarms:.3g} % false alarms"
-        )
-    return (
-        f"unknown beyond a distance of {unknown.threshold:.4f} ({100 * unknown.false_alarms:.3g} % "
-        f"false alarms, by {unknown.images:,} held-out images)"
-    )

@@ -14,6 +14,7 @@ from supcon.parsing import UserError, is_there, parse_assignment
 
 # torch and timm are imported by the commands: a wrong config is reported before they have loaded.
 if TYPE_CHECKING:
+    from supcon.bundle.manifest import Manifest
     from supcon.evaluation.trained import Trained
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -82,6 +83,20 @@ def whole(path: Path) -> Iterator[Path]:
         if partial.exists():
             print(f"{partial} holds what was done until then", file=sys.stderr)
         raise
+
+
+def describe_unknown(manifest: Manifest) -> str:
+    """When a bundle calls an image unknown, in a phrase."""
+    unknown = manifest.unknown
+    if unknown.threshold is None:
+        return (
+            f"nothing is called unknown: {unknown.images} held-out images are too few to promise "
+            f"{100 * unknown.false_alarms:.3g} % false alarms"
+        )
+    return (
+        f"unknown beyond a distance of {unknown.threshold:.4f} ({100 * unknown.false_alarms:.3g} % "
+        f"false alarms, by {unknown.images:,} held-out images)"
+    )
 
 
 def print_metrics(metrics: dict[str, float]) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from supcon.cli.options import Commands, check_is_free, load_run, whole
+from supcon.cli.options import Commands, check_is_free, describe_unknown, load_run, whole
 from supcon.parsing import UserError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from supcon.bundle.making import Choices
     from supcon.bundle.predictions import Tally
     from supcon.bundle.study import Winner
+    from supcon.train import Run
 
 
 def add_to(
@@ -35,6 +36,10 @@ def add_to(
     bundle.add_argument(
         "--false-alarms", type=float, default=0.05, metavar="RATE",
         help="share of images of known classes that may be called unknown (default: 0.05)",
+    )  # fmt: skip
+    bundle.add_argument(
+        "--on", choices=("train", "all"), default="train",
+        help="all: train once more on train and val together; that model has no score",
     )  # fmt: skip
     bundle.add_argument("--half", action="store_true", help="keep the gallery in fp16")
     bundle.set_defaults(run=run_bundle)
@@ -78,46 +83,44 @@ def run_bundle(options: argparse.Namespace) -> int:
     if not is_study(options.model):
         if options.arm:
             raise UserError(f"--arm {options.arm}: {options.model} is no study, and has no arms")
-        return _bundle_run(options, options.model, choices, options.out)
+        _bundle(options, options.model, choices, options.out, None)
+        return 0
     found = winners(options.model, options.arm, options.seed_of)
     for each in found:
         print(f"{each.run}: {each.why}")
         out = options.out / each.run if len(found) > 1 else options.out
-        _bundle_run(options, each.file, choices, out, each)
+        _bundle(options, each.file, choices, out, each)
     return 0
 
 
-def _bundle_run(
-    options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None = None
-) -> int:
+def _bundle(
+    options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None
+) -> None:
     path, trained, config = load_run(model, options.set)
-    from supcon.bundle.making import make_bundle
-    from supcon.bundle.manifest import Source
+    from supcon.bundle.making import make_bundle, source_of
+    from supcon.bundle.on_all import train_on_all
     from supcon.evaluation.trained import check_same_data
     from supcon.images.loading import load_splits
 
     data = load_splits(config.data)
     check_same_data(path, data)
-    source = Source(
-        run=path.absolute().parent.name,
-        seed=config.run.seed,
-        weights=trained.weights,
-        epoch=trained.epoch,
-        data=data.fingerprint(),
-        study=won.summary["study"] if won else None,
-        arm=won.arm if won else None,
-        commit=won.summary["commit"] if won else None,
-    )
-    made = make_bundle(trained, config, data, source, choices, out)
-    limit = made.unknown.threshold
-    shown = "none: too few images of val for that rate" if limit is None else f"{limit:.4f}"
+    source, on_all = source_of(path, trained, config, data, won), None
+    if options.on == "all":
+        source = source.model_copy(update={"on": "all"})
+        out.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = out.with_name(f".{out.name}.on-all.pt")
+        on_all = train_on_all(trained, config, data, checkpoint, _tell)
+    made = make_bundle(trained, config, data, source, choices, out, won=won, on_all=on_all)
+    by = ", ".join(f"{name} {t:.3g}" for name, t in made.temperatures.items())
     print(
-        f"wrote {out}: {len(made.classes)} classes, a gallery of {len(data.train):,} images, "
-        f"temperatures {', '.join(f'{by} {t:.3g}' for by, t in made.temperatures.items())}; "
-        f"unknown beyond a distance of {shown} (false alarms {made.unknown.false_alarms:.3g})\n"
+        f"wrote {out}: {len(made.classes)} classes, temperatures {by}; {describe_unknown(made)}\n"
         f"next: python -m supcon predict {out} IMAGES --out predictions.csv"
     )
-    return 0
+
+
+def _tell(run: Run) -> None:
+    epochs = run.config.run.epochs
+    print(f"epoch {run.epoch:>3}/{epochs}  loss {run.metrics['train/loss']:.4f}", flush=True)
 
 
 def run_predict(options: argparse.Namespace) -> int:
