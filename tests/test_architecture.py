@@ -41,7 +41,7 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "network": (*BASICS, *IMAGES),
         "recipe": (*BASICS, *IMAGES, "network"),
         "evaluation": (*BASICS, *IMAGES, "network", "recipe"),
-        "bundle": (*BASICS, *IMAGES, "network", "evaluation"),
+        "bundle": (*BASICS, *IMAGES, "network", "recipe", "evaluation", "."),
         ".": (*BASICS, *IMAGES, "audit", "network", "recipe", "evaluation", "bundle", "cli"),
         "cli": (*BASICS, *IMAGES, "network", "recipe", "evaluation", "bundle", "."),
     },

@@ -95,7 +95,8 @@ def make_bundle(
     manifest = fitted_neighbours(manifest, gallery, held_out, search)
     chosen = trained
     if on_all is not None:
-        chosen, manifest = on_all, manifest.model_copy(update={"val": None})
+        chosen, source = on_all, source.model_copy(update={"on": "all"})
+        manifest = manifest.model_copy(update={"val": None, "source": source})
         known, new = (embed_with(chosen, config, s.images) for s in (data.train, data.val))
         gallery = _gallery(known, named.train, 0, in_half=choices.in_half)
         gallery = gallery.with_more(_gallery(new, named.val, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -57,6 +58,8 @@ def decoded(
         ahead: blocks that are decoded while others are used. 0 where the same cores compute:
             torch's threads and these would wait for each other.
     """
+    # What is too large is refused by name; what is merely large is not worth a warning.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     remaining, threads = iter(paths), torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[list[Path], list[Future[list[Picture | str]]]]] = deque()

@@ -106,7 +106,6 @@ def _bundle(
     check_same_data(path, data)
     source, on_all = source_of(path, trained, config, data, won), None
     if options.on == "all":
-        source = source.model_copy(update={"on": "all"})
         out.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = out.with_name(f".{out.name}.on-all.pt")
         on_all = train_on_all(trained, config, data, checkpoint, _tell)

@@ -6,7 +6,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from supcon.bundle.making import Choices, make_bundle
 from supcon.bundle.manifest import Source
@@ -81,3 +83,42 @@ def own(contrastive: Used, tmp_path: Path) -> Used:
     folder = tmp_path / "model"
     shutil.copytree(contrastive.folder, folder)
     return Used(folder, contrastive.trained, contrastive.config, contrastive.data, tmp_path)
+
+
+def odd_files(folder: Path) -> dict[str, str]:
+    """Writes files as people have them; name -> how what is said of each begins."""
+    grey, colour = Image.linear_gradient("L"), Image.radial_gradient("L").convert("RGB")
+    colour.save(folder / "a.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "a.jpg").read_bytes()[:400])
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("no image")
+    grey.save(folder / "grey.png")
+    Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256)).save(folder / "16bit.png")
+    colour.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.new("RGB", (1, 1), "red").save(folder / "1x1.png")
+    colour.save(folder / "moves.gif", save_all=True, append_images=[grey.convert("RGB")])
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(folder / "clear.png")
+    Image.new("1", (12_000, 12_000)).save(folder / "huge.png")
+    Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
+    Image.new("I", (4, 4), 70_000).save(folder / "32bit.tif")
+    (folder / "folder.jpg").mkdir()
+    (folder / "dangling.jpg").symlink_to("nowhere")
+    broken = "not a readable image ("
+    return {
+        "a.jpg": "read",
+        "cut.jpg": broken,
+        "empty.png": broken,
+        "text.jpg": broken,
+        "grey.png": "read",
+        "16bit.png": "read",
+        "cmyk.jpg": "read",
+        "1x1.png": "read",
+        "moves.gif": "the first of several pictures",
+        "clear.png": "laid on black",
+        "huge.png": "read",
+        "bomb.png": broken,
+        "32bit.tif": f"{broken}32-bit",
+        "folder.jpg": broken,
+        "dangling.jpg": broken,
+        "missing.jpg": broken,
+    }
