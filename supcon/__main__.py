@@ -1,5 +1,5 @@
 """`python -m supcon train|lr-find|evaluate|tsne`: plain training, without a search, and what
-comes of it: `bundle|predict|embed|neighbours|gallery`.
+comes of it: `bundle|predict|embed|neighbours|gallery|explore`.
 
 Exit codes: 0 done, 2 the input is wrong, 3 the loss diverged, 130 interrupted.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from supcon.cli import gallery, looking, training, using
+from supcon.cli import exploring, gallery, looking, training, using
 from supcon.parsing import UserError, show_error
 
 GO_ON = "; the same command with --resume goes on"
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     looking.add_to(commands, shared)
     using.add_to(commands, shared, with_trace)
     gallery.add_to(commands, with_trace)
+    exploring.add_to(commands, with_trace)
     return parser
 
 

@@ -42,8 +42,9 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "recipe": (*BASICS, *IMAGES, "network"),
         "evaluation": (*BASICS, *IMAGES, "network", "recipe"),
         "bundle": (*BASICS, *IMAGES, "network", "recipe", "evaluation", "."),
+        "explore": (*BASICS, *IMAGES, "network", "evaluation", "bundle"),
         ".": (*BASICS, *IMAGES, "audit", "network", "recipe", "evaluation", "bundle", "cli"),
-        "cli": (*BASICS, *IMAGES, "network", "recipe", "evaluation", "bundle", "."),
+        "cli": (*BASICS, *IMAGES, "network", "recipe", "evaluation", "bundle", "explore", "."),
     },
 }
 MOST_MODULES = 14

@@ -15,6 +15,7 @@ from supcon.parsing import UserError
 if TYPE_CHECKING:
     from supcon.bundle.inputs import Inputs
     from supcon.bundle.making import Choices
+    from supcon.bundle.model import Model
     from supcon.bundle.predictions import Tally
     from supcon.bundle.study import Winner
     from supcon.train import Run
@@ -68,6 +69,7 @@ def add_to(
 
     near = commands.add_parser("neighbours", parents=[images], help="nearest training images")
     near.add_argument("--k", type=int, default=10, help="so many (default: 10)")
+    near.add_argument("--out", type=Path, help="an .html with pictures (default: a table)")
     near.set_defaults(run=run_neighbours)
 
 
@@ -169,6 +171,9 @@ def run_neighbours(options: argparse.Namespace) -> int:
     from supcon.bundle.predictions import Tally, blocks_of
 
     model, tally = load(options.model, options.device), Tally()
+    if options.out:
+        _write_neighbours(options, model, inputs, tally)
+        return _told(options, inputs, tally)
     for block in blocks_of(model, inputs, tally):
         if not len(block.places):
             continue
@@ -178,6 +183,19 @@ def run_neighbours(options: argparse.Namespace) -> int:
             for rank, path in enumerate(found.paths[row]):
                 print(f"  {found.similarities[row, rank]:.4f}  {found.names[row][rank]}  {path}")
     return _told(options, inputs, tally)
+
+
+def _write_neighbours(
+    options: argparse.Namespace, model: Model, inputs: Inputs, tally: Tally
+) -> None:
+    from supcon.bundle.predictions import blocks_of
+    from supcon.explore.near import Rows
+    from supcon.explore.page import write_page
+
+    rows = Rows(model, options.k)
+    for block in blocks_of(model, inputs, tally):
+        rows.add(block)
+    write_page(options.out, rows.page(options.model))
 
 
 def _inputs(options: argparse.Namespace) -> Inputs:
