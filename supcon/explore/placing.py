@@ -60,7 +60,7 @@ def places(features: Tensor, method: Method, seed: int, say: Callable[[str], Non
 
 
 def _forecast(n: int) -> str:
-    seconds = max(5, round(n * SECONDS, -1))
+    seconds = max(5, round(n * SECONDS))
     return f"about {seconds} s" if seconds < 120 else f"about {round(seconds / 60)} minutes"
 
 
