@@ -164,14 +164,17 @@ def _of_study(file: Path, model: Model, album: Album) -> dict[str, Any]:
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    hint = "name the suspects.csv of a study"
     try:
         with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-            rows = list(csv.DictReader(lines, strict=True))
-        for row in rows:
-            float(row["self_confidence"])
-            if None in row.values() or not set(STUDY_COLUMNS) <= row.keys():
-                raise ValueError("columns are missing")
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"--suspects {file}: cannot be read ({error}); {hint}") from None
+            table = csv.DictReader(lines, strict=True)
+            rows = list(table)
+        if lacking := [name for name in STUDY_COLUMNS if name not in (table.fieldnames or ())]:
+            raise ValueError(f"it has no column {lacking[0]}")
+        for number, row in enumerate(rows, start=2):
+            if None in row.values() or not 0 <= float(row["self_confidence"]) <= 1:
+                raise ValueError(f"row {number} is incomplete, or its self_confidence no share")
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"--suspects {file}: cannot be read ({error}); name the suspects.csv of a study"
+        ) from None
     return rows

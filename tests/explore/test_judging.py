@@ -11,16 +11,8 @@ import torch
 
 from supcon.bundle.model import Model
 from supcon.config import ProbeConfig
-from supcon.explore.judging import (
-    NEAREST,
-    SHOWN,
-    Judged,
-    NotJudged,
-    confusions,
-    judge,
-    suspects,
-)
-from supcon.explore.looking import PARTS, UNKNOWN, Looked, look_at_bundle
+from supcon.explore.judging import NEAREST, SHOWN, Judged, NotJudged, confusions, judge, suspects
+from supcon.explore.looking import PARTS, UNKNOWN, Looked, Part, look_at_bundle
 
 RULE = ProbeConfig(l2=(0.1, 0.001), max_iter=30)
 
@@ -30,11 +22,11 @@ def looked(model: Model, bundle: Path) -> Looked:
     return look_at_bundle(model, bundle, 1000)
 
 
-def made(labels: list[int], features: torch.Tensor, part: str = "given") -> Looked:
+def made(labels: list[int], features: torch.Tensor, part: Part = "given") -> Looked:
     n = len(labels)
     return Looked(
         [Path(f"{i}.png") for i in range(n)],
-        np.full(n, [*PARTS].index(part)),
+        np.full(n, PARTS.index(part)),
         np.array(labels),
         features,
         np.full(n, -1),

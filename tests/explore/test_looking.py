@@ -14,7 +14,7 @@ from supcon.bundle.model import Model
 from supcon.bundle.predictions import Tally
 from supcon.explore.looking import PARTS, UNKNOWN, evenly, look_at_bundle, look_at_files
 from supcon.parsing import UserError
-from tests.explore.conftest import CLASSES, EACH
+from tests.bundled import CLASSES, EACH
 
 TRAIN, VAL, GIVEN = (PARTS.index(part) for part in ("train", "val", "given"))
 
@@ -26,9 +26,7 @@ def test_of_a_bundle_all_images_are_shown_with_the_features_that_it_holds(
     val = Gallery.load(bundle / HELD_OUT)
     both = np.concatenate([model.gallery.embeddings, val.embeddings])
     np.testing.assert_array_equal(looked.features.numpy(), both)
-    np.testing.assert_array_equal(
-        looked.labels, np.concatenate([model.gallery.labels, val.labels])
-    )
+    np.testing.assert_array_equal(looked.labels, np.concatenate([model.gallery.labels, val.labels]))
     assert looked.parts.tolist() == [TRAIN] * len(model.gallery) + [VAL] * len(val)
     assert looked.places.tolist() == [*range(len(model.gallery)), *[-1] * len(val)]
     assert all(path.is_file() for path in looked.paths)
@@ -91,7 +89,7 @@ def test_files_of_which_none_can_be_read_are_refused_with_the_reason(
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"^DATA: no image could be read \(.*a\.png: .*name images"):
         look_at_files(model, [tmp_path / "a.png"], 5, Tally())
-    with pytest.raises(UserError, match="^DATA: no image could be read; name images that can$"):
+    with pytest.raises(UserError, match=r"^DATA: no image could be read; name images that can$"):
         look_at_files(model, [], 5, Tally())
 
 

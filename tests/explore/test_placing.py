@@ -32,14 +32,14 @@ def test_places_fill_the_longer_side_and_keep_their_proportions(
 
 
 def test_what_cannot_be_drawn_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NotJudged, match="^the features of all images are equal$"):
+    with pytest.raises(NotJudged, match=r"^the features of all images are equal$"):
         places(torch.ones(30, 4), "tsne", 0, lambda _: None)
 
     def crash(x: Floats, seed: int, method: str) -> Floats:
         raise NotDrawn("UMAP crashed (SIGSEGV)")
 
     monkeypatch.setattr(placing, "flatten", crash)
-    with pytest.raises(NotJudged, match="^UMAP crashed"):
+    with pytest.raises(NotJudged, match=r"^UMAP crashed"):
         places(torch.randn(30, 4), "umap", 0, lambda _: None)
 
 

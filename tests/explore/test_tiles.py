@@ -28,7 +28,9 @@ def test_a_tile_lies_in_its_sheet_by_row_and_column_and_keeps_its_colours() -> N
         sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))).astype(int)
         row, column = divmod(i % 1024, COLUMNS)
         tile = sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32][1:-1, 1:-1]
-        assert np.abs(tile - colours[i]).max() <= 6, i  # a JPEG rounds, and interpolates at the edge
+        assert np.abs(tile - colours[i]).max() <= 6, (
+            i
+        )  # a JPEG rounds, and interpolates at the edge
 
 
 def test_large_pictures_are_averaged_and_small_ones_shown_by_their_pixels() -> None:
