@@ -103,7 +103,7 @@ function showMap(found) {
     filter();
   });
   byId("wrong").addEventListener("change", event => { chosen.wrong = event.target.checked; filter(); });
-  context = fitted(canvas, drawMap);
+  context = fitted(canvas, () => { isStale = true; drawMap(); });
   legend();
   filter();
   steerByPointer();
