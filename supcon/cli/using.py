@@ -232,5 +232,6 @@ def _told(options: argparse.Namespace, inputs: Inputs, tally: Tally) -> int:
     if not tally.read:
         raise UserError("PATH: no image could be read; name images that can")
     where = f"wrote {options.out}: " if getattr(options, "out", None) else ""
-    print(f"{where}{tally.read:,} images, {tally.unknown:,} of them unknown", file=out)
+    unknown = f", {tally.unknown:,} of them unknown" if options.command == "predict" else ""
+    print(f"{where}{tally.read:,} images{unknown}", file=out)
     return 0

@@ -95,4 +95,4 @@ def test_neighbours_are_written_as_a_page(
     html = page.read_text(encoding="utf-8")
     assert html.count("<section") == 1
     assert html.count("<figure>") == 4
-    assert f"wrote {page}: 1 images" in capsys.readouterr().out
+    assert f"wrote {page}: 1 images\n" in capsys.readouterr().out

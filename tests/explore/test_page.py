@@ -263,3 +263,35 @@ def test_a_page_without_a_map_shows_all_else(
     cells, browser = looked_at(path, act)
     assert cells == len(shown["confusions"])
     assert browser.complaints == []
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_confusions_of_more_classes_than_a_matrix_can_show_are_listed_by_their_number(
+    shown: dict[str, Any], model: Model, bundle: Path, tmp_path: Path
+) -> None:
+    image = {"image": 0, "near": [1]}
+    cells = [
+        {"label": i, "predicted": j, "n": 1 + i * j % 7, "images": [image]}
+        for i in range(50)
+        for j in range(50)
+        if (i + j) % 5 == 0
+    ]
+    many = shown | {"classes": [f"class {i}" for i in range(50)], "confusions": cells}
+    looked = look_at_bundle(model, bundle, 1000)
+    path = tmp_path / "explore.html"
+    write_page(path, explored(many, **around(bundle, model, looked, many)))
+
+    async def act(browser: Browser) -> list[str]:
+        found: list[str] = await browser.value(
+            "[...document.querySelectorAll('#matrix .pairs button')].map(b => b.textContent)"
+        )
+        await browser.value("document.querySelector('#matrix .pairs button').click()")
+        assert await browser.value("document.querySelectorAll('#cell .row').length") == 1
+        return found
+
+    pairs, browser = looked_at(path, act, 390)
+    counts = [int(text.rpartition(" ")[2]) for text in pairs]
+    wrong = sorted((c["n"] for c in cells if c["label"] != c["predicted"]), reverse=True)
+    assert counts == wrong[:300]
+    assert browser.complaints == []
