@@ -48,14 +48,14 @@ def run_explore(options: argparse.Namespace) -> int:
     """The `explore` command."""
     if options.images < 1:
         raise UserError(f"--images must be at least 1, got {options.images}")
-    from supcon.bundle.model import load_model
+    from supcon.bundle.model import load
     from supcon.explore.contents import Choices, contents
     from supcon.explore.page import explored, write_page
     from supcon.explore.placing import check
     from supcon.explore.wording import around
 
     check(options.map)
-    model = load_model(options.model, options.device)
+    model = load(options.model, options.device)
     looked = _look(options, model)
     shown = contents(model, looked, Choices(options.map, options.suspects, _say))
     html = explored(shown, **around(options.model, model, looked, shown))

@@ -28,7 +28,7 @@ def around(bundle: Path, model: Model, looked: Looked, shown: dict[str, Any]) ->
         "about": f"{_parts(looked)}; {classes} classes, predicted by {shown['by']}.",
         "source": f"run {run} · {source.weights} weights after epoch {source.epoch} · made "
         f"{manifest.made} · gallery of {len(model.gallery):,} images",
-        "notes": _notes(model, looked, shown),
+        "notes": _notes(looked, shown),
         "confused": _confused(shown["confusions"]),
         "doubtful": _doubtful(shown["suspects"]),
         "unknown": _unknown(shown["unknown"]),
@@ -46,7 +46,7 @@ def _parts(looked: Looked) -> str:
     return ", ".join(f"{n:,} {names[part]}" for part, n in zip(PARTS, counts, strict=True) if n)
 
 
-def _notes(model: Model, looked: Looked, shown: dict[str, Any]) -> list[str]:
+def _notes(looked: Looked, shown: dict[str, Any]) -> list[str]:
     notes = []
     if n := len(shown["missing"]):
         notes.append(
@@ -59,8 +59,6 @@ def _notes(model: Model, looked: Looked, shown: dict[str, Any]) -> list[str]:
             f"{n:,} of {int(given.sum()):,} images lie in no folder that is called like a class: "
             f"they have no label."
         )
-    if model.manifest.source.on == "all":
-        notes.append("The model was trained on val, too: it looks better on val than it is.")
     return notes
 
 

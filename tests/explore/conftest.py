@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supcon.bundle.model import Model, load_model
+from supcon.bundle.model import Model, load
 from supcon.config import Config
 from supcon.evaluation.trained import Trained
 from supcon.images.split import Splits
@@ -36,9 +36,9 @@ def digits_bundle(
 
 @pytest.fixture(scope="session")
 def model(bundle: Path) -> Model:
-    return load_model(bundle, "cpu")
+    return load(bundle, "cpu")
 
 
 @pytest.fixture(scope="session")
 def digits_model(digits_bundle: Path) -> Model:
-    return load_model(digits_bundle, "cpu")
+    return load(digits_bundle, "cpu")

@@ -271,7 +271,7 @@ def test_confusions_of_more_classes_than_a_matrix_can_show_are_listed_by_their_n
     shown: dict[str, Any], model: Model, bundle: Path, tmp_path: Path
 ) -> None:
     image = {"image": 0, "near": [1]}
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"label": i, "predicted": j, "n": 1 + i * j % 7, "images": [image]}
         for i in range(50)
         for j in range(50)
