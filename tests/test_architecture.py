@@ -41,9 +41,14 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "network": (*BASICS, *IMAGES),
         "recipe": (*BASICS, *IMAGES, "network"),
         "evaluation": (*BASICS, *IMAGES, "network", "recipe"),
-        "bundle": (*BASICS, *IMAGES, "network", "recipe", "evaluation", "."),
+        "intake": (*BASICS, *IMAGES),
+        "bundle": (*BASICS, *IMAGES, "intake", "network", "evaluation"),
+        "bundling": (*BASICS, *IMAGES, "intake", "network", "recipe", "evaluation", "bundle", "."),
         ".": (*BASICS, *IMAGES, "audit", "network", "recipe", "evaluation", "bundle", "cli"),
-        "cli": (*BASICS, *IMAGES, "network", "recipe", "evaluation", "bundle", "."),
+        "cli": (
+            *(*BASICS, *IMAGES, "network", "recipe", "evaluation", "."),
+            *("intake", "bundle", "bundling"),
+        ),
     },
 }
 MOST_MODULES = 14
