@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from supcon.bundle.making import Choices, make_bundle
 from supcon.bundle.manifest import Source
+from supcon.bundling.making import Choices, make_bundle
 from supcon.config import Config, override
 from supcon.evaluation.trained import Trained
 from supcon.images.loading import load_splits

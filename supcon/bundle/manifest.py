@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from supcon.images.decoding import Reading
+from supcon.intake.pictures import Preprocessing
 from supcon.parsing import Section, UserError, is_there, parse
 
 MANIFEST = "bundle.json"
@@ -18,24 +19,6 @@ LARGEST = 50_000_000  # bytes of a manifest that is read
 CHUNK = 2**20
 
 Classifier = Literal["probe", "knn", "head"]
-
-
-class Preprocessing(Section):
-    """How a picture becomes what the encoder takes; its normalisation is in the encoder."""
-
-    size: int = Field(ge=1, le=4096)
-    """Side in pixels."""
-    fit: Literal["crop", "squeeze", "pad"]
-    """How pictures that are not square become square."""
-    background: str = Field(pattern="^(white|black|#[0-9a-fA-F]{6})$")
-    """What transparent pictures are laid on."""
-    channels: Literal[1, 3]
-    """1: grey."""
-
-    @property
-    def reading(self) -> Reading:
-        """The same for the decoder."""
-        return Reading(self.size, self.fit, self.background)
 
 
 class Neighbours(Section):
@@ -151,6 +134,20 @@ def read_manifest(folder: Path) -> Manifest:
             f"version"
         )
     return parse(Manifest, tree, str(path))
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write bundle.json; from then on the bundle is what it says.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = folder / f"{MANIFEST}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(manifest.model_dump_json(indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / MANIFEST)
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

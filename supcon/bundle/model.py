@@ -22,12 +22,12 @@ from supcon.bundle.fitting import reach
 from supcon.bundle.gallery import Gallery
 from supcon.bundle.manifest import Classifier, Manifest, check_files, read_manifest
 from supcon.bundle.nearest import ExactSearch, Near, Search, distance, vote
-from supcon.bundle.pictures import AnyImages, as_pixels
 from supcon.bundle.storing import CONFIG, load_network, load_probe
 from supcon.config import Config, load_config
 from supcon.evaluation.embedding import BATCH, Embedded, embed
 from supcon.evaluation.probe import LinearProbe
 from supcon.images.decoding import Pixels
+from supcon.intake.pictures import AnyImages, as_pixels
 from supcon.network.device import pick_device, precision_tools
 from supcon.network.models import Network
 from supcon.parsing import UserError

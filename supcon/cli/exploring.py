@@ -70,8 +70,8 @@ def _look(options: argparse.Namespace, model: Model) -> Looked:
 
     if not options.paths:
         return look_at_bundle(model, options.model, options.images)
-    from supcon.bundle.inputs import Inputs
     from supcon.bundle.predictions import Tally
+    from supcon.intake.inputs import Inputs
 
     inputs, tally = Inputs(options.paths, sys.stdin, options.column), Tally()
     looked = look_at_files(model, inputs, options.images, tally)

@@ -13,11 +13,11 @@ from supcon.cli.options import Commands, check_is_free, describe_unknown, load_r
 from supcon.parsing import UserError
 
 if TYPE_CHECKING:
-    from supcon.bundle.inputs import Inputs
-    from supcon.bundle.making import Choices
     from supcon.bundle.model import Model
     from supcon.bundle.predictions import Tally
-    from supcon.bundle.study import Winner
+    from supcon.bundling.making import Choices
+    from supcon.bundling.study import Winner
+    from supcon.intake.inputs import Inputs
     from supcon.train import Run
 
 
@@ -75,8 +75,8 @@ def add_to(
 
 def run_bundle(options: argparse.Namespace) -> int:
     """The `bundle` command."""
-    from supcon.bundle.making import Choices
-    from supcon.bundle.study import is_study, winners
+    from supcon.bundling.making import Choices
+    from supcon.bundling.study import is_study, winners
 
     if not 0 < options.false_alarms < 1:
         raise UserError(f"--false-alarms must lie between 0 and 1, got {options.false_alarms}")
@@ -99,8 +99,8 @@ def _bundle(
     options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None
 ) -> None:
     path, trained, config = load_run(model, options.set)
-    from supcon.bundle.making import make_bundle, source_of
-    from supcon.bundle.on_all import train_on_all
+    from supcon.bundling.making import make_bundle, source_of
+    from supcon.bundling.on_all import train_on_all
     from supcon.evaluation.trained import check_same_data
     from supcon.images.loading import load_splits
 
@@ -199,7 +199,7 @@ def _write_neighbours(
 
 
 def _inputs(options: argparse.Namespace) -> Inputs:
-    from supcon.bundle.inputs import Inputs
+    from supcon.intake.inputs import Inputs
 
     return Inputs(options.paths, sys.stdin, options.column)
 

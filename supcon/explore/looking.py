@@ -12,8 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from supcon.bundle.gallery import Gallery
-from supcon.bundle.making import HELD_OUT
+from supcon.bundle.gallery import HELD_OUT, Gallery
 from supcon.bundle.model import Model
 from supcon.bundle.predictions import Tally, blocks_of
 from supcon.explore.tiles import read_tiles, side_of, small

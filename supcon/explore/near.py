@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supcon.bundle.model import Model
-from supcon.bundle.pictures import Block
 from supcon.explore.page import render
 from supcon.explore.tiles import as_jpeg, read_tiles
+from supcon.intake.pictures import Block
 
 SIDE = 96  # of a picture, in pixels
 MOST = 200  # images that a page shows

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from supcon.bundle.manifest import Preprocessing
-from supcon.bundle.pictures import decoded
 from supcon.images.decoding import Pixels
+from supcon.intake.pictures import Preprocessing, decoded
 
 COLUMNS = 32  # tiles in a row of a sheet, and rows of it
 QUALITY = 80

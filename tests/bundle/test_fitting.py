@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from supcon.bundle.fitting import fitted_neighbours, reach, with_temperature
-from supcon.bundle.gallery import Gallery
-from supcon.bundle.making import GALLERY, HELD_OUT
+from supcon.bundle.gallery import GALLERY, HELD_OUT, Gallery
 from supcon.bundle.manifest import Manifest, read_manifest
 from supcon.bundle.nearest import TIES, ExactSearch
-from tests.bundle.conftest import Used
+from tests.bundled import Used
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from supcon.bundle import predictions
-from supcon.bundle.inputs import Inputs
 from supcon.bundle.predictions import Table, Tally, blocks_of
-from tests.bundle.conftest import Used, odd_files
+from supcon.intake.inputs import Inputs
+from tests.bundled import Used, odd_files
 
 
 def rows_of(

@@ -13,7 +13,7 @@ from supcon.bundle.manifest import MANIFEST, check_files, read_manifest
 from supcon.bundle.upkeep import add_images, remove_images
 from supcon.images.loading import load_test
 from supcon.parsing import UserError
-from tests.bundle.conftest import Used
+from tests.bundled import Used
 
 
 @pytest.fixture

@@ -44,7 +44,18 @@ def test_a_gallery_is_listed_added_to_and_taken_from(
 
     assert run("predict", model, tmp_path / "new" / "dark") == 0
     assert ",dark," in capsys.readouterr().out
-    assert run("gallery", "remove", model, "--class", "dark", tmp_path / "new" / "3" / "1.png") == 0
+    assert (
+        run(
+            "gallery",
+            "remove",
+            model,
+            "--class",
+            "dark",
+            "--path",
+            tmp_path / "new" / "3" / "1.png",
+        )
+        == 0
+    )
     assert capsys.readouterr().out.splitlines()[0] == "removed 5 images"
     assert run("gallery", "list", model) == 0
     assert capsys.readouterr().out.splitlines()[0] == "203 images of 10 classes"

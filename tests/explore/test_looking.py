@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from supcon.bundle.gallery import Gallery
-from supcon.bundle.making import HELD_OUT
+from supcon.bundle.gallery import HELD_OUT, Gallery
 from supcon.bundle.model import Model
 from supcon.bundle.predictions import Tally
 from supcon.explore.looking import PARTS, UNKNOWN, evenly, look_at_bundle, look_at_files

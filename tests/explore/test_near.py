@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from supcon.bundle.model import Model
-from supcon.bundle.pictures import decoded
 from supcon.explore import near
 from supcon.explore.near import Rows
+from supcon.intake.pictures import decoded
 
 
 def rows_of(model: Model, paths: list[Path], k: int) -> Rows:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supcon.bundle.manifest import Preprocessing
 from supcon.explore.tiles import COLUMNS, read_tiles, sheets, side_of, small
+from supcon.intake.pictures import Preprocessing
 
 SHAPE = Preprocessing(size=16, fit="crop", background="white", channels=3)
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from supcon.bundle.on_all import together, train_on_all
+from supcon.bundling.on_all import together, train_on_all
 from supcon.config import Config, override
 from supcon.evaluation.trained import Trained
 from supcon.images.files import ImageFiles
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits
 from supcon.train import Record, Run
-from tests.bundle.conftest import Used
+from tests.bundled import Used
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:

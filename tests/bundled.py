@@ -1,23 +1,20 @@
-"""A bundle of a run that takes a second, of digits in files: to be looked at, or copied."""
+"""A bundle of a run that takes seconds, of digits in files, and files as people have them."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from supcon.bundle.making import Choices, make_bundle
 from supcon.bundle.manifest import Source
 from supcon.bundle.model import Model, load_model
+from supcon.bundling.making import Choices, make_bundle
 from supcon.config import Config, override
 from supcon.evaluation.trained import Trained
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits
-from tests.digit_files import write_digits
 
 
 @dataclass(frozen=True)
@@ -58,31 +55,6 @@ def used(tiny: Config, folder: Path, images: Path, loss: str) -> Used:
     made = Used(folder, last.trained, config, data, images)
     made.make(folder)
     return made
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("digits")
-    write_digits(root, but=("3", "7"))
-    return root
-
-
-@pytest.fixture(scope="session")
-def contrastive(tiny: Config, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Used:
-    return used(tiny, tmp_path_factory.mktemp("supcon") / "model", images, "supcon")
-
-
-@pytest.fixture(scope="session")
-def plain(tiny: Config, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Used:
-    return used(tiny, tmp_path_factory.mktemp("ce") / "model", images, "ce")
-
-
-@pytest.fixture
-def own(contrastive: Used, tmp_path: Path) -> Used:
-    """A copy that may be changed."""
-    folder = tmp_path / "model"
-    shutil.copytree(contrastive.folder, folder)
-    return Used(folder, contrastive.trained, contrastive.config, contrastive.data, tmp_path)
 
 
 def odd_files(folder: Path) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from supcon.bundle.card import write_card
 from supcon.bundle.manifest import read_manifest
-from supcon.bundle.study import Winner
-from tests.bundle.conftest import Used
+from supcon.bundling.card import write_card
+from supcon.bundling.study import Winner
+from tests.bundled import Used
 
 SUMMARY: dict[str, Any] = {
     "verdict": {"text": "supcon beats ce (+2.00 points)"},
@@ -39,7 +39,7 @@ def test_evidence_is_that_of_the_study(contrastive: Used) -> None:
     won = Winner(SUMMARY, "supcon", "supcon-confirm-1", 1, Path("x"), "arm supcon, run 1 of 2")
     text = card(contrastive, won)
     assert "**supcon beats ce (+2.00 points)**" in text
-    assert "| probe\\_top1 | 85.00 % | 80.00 % | 90.00 % | 90.00 % |" in text
+    assert "| probe_top1 | 85.00 % | 80.00 % | 90.00 % | 90.00 % |" in text
     assert "Expect the mean" in text
     assert "the search saw 93.00 % on val, fresh seeds 90.00 %" in text
     assert "- supcon, confirm (2 runs), 2026-11-26\n- ce, confirm (1 runs), at a time" in text
@@ -58,7 +58,7 @@ def test_a_run_by_itself_claims_nothing(contrastive: Used) -> None:
 def test_calibration_and_threshold_are_those_of_the_bundle(plain: Used) -> None:
     manifest, text = read_manifest(plain.folder), card(plain)
     for name in ("probe", "head", "knn"):
-        assert f"| {name} | {manifest.temperatures[name]:.3g} | " in text  # type: ignore[index]
+        assert f"| {name} | {manifest.temperatures[name]:.3g} | " in text
     assert f"is above {manifest.unknown.threshold:.4f}: at most 5 %" in text
     none = manifest.unknown.model_copy(update={"threshold": None})
     assert "No image is called unknown" in card(plain, unknown=none)
@@ -67,9 +67,8 @@ def test_calibration_and_threshold_are_those_of_the_bundle(plain: Used) -> None:
 def test_names_are_no_markup(contrastive: Used) -> None:
     names = ("a|b", "<script>", "*x*\n# y", "[l](http://x)", "`c`", "_d_", "猫", "$e$")
     text = card(contrastive, classes=names)
-    assert (
-        "a\\|b, \\<script\\>, \\*x\\* \\# y, \\[l\\](http://x), \\`c\\`, \\_d\\_, 猫, $e$" in text
-    )
+    shown = "a\\|b, \\<script\\>, \\*x\\* \\# y, \\[l\\](http://x), \\`c\\`, \\_d\\_, 猫, $e$"
+    assert shown in text
     many = card(contrastive, classes=tuple(f"class{i}" for i in range(200)))
     assert "class49 ..." in many
     assert "class50" not in many

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from supcon.bundle.study import is_study, winners
+from supcon.bundling.study import is_study, winners
 from supcon.parsing import UserError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from supcon.bundle.manifest import Calibrated, Manifest
-from supcon.bundle.study import Winner
+from supcon.bundling.study import Winner
 from supcon.config import Config
 
 

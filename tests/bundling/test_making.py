@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supcon.bundle import making
-from supcon.bundle.gallery import Gallery
-from supcon.bundle.making import GALLERY, HELD_OUT, Choices, make_bundle, source_of
+from supcon.bundle.gallery import GALLERY, HELD_OUT, Gallery
 from supcon.bundle.manifest import MANIFEST, read_manifest
 from supcon.bundle.model import load
+from supcon.bundling import making
+from supcon.bundling.making import Choices, make_bundle, source_of
 from supcon.config import Config
 from supcon.evaluation.trained import embed_with
 from supcon.images.split import Splits
 from supcon.parsing import UserError
 from supcon.train import Record
-from tests.bundle.conftest import Used
-from tests.bundle.conftest import source_of as some_source
+from tests.bundled import Used
+from tests.bundled import source_of as some_source
 
 
 def test_the_gallery_holds_the_training_images_by_name(contrastive: Used) -> None:

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supcon.bundle.manifest import Preprocessing
-from supcon.bundle.pictures import Block, as_pixels, decoded
 from supcon.images.decoding import read_image
-from tests.bundle.conftest import odd_files
+from supcon.intake.pictures import Block, Preprocessing, as_pixels, decoded
+from tests.bundled import odd_files
 
 COLOUR = Preprocessing(size=8, fit="crop", background="black", channels=3)
 

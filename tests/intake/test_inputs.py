@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supcon.bundle.inputs import STDIN, Inputs
+from supcon.intake.inputs import STDIN, Inputs
 from supcon.parsing import UserError
 
 
