@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from supcon.evaluation.trained import load_trained
+from supcon.evaluation.trained import embed_with, load_trained
 from tests.cli.running import run
 
 
@@ -97,12 +98,9 @@ def test_embeddings_are_those_of_the_run(
     with np.load(tmp_path / "x.npz") as file:
         found, paths = file["embeddings"], file["paths"].tolist()
     assert paths == [str(path) for path in sorted((images / "8").iterdir())]
-    trained, _ = load_trained(finished / "model.pt", torch.device("cpu"))
-    from PIL import Image
-
-    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])[:, None]
-    with torch.no_grad():
-        expected = trained.network.encoder(torch.from_numpy(pixels)).numpy()
+    trained, config = load_trained(finished / "model.pt", torch.device("cpu"))
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])[..., None]
+    expected = embed_with(trained, config, pixels).features.numpy()
     assert found == pytest.approx(expected, abs=1e-4)
 
 
