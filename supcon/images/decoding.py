@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from supcon.listing.listing import FILES, Reader
 from supcon.parsing import UserError
@@ -83,13 +83,23 @@ def read_picture(path: Path, reading: Reading, reader: Reader = FILES) -> Pictur
         with Image.open(io.BytesIO(content)) as image:
             return show_picture(image, reading)
     except BROKEN as error:
-        reason = str(error).replace(str(path), "").replace(" ''", "")
-        raise UserError(f"{path}: not a readable image ({reason}); repair or remove it") from None
+        raise UserError(
+            f"{path}: not a readable image ({_reason(error)}); repair or remove it"
+        ) from None
 
 
 def read_image(path: Path, reading: Reading, reader: Reader = FILES) -> Pixels:
     """The (size, size, 3) pixels of `read_picture`."""
     return read_picture(path, reading, reader).pixels
+
+
+def _reason(error: BaseException) -> str:
+    """Why, without what the path and the program's memory have to do with it."""
+    if isinstance(error, UnidentifiedImageError):
+        return "of no format that is known"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
 
 
 def show_picture(image: Image.Image, reading: Reading) -> Picture:

@@ -204,8 +204,8 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "float-255.tif": (saved(array(0, 255, np.float32)), "pixels of 0 to 255 have no known range"),
     "float-nan.tif": (saved(array(0, np.nan, np.float32)), "have no known range"),
-    "text.jpg": (lambda path: path.write_text("no picture"), "cannot identify image file"),
-    "empty.png": (lambda path: path.touch(), "cannot identify image file"),
+    "text.jpg": (lambda path: path.write_text("no picture"), "of no format that is known"),
+    "empty.png": (lambda path: path.touch(), "of no format that is known"),
 }
 
 
