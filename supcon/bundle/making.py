@@ -53,6 +53,15 @@ class Choices:
     """Keep the gallery's embeddings in fp16."""
 
 
+Finish = Callable[[Path, Manifest], Manifest]
+"""Adds files to a bundle's folder, and what is to be said of them to its manifest."""
+
+
+def as_it_is(_: Path, manifest: Manifest) -> Manifest:
+    """Add nothing."""
+    return manifest
+
+
 def make_bundle(
     trained: Trained,
     config: Config,
@@ -60,7 +69,7 @@ def make_bundle(
     source: Source,
     choices: Choices,
     out: Path,
-    finish: Callable[[Path, Manifest], Manifest] = lambda _, manifest: manifest,
+    finish: Finish = as_it_is,
 ) -> Manifest:
     """Write a bundle; nothing is left of one that could not be written whole.
 
@@ -71,7 +80,7 @@ def make_bundle(
         source: where they come from.
         choices: what is to be decided.
         out: the folder, which must not be there yet.
-        finish: adds files to the folder, before it gets its name.
+        finish: what else is done to the folder, before it gets its name.
 
     Raises:
         UserError: it is there, or cannot be written.

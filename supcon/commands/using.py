@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,6 +16,7 @@ from supcon.parsing import UserError, is_there
 if TYPE_CHECKING:
     from supcon.bundle.inputs import Inputs
     from supcon.bundle.making import Choices
+    from supcon.bundle.manifest import OnnxFile
     from supcon.bundle.predictions import Tally
     from supcon.bundle.study import Winner
 
@@ -36,11 +38,14 @@ def add_to(
         "--false-alarms", type=float, default=0.05, metavar="RATE",
         help="share of images of known classes that may be called unknown (default: 0.05)",
     )  # fmt: skip
+    bundle.add_argument(
+        "--onnx", action="store_true", help="add model.onnx, compared with torch on images of val"
+    )
     bundle.add_argument("--half", action="store_true", help="keep the gallery in fp16")
     bundle.set_defaults(run=run_bundle)
 
     images = argparse.ArgumentParser(add_help=False, parents=[with_trace])
-    images.add_argument("model", type=Path, help="a bundle's folder")
+    images.add_argument("model", type=Path, help="a bundle's folder, or an .onnx file")
     images.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH",
         help="images, folders, a .csv with a column of paths, or - for a list on standard input",
@@ -70,6 +75,10 @@ def run_bundle(options: argparse.Namespace) -> int:
     if not 0 < options.false_alarms < 1:
         raise UserError(f"--false-alarms must lie between 0 and 1, got {options.false_alarms}")
     check_is_free(options.out)
+    if options.onnx:
+        from supcon.bundle.onnx_model import check_can_export
+
+        check_can_export()
     choices = Choices(options.false_alarms, options.half)
     if not is_study(options.model):
         if options.arm:
@@ -87,8 +96,9 @@ def _bundle_run(
     options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None = None
 ) -> int:
     path, trained, config = load(model, options.set)
-    from supcon.bundle.making import make_bundle
+    from supcon.bundle.making import as_it_is, make_bundle
     from supcon.bundle.manifest import Source
+    from supcon.bundle.onnx_model import add_onnx
     from supcon.evaluation.trained import check_same_data
     from supcon.images.loading import load_splits
 
@@ -104,16 +114,30 @@ def _bundle_run(
         arm=won.arm if won else None,
         commit=won.summary["commit"] if won else None,
     )
-    made = make_bundle(trained, config, data, source, choices, out)
+    finish = partial(add_onnx, images=data.val.images) if options.onnx else as_it_is
+    made = make_bundle(trained, config, data, source, choices, out, finish)
     limit = made.unknown.threshold
     shown = "none: too few images of val for that rate" if limit is None else f"{limit:.4f}"
     print(
         f"wrote {out}: {len(made.classes)} classes, a gallery of {len(data.train):,} images, "
         f"temperatures {', '.join(f'{by} {t:.3g}' for by, t in made.temperatures.items())}; "
-        f"unknown beyond a distance of {shown} (false alarms {made.unknown.false_alarms:.3g})\n"
-        f"next: python -m supcon predict {out} IMAGES --out predictions.csv"
+        f"unknown beyond a distance of {shown} (false alarms {made.unknown.false_alarms:.3g})"
     )
+    if made.onnx:
+        print(_compared(made.onnx, out, made.precision))
+    print(f"next: python -m supcon predict {out} IMAGES --out predictions.csv")
     return 0
+
+
+def _compared(onnx: OnnxFile, out: Path, precision: str) -> str:
+    gaps = ", ".join(f"{name} {gap:.1g}" for name, gap in onnx.differences.items())
+    text = (
+        f"{out / 'model.onnx'}: opset {onnx.opset}, agrees with torch in fp32 on {onnx.images} "
+        f"images of val (largest differences {gaps}; at most {onnx.tolerance:g} is allowed)"
+    )
+    if precision == "fp32":
+        return text
+    return f"{text}; {precision} gives {onnx.other_labels} of them another class"
 
 
 def run_predict(options: argparse.Namespace) -> int:
@@ -128,6 +152,9 @@ def run_predict(options: argparse.Namespace) -> int:
 
     model, tally = load_model(options.model, options.device), Tally()
     by = model.check(options.by)
+    if not len(model.gallery):
+        note = "no bundle.json beside it that names it: unknown and nearest images stay empty"
+        print(f"{options.model}: {note}", file=sys.stderr)
     with _output(options.out) as out:
         table = Table(out, model, by, options.top, labelled=options.labelled)
         for block in blocks_of(model, inputs, tally):
@@ -144,6 +171,7 @@ def run_neighbours(options: argparse.Namespace) -> int:
     from supcon.bundle.predictions import Tally, blocks_of
 
     model, tally = load_model(options.model, options.device), Tally()
+    model.check_gallery()
     for block in blocks_of(model, inputs, tally):
         if not len(block.places):
             continue
@@ -194,5 +222,6 @@ def _told(options: argparse.Namespace, inputs: Inputs, tally: Tally) -> int:
     if not tally.read:
         raise UserError("PATH: no image could be read; name images that can")
     where = f"wrote {options.out}: " if getattr(options, "out", None) else ""
-    print(f"{where}{tally.read:,} images, {tally.unknown:,} of them unknown", file=out)
+    unknown = "" if tally.unknown is None else f", {tally.unknown:,} of them unknown"
+    print(f"{where}{tally.read:,} images{unknown}", file=out)
     return 0
