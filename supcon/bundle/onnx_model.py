@@ -145,7 +145,7 @@ def export(graph: Graph, manifest: Manifest, path: Path, backbone: str) -> None:
                 verbose=False,
             )
             program.model.doc_string = SAYS
-            program.model.metadata_props.update(_metadata(manifest))
+            program.model.metadata_props.update(metadata_of(manifest))
             program.save(path, external_data=False)
     except OSError:
         raise
@@ -183,7 +183,7 @@ def difference(
     return float((np.linalg.norm(gap, axis=1) / np.maximum(length, 1e-12)).max())
 
 
-def _metadata(manifest: Manifest) -> dict[str, str]:
+def metadata_of(manifest: Manifest) -> dict[str, str]:
     """All that holds without the gallery."""
     alone = manifest.model_copy(
         update={
