@@ -10,6 +10,11 @@ images:
     save_trained(record.trained, config, data, Path("model.pt"))
     class_ids = predict(record.trained, config, data.train, images)["probe"]
 
+and uses what `python -m supcon bundle` made of a run:
+
+    model = load("model/")
+    model.predict(["cat.jpg"]).names
+
 `supcon.config` documents all settings, `supcon.train` the recipe. The names here are loaded when
 they are first asked for: a program that only reads a config need not wait for torch.
 """
@@ -20,6 +25,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from supcon.bundle.model import Model, Neighbours, Predictions, load
     from supcon.config import Config, load_config, override
     from supcon.evaluation.trained import Trained, load_trained, predict, save_trained
     from supcon.images.loading import load_splits
@@ -29,10 +35,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "Diverged",
+    "Model",
+    "Neighbours",
+    "Predictions",
     "Record",
     "Trained",
     "UserError",
     "fit",
+    "load",
     "load_config",
     "load_splits",
     "load_trained",
@@ -42,6 +52,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "supcon.bundle.model": ("Model", "Neighbours", "Predictions", "load"),
     "supcon.config": ("Config", "load_config", "override"),
     "supcon.evaluation.trained": ("Trained", "load_trained", "predict", "save_trained"),
     "supcon.images.loading": ("load_splits",),

@@ -1,5 +1,5 @@
 """`python -m supcon train|lr-find|evaluate|tsne`: plain training, without a search, and what
-comes of it: `bundle|predict|embed|neighbours`.
+comes of it: `bundle|predict|embed|neighbours|gallery`.
 
 Exit codes: 0 done, 2 the input is wrong, 3 the loss diverged, 130 interrupted.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from supcon.commands import looking, training, using
+from supcon.cli import gallery, looking, training, using
 from supcon.parsing import UserError, show_error
 
 GO_ON = "; the same command with --resume goes on"
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_to(commands, shared)
     looking.add_to(commands, shared)
     using.add_to(commands, shared, with_trace)
+    gallery.add_to(commands, with_trace)
     return parser
 
 

@@ -224,6 +224,10 @@ class Run:
                 best.metrics[f"{metric}_{name}"] = score_of_it
         return best
 
+    def result(self, weights: str) -> Trained:
+        """Those of the final weights (raw, ema or swa) that were chosen elsewhere."""
+        return self._score(self.averages.final(self.network)[weights], weights)
+
     def _score(self, network: nn.Module, weights: str) -> Trained:
         assert isinstance(network, Network)
         try:

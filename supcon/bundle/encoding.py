@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,7 +75,17 @@ class TorchEncoding:
 
     def logits(self, embedded: Embedded, by: Linear) -> Tensor:
         """Likewise; `embedded` may come from elsewhere."""
-        return self.probe.logits(embedded.features) if by == "probe" else embedded.outputs
+        if by == "head":
+            return embedded.outputs
+        return self.probe.logits(embedded.features.to(self.device))
+
+
+@dataclass(frozen=True)
+class Classified(Embedded):
+    """What a graph gives, in which the linear classifiers are."""
+
+    logits: dict[Linear, Tensor]
+    """(N, K) each, before the temperature."""
 
 
 class OnnxEncoding:
@@ -99,18 +110,24 @@ class OnnxEncoding:
         self.dim: int = embedding[1][0]
         """Length D of an embedding."""
 
-    def __call__(self, pixels: Pixels) -> Embedded:
-        """Features, and as outputs the logits of all linear classifiers, side by side."""
-        found = [self.run(pixels[i : i + BATCH]) for i in range(0, max(1, len(pixels)), BATCH)]
-        names = [name for name in names_of(self.manifest) if name.endswith("logits")]
-        features = np.concatenate([each["embedding"] for each in found])
-        logits = np.concatenate([np.hstack([each[name] for name in names]) for each in found])
-        return Embedded(torch.from_numpy(features), torch.from_numpy(logits))
+    def __call__(self, pixels: Pixels) -> Classified:
+        """Likewise; outputs are those of the last classifier."""
+        parts = [self.run(pixels[i : i + BATCH]) for i in range(0, max(1, len(pixels)), BATCH)]
+        found = {
+            name: torch.from_numpy(np.concatenate([p[name] for p in parts])) for name in parts[0]
+        }
+        logits = {by: found[f"{PREFIXES[by]}logits"] for by in linear_of(self.manifest)}
+        return Classified(found["embedding"], [*logits.values()][-1], logits)
 
     def logits(self, embedded: Embedded, by: Linear) -> Tensor:
-        """(N, K), before the temperature, of what was embedded here."""
-        known = [each for each in PREFIXES if each in self.manifest.temperatures]
-        return embedded.outputs.chunk(len(known), dim=1)[known.index(by)]
+        """Likewise, of what was embedded here.
+
+        Raises:
+            UserError: it was not.
+        """
+        if not isinstance(embedded, Classified):
+            raise UserError(f"{self.path}: takes images, no embeddings; use the bundle's folder")
+        return embedded.logits[by]
 
     def run(self, pixels: Pixels) -> Arrays:
         """All outputs by their names, of (N, S, S, C) images."""
@@ -122,10 +139,15 @@ class OnnxEncoding:
             raise UserError(f"{self.path}: onnxruntime fails ({one_line(error)})") from None
 
 
+def linear_of(manifest: Manifest) -> list[Linear]:
+    """Its linear classifiers."""
+    return [by for by in PREFIXES if by in manifest.temperatures]
+
+
 def names_of(manifest: Manifest) -> list[str]:
     """Of the graph's outputs, in their order."""
-    has = [prefix for by, prefix in PREFIXES.items() if by in manifest.temperatures]
-    return ["embedding", *(f"{prefix}{n}" for prefix in has for n in ("logits", "probabilities"))]
+    kinds = ("logits", "probabilities")
+    return ["embedding", *(PREFIXES[by] + kind for by in linear_of(manifest) for kind in kinds)]
 
 
 def _types(nodes: Any) -> dict[str, tuple[str, list[Any]]]:

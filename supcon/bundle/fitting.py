@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from supcon.bundle.calibration import fit_temperature, share_logits, threshold_for
+from supcon.bundle.calibration import (
+    calibration_error,
+    fit_temperature,
+    probabilities,
+    share_logits,
+    threshold_for,
+)
 from supcon.bundle.gallery import Gallery
-from supcon.bundle.manifest import Manifest
+from supcon.bundle.manifest import Calibrated, Classifier, Manifest
 from supcon.bundle.nearest import TIES, Near, Search, distance, vote
 
 
@@ -26,18 +33,42 @@ def fitted_neighbours(
         held_out: val.
         search: of the gallery.
     """
+    if manifest.source.on == "all":
+        return manifest  # nothing was held out: all is as the run on train alone had it
     near, labels = _near_of_held_out(manifest, gallery, held_out, search)
     bank, classes = torch.from_numpy(gallery.labels), len(manifest.gallery_classes)
     votes = vote(near, bank, classes=classes, **manifest.neighbours.model_dump())
     far = distance(near, manifest.unknown.k).double().numpy()
     found = {"threshold": threshold_for(far, manifest.unknown.false_alarms), "images": len(far)}
-    temperatures = {"knn": fit_temperature(share_logits(votes), labels)}
+    fitted = with_temperature(manifest, "knn", share_logits(votes), labels)
+    return fitted.model_copy(update={"unknown": manifest.unknown.model_copy(update=found)})
+
+
+def with_temperature(
+    manifest: Manifest, by: Classifier, logits: Tensor, labels: Tensor
+) -> Manifest:
+    """The manifest with the temperature that fits (M, K) logits of held-out images best."""
+    temperature = fit_temperature(logits, labels)
+    before, after = (probabilities(logits, t).cpu() for t in (1.0, temperature))
+    labels = labels.cpu()
+    changed = Calibrated(
+        nll_before=_nll(before, labels),
+        nll=_nll(after, labels),
+        error_before=calibration_error(before.numpy(), labels.numpy()),
+        error=calibration_error(after.numpy(), labels.numpy()),
+    )
     return manifest.model_copy(
         update={
-            "temperatures": manifest.temperatures | temperatures,
-            "unknown": manifest.unknown.model_copy(update=found),
+            "temperatures": manifest.temperatures | {by: temperature},
+            "calibration": manifest.calibration | {by: changed},
         }
     )
+
+
+def _nll(probability: Tensor, labels: Tensor) -> float:
+    if not len(labels):
+        return 0.0
+    return F.nll_loss(probability.clamp(min=1e-12).log(), labels).item()
 
 
 def reach(manifest: Manifest) -> int:
@@ -49,7 +80,8 @@ def _near_of_held_out(
     manifest: Manifest, gallery: Gallery, held_out: Gallery, search: Search
 ) -> tuple[Near, Tensor]:
     """Neighbours of val and of the added images, the latter without themselves, and the labels."""
-    k = min(reach(manifest), len(gallery) - 1)
+    k = max(1, min(reach(manifest), len(gallery) - 1))
+    held_out = held_out.take(np.isin(held_out.labels, gallery.labels))  # others are unknown
     near = search(torch.from_numpy(held_out.embeddings), k)
     added = gallery.take(gallery.is_added)
     own = torch.from_numpy(np.flatnonzero(gallery.is_added))

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supcon.bundle.calibration import fit_temperature
-from supcon.bundle.fitting import fitted_neighbours
+from supcon.bundle.card import write_card
+from supcon.bundle.fitting import fitted_neighbours, with_temperature
 from supcon.bundle.gallery import Gallery
 from supcon.bundle.manifest import (
     FORMAT,
     MANIFEST,
-    Classifier,
     Manifest,
     Neighbours,
     Preprocessing,
@@ -30,6 +29,7 @@ from supcon.bundle.manifest import (
 )
 from supcon.bundle.nearest import ExactSearch
 from supcon.bundle.storing import CONFIG, save_encoder, save_heads
+from supcon.bundle.study import Winner
 from supcon.config import Config, dump_config
 from supcon.evaluation.embedding import Embedded
 from supcon.evaluation.trained import Trained, embed_with
@@ -38,7 +38,7 @@ from supcon.images.loading import in_files
 from supcon.images.split import Split, Splits
 from supcon.parsing import UserError, is_there
 
-GALLERY, HELD_OUT = "gallery.npz", "held-out.npz"
+GALLERY, HELD_OUT, CARD = "gallery.npz", "held-out.npz", "MODEL_CARD.md"
 PACKAGES = ("supcon-search", "torch", "timm", "numpy", "pillow")
 UNKNOWN_K = 5
 
@@ -69,6 +69,9 @@ def make_bundle(
     source: Source,
     choices: Choices,
     out: Path,
+    *,
+    won: Winner | None = None,
+    on_all: Trained | None = None,
     finish: Finish = as_it_is,
 ) -> Manifest:
     """Write a bundle; nothing is left of one that could not be written whole.
@@ -80,12 +83,16 @@ def make_bundle(
         source: where they come from.
         choices: what is to be decided.
         out: the folder, which must not be there yet.
+        won: the run of a study that it is, for the model card.
+        on_all: the same configuration trained on train and val, whose weights are kept then; all
+            that is calibrated is so by `trained`.
         finish: what else is done to the folder, before it gets its name.
 
     Raises:
         UserError: it is there, or cannot be written.
     """
-    check_is_free(out)
+    if is_there(out):
+        raise UserError(f"--out {out}: exists already; remove it or choose another name")
     known, new = (embed_with(trained, config, s.images) for s in (data.train, data.val))
     named = in_files(config.data, data)
     roots = tuple(_root(config, named, part) for part in ("train", "val"))
@@ -95,15 +102,24 @@ def make_bundle(
     manifest = _with_temperatures(manifest, trained, config, new, held_out)
     search = ExactSearch(gallery, torch.device("cpu"))
     manifest = fitted_neighbours(manifest, gallery, held_out, search)
+    chosen = trained
+    if on_all is not None:
+        chosen, manifest = on_all, manifest.model_copy(update={"val": None})
+        known, new = (embed_with(chosen, config, s.images) for s in (data.train, data.val))
+        gallery = _gallery(known, named.train, 0, in_half=choices.in_half)
+        gallery = gallery.with_more(_gallery(new, named.val, 1))
+        held_out = held_out.take(np.zeros(len(held_out), dtype=np.bool_))
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        save_encoder(trained.network, partial)
-        save_heads(trained.network, trained.probe, partial)
+        save_encoder(chosen.network, partial)
+        save_heads(chosen.network, chosen.probe, partial)
         (partial / CONFIG).write_text(dump_config(config), encoding="utf-8")
         gallery.save(partial / GALLERY)
         held_out.save(partial / HELD_OUT)
+        card = write_card(manifest, config, len(gallery), won)
+        (partial / CARD).write_text(card, encoding="utf-8", errors="replace")
         manifest = finish(partial, manifest)
         write_manifest(with_files(manifest, partial), partial)
         partial.rename(out)
@@ -114,14 +130,20 @@ def make_bundle(
     return manifest
 
 
-def check_is_free(out: Path) -> None:
-    """Whether a bundle may be written there: nothing is overwritten.
-
-    Raises:
-        UserError: there is something.
-    """
-    if is_there(out):
-        raise UserError(f"--out {out}: exists already; remove it or choose another name")
+def source_of(
+    path: Path, trained: Trained, config: Config, data: Splits, won: Winner | None
+) -> Source:
+    """Where the weights in a model's file come from."""
+    return Source(
+        run=path.absolute().parent.name,
+        seed=config.run.seed,
+        weights=trained.weights,
+        epoch=trained.epoch,
+        data=data.fingerprint(),
+        study=won.summary["study"] if won else None,
+        arm=won.arm if won else None,
+        commit=won.summary["commit"] if won else None,
+    )
 
 
 def with_files(manifest: Manifest, folder: Path) -> Manifest:
@@ -170,6 +192,7 @@ def _manifest(
         precision=trained.precision,
         val={name.removeprefix("val/"): value for name, value in trained.metrics.items()},
         temperatures={},
+        calibration={},
         neighbours=Neighbours(k=config.probe.knn_k, temperature=config.probe.knn_temperature),
         unknown=Unknown(k=UNKNOWN_K, false_alarms=choices.false_alarms, threshold=None, images=0),
         files={},
@@ -180,13 +203,12 @@ def _with_temperatures(
     manifest: Manifest, trained: Trained, config: Config, new: Embedded, held_out: Gallery
 ) -> Manifest:
     """Those of the linear classifiers, which a change of the gallery does not touch."""
-    labels = torch.from_numpy(held_out.labels)
-    found: dict[Classifier, float] = {
-        "probe": fit_temperature(trained.probe.logits(new.features), labels)
-    }
-    if not config.loss.is_contrastive:
-        found["head"] = fit_temperature(new.outputs, labels)
-    return manifest.model_copy(update={"temperatures": found})
+    labels = torch.from_numpy(held_out.labels).to(new.features.device)
+    logits = trained.probe.logits(new.features)
+    manifest = with_temperature(manifest, "probe", logits, labels)
+    if config.loss.is_contrastive:
+        return manifest
+    return with_temperature(manifest, "head", new.outputs, labels)
 
 
 def _gallery(embedded: Embedded, split: Split, root: int, *, in_half: bool = False) -> Gallery:

@@ -62,6 +62,17 @@ class Unknown(Section):
     """That it was chosen on: val, and those added to the gallery, each without itself."""
 
 
+class Calibrated(Section):
+    """What a temperature changes of a classifier on val."""
+
+    nll_before: float
+    nll: float
+    """Mean negative log-likelihood, nats an image."""
+    error_before: float
+    error: float
+    """Expected calibration error, a share of 1 (`calibration_error`)."""
+
+
 class Source(Section):
     """Where the weights come from."""
 
@@ -126,6 +137,8 @@ class Manifest(Section):
     """Scores on val; null: it was trained on."""
     temperatures: dict[Classifier, PositiveFloat]
     """Logits are divided by it before their softmax; fitted on val."""
+    calibration: dict[Classifier, Calibrated]
+    """What that changed on val, when the bundle was made."""
     neighbours: Neighbours
     unknown: Unknown
     onnx: OnnxFile | None = None

@@ -84,7 +84,7 @@ class Model:
         gallery: Gallery,
         search: Search,
     ) -> None:
-        """As `load_model` puts it together; a lone ONNX file has no config, and no gallery."""
+        """As `load` puts it together; a lone ONNX file has no config, and no gallery."""
         self.manifest, self.config, self.encode = manifest, config, encode
         self.gallery, self.search = gallery, search
         self.labels = torch.from_numpy(gallery.labels)
@@ -164,7 +164,7 @@ class Model:
         if by not in self.manifest.temperatures:
             known = ", ".join(self.manifest.temperatures)
             why = "without a gallery none vote" if by == "knn" else "only cross entropy has a head"
-            raise UserError(f"--by {by}: this model has {known}; {why}")
+            raise UserError(f"--by {by}: this bundle has {known}; {why}")
         return by
 
     def check_gallery(self) -> None:
@@ -186,7 +186,7 @@ class Model:
         )
 
 
-def load_model(path: str | Path, device: str = "auto") -> Model:
+def load(path: str | Path, device: str = "auto") -> Model:
     """A bundle that `python -m supcon bundle` wrote; each file's hash is compared first.
 
     Args:
@@ -227,6 +227,9 @@ def _load_onnx(file: Path, device: str) -> Model:
     check_files(folder, manifest, (file.name, manifest.gallery, CONFIG))
     gallery, config = Gallery.load(folder / manifest.gallery), load_config(folder / CONFIG)
     return Model(manifest, config, OnnxEncoding(file), gallery, ExactSearch(gallery, cpu))
+
+
+load_model = load
 
 
 def _shares(logits: Tensor, temperature: float) -> Floats:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supcon.bundle.calibration import probabilities
-from supcon.bundle.encoding import INSTALL, PREFIXES, Arrays, OnnxEncoding, names_of
+from supcon.bundle.encoding import INSTALL, PREFIXES, Arrays, OnnxEncoding, linear_of, names_of
 from supcon.bundle.manifest import Manifest, OnnxFile
 from supcon.bundle.storing import CONFIG, load_network, load_probe
 from supcon.config import load_config
@@ -164,11 +164,9 @@ def outputs_of(
     embedded = embed(network, pixels, device=CPU, autocast=autocast, batch_size=SEVERAL)
     found = {"embedding": embedded.features}
     logits = {"probe": probe.logits(embedded.features), "head": embedded.outputs}
-    for by, prefix in PREFIXES.items():
-        if by in manifest.temperatures:
-            found[f"{prefix}logits"] = logits[by]
-            shares = probabilities(logits[by], manifest.temperatures[by])
-            found[f"{prefix}probabilities"] = shares
+    for by in linear_of(manifest):
+        found[f"{PREFIXES[by]}logits"] = logits[by]
+        found[f"{PREFIXES[by]}probabilities"] = probabilities(logits[by], manifest.temperatures[by])
     return {name: value.numpy().astype(np.float32) for name, value in found.items()}
 
 
@@ -185,12 +183,16 @@ def difference(
 
 def metadata_of(manifest: Manifest) -> dict[str, str]:
     """All that holds without the gallery."""
+    linear = linear_of(manifest)
     alone = manifest.model_copy(
         update={
             "gallery_classes": manifest.classes,
             "roots": (),
             "precision": "fp32",
-            "temperatures": {by: t for by, t in manifest.temperatures.items() if by != "knn"},
+            "temperatures": {by: manifest.temperatures[by] for by in linear},
+            "calibration": {
+                by: found for by, found in manifest.calibration.items() if by in linear
+            },
             "unknown": manifest.unknown.model_copy(update={"threshold": None, "images": 0}),
             "files": {},
             "onnx": None,

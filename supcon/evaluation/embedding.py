@@ -44,7 +44,7 @@ def embed(
         batch_size: images in a forward pass.
     """
     features, outputs = [], []
-    starts = range(0, len(images), batch_size)
+    starts = range(0, max(1, len(images)), batch_size)  # also of none: their shape is known
     for start in tqdm(starts, desc="embedding", leave=False, disable=None, delay=1):
         # A copy: shared images are read-only.
         batch = torch.tensor(images[start : start + batch_size])

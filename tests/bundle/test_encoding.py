@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from supcon.bundle.encoding import OnnxEncoding
-from supcon.bundle.manifest import Manifest, Neighbours, Preprocessing, Source, Unknown
+from supcon.bundle.manifest import Calibrated, Manifest, Neighbours, Preprocessing, Source, Unknown
 from supcon.bundle.onnx_model import metadata_of
+from supcon.evaluation.embedding import Embedded
 from supcon.parsing import UserError
 
 WEIGHT = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
 TEMPERATURE = 2.0
+MEASURES = tuple(Calibrated.model_fields)
 
 
 def manifest_of(**changes: Any) -> Manifest:
@@ -34,6 +37,7 @@ def manifest_of(**changes: Any) -> Manifest:
         precision="bf16",
         val=None,
         temperatures={"probe": TEMPERATURE, "knn": 1.0},
+        calibration={by: Calibrated(**dict.fromkeys(MEASURES, 0.1)) for by in ("probe", "knn")},
         neighbours=Neighbours(k=3, temperature=0.1),
         unknown=Unknown(k=1, false_alarms=0.1, threshold=0.5, images=9),
         files={},
@@ -104,6 +108,7 @@ def test_the_metadata_is_the_manifest_without_the_gallery(tmp_path: Path) -> Non
     same = ("classes", "preprocessing", "source", "made", "neighbours")
     assert [getattr(found, name) for name in same] == [getattr(whole, name) for name in same]
     assert found.temperatures == {"probe": TEMPERATURE}
+    assert [*found.calibration] == ["probe"]
     assert (found.roots, found.unknown.threshold, found.precision) == ((), None, "fp32")
 
 
@@ -200,6 +205,13 @@ def test_what_fails_while_it_computes_is_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"m\.onnx: onnxruntime fails") as caught:
         OnnxEncoding(path)(np.zeros((1, 4, 4, 3), dtype=np.uint8))
     assert "\n" not in str(caught.value)
+
+
+def test_features_from_elsewhere_are_not_taken_for_those_of_the_graph(tmp_path: Path) -> None:
+    encoding = OnnxEncoding(written(tmp_path / "m.onnx", model_of(manifest_of())))
+    features = torch.zeros(1, 3)
+    with pytest.raises(UserError, match="takes images, no embeddings"):
+        encoding.logits(Embedded(features, features), "probe")
 
 
 def test_without_onnxruntime_the_line_says_how_to_install_it(

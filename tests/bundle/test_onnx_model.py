@@ -23,7 +23,7 @@ from supcon.bundle import onnx_model
 from supcon.bundle.encoding import Arrays, OnnxEncoding
 from supcon.bundle.making import Choices, make_bundle, write_manifest
 from supcon.bundle.manifest import Classifier, Manifest, Preprocessing, Source
-from supcon.bundle.model import load_model
+from supcon.bundle.model import load
 from supcon.bundle.onnx_model import add_onnx, check_can_export, difference
 from supcon.bundle.storing import save_encoder
 from supcon.config import Config, override
@@ -37,7 +37,7 @@ def made(trained: Trained, config: Config, data: Splits, folder: Path) -> Manife
     """A bundle with its ONNX."""
     source = Source(run="run", seed=0, weights=trained.weights, epoch=1, data="x")
     finish = partial(add_onnx, images=data.val.images)
-    return make_bundle(trained, config, data, source, Choices(), folder, finish)
+    return make_bundle(trained, config, data, source, Choices(), folder, finish=finish)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_contrastive_loss_has_one_classifier_and_its_export_prints_nothing(
 
 
 def assert_same(bundle: Path, digits: Splits, classifiers: list[Classifier]) -> None:
-    by_torch, by_onnx = load_model(bundle, "cpu"), load_model(bundle / "model.onnx")
+    by_torch, by_onnx = load(bundle, "cpu"), load(bundle / "model.onnx")
     images = digits.val.images[:50]
     assert set(by_onnx.manifest.temperatures) == set(classifiers)
     for by in classifiers:
@@ -105,7 +105,7 @@ def test_the_file_needs_nothing_of_this_program(bundle: Path, digits: Splits) ->
     """As in another language: pixels in, probabilities out, names in its metadata."""
     session = onnxruntime.InferenceSession(bundle / "model.onnx")
     metadata = session.get_modelmeta().custom_metadata_map
-    model, images = load_model(bundle, "cpu"), digits.val.images
+    model, images = load(bundle, "cpu"), digits.val.images
     assert tuple(json.loads(metadata["classes"])) == model.manifest.classes
     for n in (1, 2, 33):
         pixels = np.ascontiguousarray(images[:n].transpose(0, 3, 1, 2))
@@ -148,7 +148,7 @@ def test_a_file_by_itself_predicts_as_in_its_bundle(
 def test_a_file_by_itself_has_no_neighbours(bundle: Path, image_file: Path, tmp_path: Path) -> None:
     lone = tmp_path / "lone.onnx"
     shutil.copy(bundle / "model.onnx", lone)
-    model = load_model(lone)
+    model = load(lone)
     with pytest.raises(UserError, match="no gallery"):
         model.neighbours(image_file)
     with pytest.raises(UserError, match="--by knn"):
@@ -164,7 +164,7 @@ def test_the_network_of_a_bundle_is_not_read_for_its_onnx(
     shutil.copytree(bundle, folder)
     for weights in folder.glob("*.safetensors"):
         weights.unlink()
-    found = load_model(folder / "model.onnx").predict(image_file)
+    found = load(folder / "model.onnx").predict(image_file)
     assert found.nearest.cosines.shape[1] > 1
 
 
@@ -175,13 +175,13 @@ def test_an_exchanged_file_in_a_bundle_is_refused(bundle: Path, tmp_path: Path) 
     with (folder / "model.onnx").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(UserError, match="not what the bundle was made with"):
-        load_model(folder / "model.onnx")
+        load(folder / "model.onnx")
 
 
 @pytest.mark.slow
 def test_onnx_is_computed_on_the_cpu_alone(bundle: Path) -> None:
     with pytest.raises(UserError, match="--device cuda"):
-        load_model(bundle / "model.onnx", "cuda")
+        load(bundle / "model.onnx", "cuda")
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_another_temperature_is_a_disagreement(
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(bundle, folder)
-    manifest = load_model(bundle, "cpu").manifest
+    manifest = load(bundle, "cpu").manifest
     changed = {classifier: 1.01 * manifest.temperatures[classifier]}
     warmer = manifest.model_copy(update={"temperatures": manifest.temperatures | changed})
     with pytest.raises(UserError, match="disagrees"):
@@ -238,7 +238,7 @@ def test_other_weights_are_a_disagreement(
         next(network.encoder.backbone.parameters()).mul_(1.01)
     save_encoder(network, folder)
     with pytest.raises(UserError, match="disagrees"):
-        add_onnx(folder, load_model(bundle, "cpu").manifest, images=digits.val.images)
+        add_onnx(folder, load(bundle, "cpu").manifest, images=digits.val.images)
 
 
 @pytest.mark.slow
@@ -246,12 +246,12 @@ def test_other_weights_are_a_disagreement(
 def test_labels_that_lower_precision_changes_are_counted(
     bundle: Path, digits: Splits, tmp_path: Path
 ) -> None:
-    folder, model = tmp_path / "model", load_model(bundle, "cpu")
+    folder, model = tmp_path / "model", load(bundle, "cpu")
     shutil.copytree(bundle, folder)
     in_bf16 = model.manifest.model_copy(update={"precision": "bf16"})
     write_manifest(in_bf16, folder)
     images = digits.val.images[:200]
-    labels = [load_model(path, "cpu").predict(images, "probe").ids for path in (bundle, folder)]
+    labels = [load(path, "cpu").predict(images, "probe").ids for path in (bundle, folder)]
     facts = add_onnx(folder, in_bf16, images=images).onnx
     assert facts is not None
     assert facts.other_labels == (labels[0] != labels[1]).sum() > 0

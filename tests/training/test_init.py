@@ -57,7 +57,7 @@ def test_the_example_of_the_package_runs(
     tiny: Config, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = supcon.__doc__ or ""
-    example = textwrap.dedent(text[text.index("    config = ") : text.index("\n\n`supcon.config`")])
+    example = textwrap.dedent(text[text.index("    config = ") : text.index("\n\nand uses")])
     assert len(example.splitlines()) == 6
     small = override(tiny, {"run.epochs": 1})
     names = {name: getattr(supcon, name) for name in supcon.__all__}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,6 +14,7 @@ from supcon.parsing import UserError, is_there, parse_assignment
 
 # torch and timm are imported by the commands: a wrong config is reported before they have loaded.
 if TYPE_CHECKING:
+    from supcon.bundle.manifest import Manifest
     from supcon.evaluation.trained import Trained
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -18,7 +22,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 SETTINGS_OF_A_MODEL = ("data.root", "run.device", "run.precision", "run.threads")
 
 
-def load(model: Path, settings: list[str]) -> tuple[Path, Trained, Config]:
+def load_run(model: Path, settings: list[str]) -> tuple[Path, Trained, Config]:
     """The model file that a command names, what is in it, and its config.
 
     Args:
@@ -50,6 +54,49 @@ def load(model: Path, settings: list[str]) -> tuple[Path, Trained, Config]:
         torch.set_num_threads(config.run.threads)
     trained, _ = load_trained(path, pick_device(config.run.device))
     return path, trained, config
+
+
+def check_is_free(out: Path) -> None:
+    """Whether something may be written there: nothing is overwritten.
+
+    Raises:
+        UserError: there is something.
+    """
+    if is_there(out):
+        raise UserError(f"--out {out}: exists already; remove it or choose another name")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Another name to write to; the file gets its own when nothing is missing.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written ({error})") from error
+    except BaseException:
+        if partial.exists():
+            print(f"{partial} holds what was done until then", file=sys.stderr)
+        raise
+
+
+def describe_unknown(manifest: Manifest) -> str:
+    """When a bundle calls an image unknown, in a phrase."""
+    unknown = manifest.unknown
+    if unknown.threshold is None:
+        return (
+            f"nothing is called unknown: {unknown.images} held-out images are too few to promise "
+            f"{100 * unknown.false_alarms:.3g} % false alarms"
+        )
+    return (
+        f"unknown beyond a distance of {unknown.threshold:.4f} ({100 * unknown.false_alarms:.3g} % "
+        f"false alarms, by {unknown.images:,} held-out images)"
+    )
 
 
 def print_metrics(metrics: dict[str, float]) -> None:

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from supcon.commands.options import Commands, load
-from supcon.parsing import UserError, is_there
+from supcon.cli.options import Commands, check_is_free, describe_unknown, load_run, whole
+from supcon.parsing import UserError
 
 if TYPE_CHECKING:
     from supcon.bundle.inputs import Inputs
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from supcon.bundle.manifest import OnnxFile
     from supcon.bundle.predictions import Tally
     from supcon.bundle.study import Winner
+    from supcon.train import Run
 
 
 def add_to(
@@ -37,6 +38,10 @@ def add_to(
     bundle.add_argument(
         "--false-alarms", type=float, default=0.05, metavar="RATE",
         help="share of images of known classes that may be called unknown (default: 0.05)",
+    )  # fmt: skip
+    bundle.add_argument(
+        "--on", choices=("train", "all"), default="train",
+        help="all: train once more on train and val together; that model has no score",
     )  # fmt: skip
     bundle.add_argument(
         "--onnx", action="store_true", help="add model.onnx, compared with torch on images of val"
@@ -62,6 +67,10 @@ def add_to(
     predict.add_argument("--out", type=Path, help="a .csv (default: standard output)")
     predict.set_defaults(run=run_predict)
 
+    embed = commands.add_parser("embed", parents=[images], help="embeddings of new images")
+    embed.add_argument("--out", type=Path, required=True, help="a .parquet or .npz")
+    embed.set_defaults(run=run_embedding)
+
     near = commands.add_parser("neighbours", parents=[images], help="nearest training images")
     near.add_argument("--k", type=int, default=10, help="so many (default: 10)")
     near.set_defaults(run=run_neighbours)
@@ -69,7 +78,7 @@ def add_to(
 
 def run_bundle(options: argparse.Namespace) -> int:
     """The `bundle` command."""
-    from supcon.bundle.making import Choices, check_is_free
+    from supcon.bundle.making import Choices
     from supcon.bundle.study import is_study, winners
 
     if not 0 < options.false_alarms < 1:
@@ -83,50 +92,48 @@ def run_bundle(options: argparse.Namespace) -> int:
     if not is_study(options.model):
         if options.arm:
             raise UserError(f"--arm {options.arm}: {options.model} is no study, and has no arms")
-        return _bundle_run(options, options.model, choices, options.out)
+        _bundle(options, options.model, choices, options.out, None)
+        return 0
     found = winners(options.model, options.arm, options.seed_of)
     for each in found:
         print(f"{each.run}: {each.why}")
         out = options.out / each.run if len(found) > 1 else options.out
-        _bundle_run(options, each.file, choices, out, each)
+        _bundle(options, each.file, choices, out, each)
     return 0
 
 
-def _bundle_run(
-    options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None = None
-) -> int:
-    path, trained, config = load(model, options.set)
-    from supcon.bundle.making import as_it_is, make_bundle
-    from supcon.bundle.manifest import Source
+def _bundle(
+    options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None
+) -> None:
+    path, trained, config = load_run(model, options.set)
+    from supcon.bundle.making import as_it_is, make_bundle, source_of
+    from supcon.bundle.on_all import train_on_all
     from supcon.bundle.onnx_model import add_onnx
     from supcon.evaluation.trained import check_same_data
     from supcon.images.loading import load_splits
 
     data = load_splits(config.data)
     check_same_data(path, data)
-    source = Source(
-        run=path.absolute().parent.name,
-        seed=config.run.seed,
-        weights=trained.weights,
-        epoch=trained.epoch,
-        data=data.fingerprint(),
-        study=won.summary["study"] if won else None,
-        arm=won.arm if won else None,
-        commit=won.summary["commit"] if won else None,
-    )
+    source, on_all = source_of(path, trained, config, data, won), None
+    if options.on == "all":
+        source = source.model_copy(update={"on": "all"})
+        out.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = out.with_name(f".{out.name}.on-all.pt")
+        on_all = train_on_all(trained, config, data, checkpoint, _tell)
     finish = partial(add_onnx, images=data.val.images) if options.onnx else as_it_is
-    made = make_bundle(trained, config, data, source, choices, out, finish)
-    limit = made.unknown.threshold
-    shown = "none: too few images of val for that rate" if limit is None else f"{limit:.4f}"
-    print(
-        f"wrote {out}: {len(made.classes)} classes, a gallery of {len(data.train):,} images, "
-        f"temperatures {', '.join(f'{by} {t:.3g}' for by, t in made.temperatures.items())}; "
-        f"unknown beyond a distance of {shown} (false alarms {made.unknown.false_alarms:.3g})"
+    made = make_bundle(
+        trained, config, data, source, choices, out, won=won, on_all=on_all, finish=finish
     )
+    by = ", ".join(f"{name} {t:.3g}" for name, t in made.temperatures.items())
+    print(f"wrote {out}: {len(made.classes)} classes, temperatures {by}; {describe_unknown(made)}")
     if made.onnx:
         print(_compared(made.onnx, out, made.precision))
     print(f"next: python -m supcon predict {out} IMAGES --out predictions.csv")
-    return 0
+
+
+def _tell(run: Run) -> None:
+    epochs = run.config.run.epochs
+    print(f"epoch {run.epoch:>3}/{epochs}  loss {run.metrics['train/loss']:.4f}", flush=True)
 
 
 def _compared(onnx: OnnxFile, out: Path, precision: str) -> str:
@@ -144,21 +151,40 @@ def run_predict(options: argparse.Namespace) -> int:
     """The `predict` command."""
     if options.top < 1:
         raise UserError(f"--top must be at least 1, got {options.top}")
-    if options.out and is_there(options.out):
-        raise UserError(f"--out {options.out}: exists already; remove it or choose another name")
+    if options.out is not None:
+        check_is_free(options.out)
     inputs = _inputs(options)
-    from supcon.bundle.model import load_model
+    from supcon.bundle.model import load
     from supcon.bundle.predictions import Table, Tally, blocks_of
 
-    model, tally = load_model(options.model, options.device), Tally()
+    model, tally = load(options.model, options.device), Tally()
     by = model.check(options.by)
     if not len(model.gallery):
         note = "no bundle.json beside it that names it: unknown and nearest images stay empty"
         print(f"{options.model}: {note}", file=sys.stderr)
-    with _output(options.out) as out:
+    with _rows(options.out) as out:
         table = Table(out, model, by, options.top, labelled=options.labelled)
         for block in blocks_of(model, inputs, tally):
             table.add(block, tally)
+    return _told(options, inputs, tally)
+
+
+def run_embedding(options: argparse.Namespace) -> int:
+    """The `embed` command."""
+    check_is_free(options.out)
+    inputs = _inputs(options)
+    from supcon.bundle.embeddings import writer_for
+    from supcon.bundle.model import load
+    from supcon.bundle.predictions import Tally, blocks_of
+
+    make = writer_for(options.out)
+    model, tally = load(options.model, options.device), Tally()
+    dim = model.gallery.embeddings.shape[1]
+    with whole(options.out) as partial, make(partial, dim) as writer:
+        for block in blocks_of(model, inputs, tally):
+            if len(block.places):
+                paths = [str(block.paths[i]) for i in block.places.tolist()]
+                writer.add(paths, model.encode(block.pixels).features.cpu().numpy())
     return _told(options, inputs, tally)
 
 
@@ -167,10 +193,10 @@ def run_neighbours(options: argparse.Namespace) -> int:
     if options.k < 1:
         raise UserError(f"--k must be at least 1, got {options.k}")
     inputs = _inputs(options)
-    from supcon.bundle.model import load_model
+    from supcon.bundle.model import load
     from supcon.bundle.predictions import Tally, blocks_of
 
-    model, tally = load_model(options.model, options.device), Tally()
+    model, tally = load(options.model, options.device), Tally()
     model.check_gallery()
     for block in blocks_of(model, inputs, tally):
         if not len(block.places):
@@ -190,21 +216,16 @@ def _inputs(options: argparse.Namespace) -> Inputs:
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
-    """A file that has its name when it is whole; without one, standard output."""
+def _rows(path: Path | None) -> Iterator[TextIO]:
+    """Where rows go: a file, or standard output."""
     if path is None:
         yield sys.stdout
         return
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written ({error})") from error
-    except BaseException:
-        print(f"what was done until then is in {partial}", file=sys.stderr)
-        raise
+    with (
+        whole(path) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        yield file
 
 
 def _told(options: argparse.Namespace, inputs: Inputs, tally: Tally) -> int:

@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from supcon.commands.options import Commands, print_metrics
+from supcon.cli.options import Commands, print_metrics
 from supcon.config import TEXT_KEYS, Config, flatten, load_config, override
 from supcon.parsing import UserError, is_there, parse_assignment
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from supcon.commands.options import Commands, load, print_metrics
+from supcon.cli.options import Commands, load_run, print_metrics
 from supcon.parsing import UserError
 
 
@@ -34,7 +34,7 @@ def add_to(commands: Commands, shared: argparse.ArgumentParser) -> None:
 
 def run_evaluation(options: argparse.Namespace) -> int:
     """The `evaluate` command."""
-    path, trained, config = load(options.model, options.set)
+    path, trained, config = load_run(options.model, options.set)
     from supcon.evaluation.all_metrics import measure
     from supcon.evaluation.trained import check_same_data
     from supcon.images.loading import load_splits, load_test
@@ -61,7 +61,7 @@ def run_tsne(options: argparse.Namespace) -> int:
     """The `tsne` command."""
     if options.images < 10:
         raise UserError(f"--images must be at least 10, got {options.images}")
-    path, trained, config = load(options.model, options.set)
+    path, trained, config = load_run(options.model, options.set)
     from supcon.evaluation.trained import check_same_data
     from supcon.evaluation.tsne import draw_tsne, panels_of
     from supcon.images.loading import load_splits
