@@ -36,7 +36,7 @@ from supcon.parsing import UserError, one_line
 
 ONNX = "model.onnx"
 OPSET = 18
-TOLERANCE = 1e-4
+TOLERANCE = 1e-3  # a probe turns roundings of features by 5e-7 into 4e-5: results/bundle.md
 MOST_IMAGES, SEVERAL = 256, 32  # that are compared, and of those in a batch
 CPU = torch.device("cpu")
 SAYS = (

@@ -186,7 +186,7 @@ def test_onnx_is_computed_on_the_cpu_alone(bundle: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("output", ["embedding", "logits", "probabilities", "head_probabilities"])
-@pytest.mark.parametrize("error", [2e-3, np.nan])
+@pytest.mark.parametrize("error", [2e-2, np.nan])
 @pytest.mark.usefixtures("no_export")
 def test_a_graph_that_disagrees_with_torch_leaves_no_bundle(
     output: str,
@@ -206,7 +206,7 @@ def test_a_graph_that_disagrees_with_torch_leaves_no_bundle(
     config = override(tiny, {"loss.name": "ce"})
     made(models["ce"], config, digits, tmp_path / "right")
     monkeypatch.setattr(OnnxEncoding, "run", wrong)
-    with pytest.raises(UserError, match=r"--onnx: onnxruntime disagrees .* at most 0\.0001"):
+    with pytest.raises(UserError, match=r"--onnx: onnxruntime disagrees .* at most 0\.001"):
         made(models["ce"], config, digits, tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["right"]
 
@@ -220,7 +220,7 @@ def test_another_temperature_is_a_disagreement(
     folder = tmp_path / "model"
     shutil.copytree(bundle, folder)
     manifest = load(bundle, "cpu").manifest
-    changed = {classifier: 1.01 * manifest.temperatures[classifier]}
+    changed = {classifier: 1.1 * manifest.temperatures[classifier]}
     warmer = manifest.model_copy(update={"temperatures": manifest.temperatures | changed})
     with pytest.raises(UserError, match="disagrees"):
         add_onnx(folder, warmer, images=digits.val.images)
@@ -235,7 +235,7 @@ def test_other_weights_are_a_disagreement(
     shutil.copytree(bundle, folder)
     network = copy.deepcopy(models["ce"].network)
     with torch.no_grad():
-        next(network.encoder.backbone.parameters()).mul_(1.01)
+        next(network.encoder.backbone.parameters()).mul_(1.1)
     save_encoder(network, folder)
     with pytest.raises(UserError, match="disagrees"):
         add_onnx(folder, load(bundle, "cpu").manifest, images=digits.val.images)
