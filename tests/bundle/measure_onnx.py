@@ -2,7 +2,7 @@
 
     python -m tests.bundle.measure_onnx MODEL IMAGES
 
-MODEL is a bundle, which says how images are read; IMAGES a folder of class folders. Networks are
+MODEL is a bundle, the first row; IMAGES a folder of class folders. The other networks are
 random: their normalisation layers get scales and offsets, as training would give them, since
 timm starts residual branches at 0, where nothing of them would be compared. A probe is fitted to
 their features.
@@ -25,7 +25,8 @@ from supcon.bundle.manifest import Manifest, Preprocessing
 from supcon.bundle.model import load
 from supcon.bundle.onnx_model import Graph, difference, export, outputs_of
 from supcon.bundle.pictures import as_pixels
-from supcon.config import Config, override
+from supcon.bundle.storing import CONFIG, load_network, load_probe
+from supcon.config import Config, load_config, override
 from supcon.evaluation.embedding import embed
 from supcon.evaluation.probe import LinearProbe, logistic_regressions
 from supcon.images.decoding import Pixels
@@ -42,7 +43,7 @@ NETWORKS = (
 IMAGES, BATCH, CPU = 1000, 50, torch.device("cpu")
 COLUMNS = (
     *("network", "side", "parameters", "model.onnx", "embedding", "logits", "probabilities"),
-    *("other labels", "probe in fp32", "other labels in bf16", "export"),
+    *("labels unlike fp32", "probe against fp64", "labels unlike bf16", "export, CPU s"),
 )
 
 
@@ -56,20 +57,27 @@ def main() -> None:
     paths = sorted(Inputs([options.images]), key=lambda path: path.name)[:IMAGES]
     labels = torch.tensor([model.manifest.classes.index(path.parent.name) for path in paths])
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
+    config, classes = load_config(options.model / CONFIG), len(model.manifest.classes)
+    shape = model.manifest.preprocessing
+    network = load_network(options.model, config, image_size=shape.size, classes=classes)
+    probe = load_probe(options.model, classes=classes, device=CPU)
+    row = measured("the bundle", network, probe, model.manifest, as_pixels(paths, shape))
+    print(f"| {' | '.join(row)} |", flush=True)
     for name, size in NETWORKS:
         shape = model.manifest.preprocessing.model_copy(update={"size": size})
         manifest = model.manifest.model_copy(
             update={"preprocessing": shape, "temperatures": {"probe": 1.5}}
         )
-        row = measured(name, manifest, as_pixels(paths, shape), labels)
-        print(f"| {' | '.join([name, str(size), *row])} |", flush=True)
+        network, pixels = random_network(name, shape, classes), as_pixels(paths, shape)
+        row = measured(name, network, fitted(network, pixels, labels, classes), manifest, pixels)
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
-def measured(name: str, manifest: Manifest, pixels: Pixels, labels: torch.Tensor) -> list[str]:
-    """The columns but for name and side."""
-    network = random_network(name, manifest.preprocessing, len(manifest.classes))
+def measured(
+    name: str, network: Network, probe: LinearProbe, manifest: Manifest, pixels: Pixels
+) -> list[str]:
+    """A row."""
     parameters = sum(p.numel() for p in network.encoder.parameters())
-    probe = fitted(network, pixels, labels, len(manifest.classes))
     expected = outputs_of(network, probe, manifest, pixels, "fp32")
     in_bf16 = outputs_of(network, probe, manifest, pixels, "bf16")
     with tempfile.TemporaryDirectory() as folder:
@@ -80,15 +88,18 @@ def measured(name: str, manifest: Manifest, pixels: Pixels, labels: torch.Tensor
     parts = [encoding.run(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
     found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     in_fp64 = probe.logits(torch.from_numpy(found["embedding"])).numpy().astype(np.float32)
-    gaps = [f"{difference(found[key], expected[key], key):.1e}" for key in expected]
+    keys = ("embedding", "logits", "probabilities")
+    gaps = [f"{difference(found[key], expected[key], key):.1e}" for key in keys]
     return [
+        name,
+        str(manifest.preprocessing.size),
         f"{parameters / 1e6:.2f} million",
         f"{size / 1e6:.1f} MB",
         *gaps,
         str(others(found["logits"], expected["logits"])),
         f"{difference(found['logits'], in_fp64, 'logits'):.1e}",
         str(others(found["logits"], in_bf16["logits"])),
-        f"{seconds:.0f} s",
+        f"{seconds:.0f}",
     ]
 
 
@@ -117,7 +128,7 @@ def fitted(network: Network, pixels: Pixels, labels: torch.Tensor, classes: int)
     return probe
 
 
-def others(logits: np.ndarray, reference: np.ndarray) -> int:  # type: ignore[type-arg]
+def others(logits: np.ndarray, reference: np.ndarray) -> int:
     """Images that get another class."""
     return int((logits.argmax(1) != reference.argmax(1)).sum())
 
