@@ -1,15 +1,17 @@
 """`python -m supcon train|lr-find|evaluate|tsne`: plain training, without a search, and what
-comes of it: `bundle|predict|embed|neighbours|gallery`.
+comes of it: `bundle|predict|embed|neighbours|gallery|explore`.
 
-Exit codes: 0 done, 2 the input is wrong, 3 the loss diverged, 130 interrupted.
+Exit codes: 0 done, 2 the input is wrong, 3 the loss diverged, 130 interrupted, 141 who read
+the output has left.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
-from supcon.cli import gallery, looking, training, using
+from supcon.cli import exploring, gallery, looking, training, using
 from supcon.parsing import UserError, show_error
 
 GO_ON = "; the same command with --resume goes on"
@@ -24,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2
+    except BrokenPipeError:  # who read the output has left, like `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else is flushed
+        return 141
     except OSError as error:  # a full disk, say
         hint = GO_ON if options.command == "train" else ""
         show_error(UserError(f"{error}{hint}"), with_trace=options.debug)
@@ -52,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     looking.add_to(commands, shared)
     using.add_to(commands, shared, with_trace)
     gallery.add_to(commands, with_trace)
+    exploring.add_to(commands, with_trace)
     return parser
 
 

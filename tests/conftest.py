@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ from supcon.images.split import Splits
 if TYPE_CHECKING:
     from supcon.evaluation.trained import Trained
     from supcon.train import Record
+    from tests.bundled import Used
 
 TINY = {
     "data.image_size": 16,
@@ -159,3 +162,37 @@ def models(tiny: Config, digits: Splits) -> dict[str, Trained]:
         assert record.trained is not None
         found[loss] = record.trained
     return found
+
+
+@pytest.fixture(scope="session")
+def digit_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train/ and test/ with a folder for each digit, and others/ with those of 3 and 7."""
+    from tests.digit_files import write_digits
+
+    root = tmp_path_factory.mktemp("digits")
+    write_digits(root, but=("3", "7"))
+    return root
+
+
+@pytest.fixture(scope="session")
+def contrastive(tiny: Config, digit_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Used:
+    """A bundle of SupCon."""
+    from tests.bundled import used
+
+    return used(tiny, tmp_path_factory.mktemp("supcon") / "model", digit_images, "supcon")
+
+
+@pytest.fixture(scope="session")
+def plain(tiny: Config, digit_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Used:
+    """One of cross entropy."""
+    from tests.bundled import used
+
+    return used(tiny, tmp_path_factory.mktemp("ce") / "model", digit_images, "ce")
+
+
+@pytest.fixture
+def own(contrastive: Used, tmp_path: Path) -> Used:
+    """A copy of the first that may be changed."""
+    folder = tmp_path / "model"
+    shutil.copytree(contrastive.folder, folder)
+    return replace(contrastive, folder=folder, images=tmp_path)

@@ -41,9 +41,15 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "network": (*BASICS, *IMAGES),
         "recipe": (*BASICS, *IMAGES, "network"),
         "evaluation": (*BASICS, *IMAGES, "network", "recipe"),
-        "bundle": (*BASICS, *IMAGES, "network", "evaluation"),
+        "intake": (*BASICS, *IMAGES),
+        "bundle": (*BASICS, *IMAGES, "intake", "network", "evaluation"),
+        "bundling": (*BASICS, *IMAGES, "intake", "network", "recipe", "evaluation", "bundle", "."),
+        "explore": (*BASICS, *IMAGES, "intake", "evaluation", "bundle"),
         ".": (*BASICS, *IMAGES, "audit", "network", "recipe", "evaluation", "bundle", "cli"),
-        "cli": (*BASICS, *IMAGES, "network", "recipe", "evaluation", "bundle", "."),
+        "cli": (
+            *(*BASICS, *IMAGES, "network", "recipe", "evaluation", "."),
+            *("intake", "bundle", "bundling", "explore"),
+        ),
     },
 }
 MOST_MODULES = 14

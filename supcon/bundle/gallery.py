@@ -18,6 +18,10 @@ from supcon.parsing import UserError, one_line
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
+GALLERY, HELD_OUT = "gallery.npz", "held-out.npz"
+"""Files: of training images, and of val."""
+
+
 @dataclass(frozen=True)
 class Gallery:
     """N images by their embeddings."""

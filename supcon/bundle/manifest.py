@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Container
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat
 
-from supcon.images.decoding import Reading
+from supcon.intake.pictures import Preprocessing
 from supcon.parsing import Section, UserError, is_there, parse
 
 MANIFEST = "bundle.json"
@@ -21,24 +22,6 @@ CHUNK = 2**20
 Linear = Literal["probe", "head"]
 Classifier = Literal["probe", "knn", "head"]
 MAKE_AGAIN = "make the bundle again"
-
-
-class Preprocessing(Section):
-    """How a picture becomes what the encoder takes; its normalisation is in the encoder."""
-
-    size: int = Field(ge=1, le=4096)
-    """Side in pixels."""
-    fit: Literal["crop", "squeeze", "pad"]
-    """How pictures that are not square become square."""
-    background: str = Field(pattern="^(white|black|#[0-9a-fA-F]{6})$")
-    """What transparent pictures are laid on."""
-    channels: Literal[1, 3]
-    """1: grey."""
-
-    @property
-    def reading(self) -> Reading:
-        """The same for the decoder."""
-        return Reading(self.size, self.fit, self.background)
 
 
 class Neighbours(Section):
@@ -181,6 +164,20 @@ def as_manifest(tree: Any, source: str, way_out: str) -> Manifest:
     if found != FORMAT:
         raise UserError(f"{source}: format must be {FORMAT}, got {found!r:.50}; {way_out}")
     return parse(Manifest, tree, source)
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write bundle.json; from then on the bundle is what it says.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = folder / f"{MANIFEST}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(manifest.model_dump_json(indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / MANIFEST)
 
 
 def check_files(folder: Path, manifest: Manifest, only: Container[str] | None = None) -> None:

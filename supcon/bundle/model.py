@@ -22,10 +22,10 @@ from supcon.bundle.fitting import reach
 from supcon.bundle.gallery import Gallery
 from supcon.bundle.manifest import MANIFEST, Classifier, Manifest, check_files, read_manifest
 from supcon.bundle.nearest import ExactSearch, Near, Search, distance, vote
-from supcon.bundle.pictures import AnyImages, as_pixels
 from supcon.bundle.storing import CONFIG, load_network, load_probe
 from supcon.config import Config, load_config
 from supcon.evaluation.embedding import Embedded
+from supcon.intake.pictures import AnyImages, as_pixels
 from supcon.network.device import pick_device
 from supcon.parsing import UserError, is_there
 
@@ -85,9 +85,20 @@ class Model:
         search: Search,
     ) -> None:
         """As `load` puts it together; a lone ONNX file has no config, and no gallery."""
-        self.manifest, self.config, self.encode = manifest, config, encode
+        self.manifest, self._config, self.encode = manifest, config, encode
         self.gallery, self.search = gallery, search
         self.labels = torch.from_numpy(gallery.labels)
+
+    @property
+    def config(self) -> Config:
+        """That it was trained with.
+
+        Raises:
+            UserError: it is a lone ONNX file, which does not say it.
+        """
+        if self._config is None:
+            raise UserError("MODEL: does not say how it was trained; use a bundle")
+        return self._config
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from supcon.bundle.manifest import Classifier
 from supcon.bundle.model import Model, Predictions, top
-from supcon.bundle.pictures import Block, decoded
+from supcon.intake.pictures import Block, decoded
 
 PIXELS = 2**21  # of a block, on a CPU
 MOST, FEWEST = 512, 16  # images of a block there

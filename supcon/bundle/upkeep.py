@@ -18,13 +18,12 @@ import numpy.typing as npt
 import torch
 
 from supcon.bundle.fitting import fitted_neighbours
-from supcon.bundle.gallery import Gallery
-from supcon.bundle.inputs import Inputs
-from supcon.bundle.making import HELD_OUT, write_manifest
-from supcon.bundle.manifest import Manifest, fingerprint
+from supcon.bundle.gallery import HELD_OUT, Gallery
+from supcon.bundle.manifest import Manifest, fingerprint, write_manifest
 from supcon.bundle.model import Model, load
 from supcon.bundle.nearest import ExactSearch
 from supcon.bundle.predictions import Tally, blocks_of
+from supcon.intake.inputs import Inputs
 from supcon.listing.names import check_class_names, is_foreign
 from supcon.parsing import UserError, nearest
 

@@ -25,10 +25,13 @@ def add_to(commands: Commands, with_trace: argparse.ArgumentParser) -> None:
     add.set_defaults(run=run_adding)
     remove = actions.add_parser("remove", parents=[with_trace], help="take images out")
     remove.add_argument("model", type=Path, help="a bundle's folder")
-    remove.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="images, or folders")
     remove.add_argument(
-        "--class", action="append", default=[], dest="classes", metavar="NAME",
-        help="all images of a class (repeatable)",
+        "--class", nargs="+", action="extend", default=[], dest="classes", metavar="NAME",
+        help="all images of these classes",
+    )  # fmt: skip
+    remove.add_argument(
+        "--path", nargs="+", action="extend", default=[], type=Path, dest="paths", metavar="PATH",
+        help="these images, and all below these folders",
     )  # fmt: skip
     remove.set_defaults(run=run_removing)
     show = actions.add_parser("list", parents=[with_trace], help="classes and their images")
@@ -56,7 +59,7 @@ def run_adding(options: argparse.Namespace) -> int:
 def run_removing(options: argparse.Namespace) -> int:
     """The `gallery remove` command."""
     if not options.paths and not options.classes:
-        raise UserError("gallery remove: name images, folders, or --class NAME")
+        raise UserError("gallery remove: say what with --class NAME or --path PATH")
     from supcon.bundle.upkeep import remove_images
 
     change, manifest = remove_images(options.model, options.classes, options.paths)

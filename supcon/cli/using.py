@@ -14,11 +14,12 @@ from supcon.cli.options import Commands, check_is_free, describe_unknown, load_r
 from supcon.parsing import UserError
 
 if TYPE_CHECKING:
-    from supcon.bundle.inputs import Inputs
-    from supcon.bundle.making import Choices
     from supcon.bundle.manifest import OnnxFile
+    from supcon.bundle.model import Model
     from supcon.bundle.predictions import Tally
-    from supcon.bundle.study import Winner
+    from supcon.bundling.making import Choices
+    from supcon.bundling.study import Winner
+    from supcon.intake.inputs import Inputs
     from supcon.train import Run
 
 
@@ -73,19 +74,20 @@ def add_to(
 
     near = commands.add_parser("neighbours", parents=[images], help="nearest training images")
     near.add_argument("--k", type=int, default=10, help="so many (default: 10)")
+    near.add_argument("--out", type=Path, help="an .html with pictures (default: a table)")
     near.set_defaults(run=run_neighbours)
 
 
 def run_bundle(options: argparse.Namespace) -> int:
     """The `bundle` command."""
-    from supcon.bundle.making import Choices
-    from supcon.bundle.study import is_study, winners
+    from supcon.bundling.making import Choices
+    from supcon.bundling.study import is_study, winners
 
     if not 0 < options.false_alarms < 1:
         raise UserError(f"--false-alarms must lie between 0 and 1, got {options.false_alarms}")
     check_is_free(options.out)
     if options.onnx:
-        from supcon.bundle.onnx_model import check_can_export
+        from supcon.bundling.onnx_model import check_can_export
 
         check_can_export()
     choices = Choices(options.false_alarms, options.half)
@@ -106,9 +108,9 @@ def _bundle(
     options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None
 ) -> None:
     path, trained, config = load_run(model, options.set)
-    from supcon.bundle.making import as_it_is, make_bundle, source_of
-    from supcon.bundle.on_all import train_on_all
-    from supcon.bundle.onnx_model import add_onnx
+    from supcon.bundling.making import as_it_is, make_bundle, source_of
+    from supcon.bundling.on_all import train_on_all
+    from supcon.bundling.onnx_model import add_onnx
     from supcon.evaluation.trained import check_same_data
     from supcon.images.loading import load_splits
 
@@ -116,7 +118,6 @@ def _bundle(
     check_same_data(path, data)
     source, on_all = source_of(path, trained, config, data, won), None
     if options.on == "all":
-        source = source.model_copy(update={"on": "all"})
         out.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = out.with_name(f".{out.name}.on-all.pt")
         on_all = train_on_all(trained, config, data, checkpoint, _tell)
@@ -198,6 +199,9 @@ def run_neighbours(options: argparse.Namespace) -> int:
 
     model, tally = load(options.model, options.device), Tally()
     model.check_gallery()
+    if options.out:
+        _write_neighbours(options, model, inputs, tally)
+        return _told(options, inputs, tally)
     for block in blocks_of(model, inputs, tally):
         if not len(block.places):
             continue
@@ -209,8 +213,21 @@ def run_neighbours(options: argparse.Namespace) -> int:
     return _told(options, inputs, tally)
 
 
+def _write_neighbours(
+    options: argparse.Namespace, model: Model, inputs: Inputs, tally: Tally
+) -> None:
+    from supcon.bundle.predictions import blocks_of
+    from supcon.explore.near import Rows
+    from supcon.explore.page import write_page
+
+    rows = Rows(model, options.k)
+    for block in blocks_of(model, inputs, tally):
+        rows.add(block)
+    write_page(options.out, rows.page(options.model))
+
+
 def _inputs(options: argparse.Namespace) -> Inputs:
-    from supcon.bundle.inputs import Inputs
+    from supcon.intake.inputs import Inputs
 
     return Inputs(options.paths, sys.stdin, options.column)
 

@@ -13,9 +13,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from supcon.bundle.encoding import OnnxEncoding
-from supcon.bundle.manifest import Calibrated, Manifest, Neighbours, Preprocessing, Source, Unknown
-from supcon.bundle.onnx_model import metadata_of
+from supcon.bundle.manifest import Calibrated, Manifest, Neighbours, Source, Unknown
+from supcon.bundling.onnx_model import metadata_of
 from supcon.evaluation.embedding import Embedded
+from supcon.intake.pictures import Preprocessing
 from supcon.parsing import UserError
 
 WEIGHT = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)

@@ -14,7 +14,7 @@ import pytest
 from supcon.bundle.manifest import MANIFEST, check_files, fingerprint, read_manifest
 from supcon.bundle.storing import HEAD
 from supcon.parsing import UserError
-from tests.bundle.conftest import Used
+from tests.bundled import Used
 
 
 def test_the_manifest_tells_what_the_bundle_was_made_of(contrastive: Used) -> None:

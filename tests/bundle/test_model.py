@@ -15,7 +15,7 @@ from supcon.bundle.model import Model, top
 from supcon.evaluation.trained import predict
 from supcon.images.loading import load_test
 from supcon.parsing import UserError
-from tests.bundle.conftest import Used
+from tests.bundled import Used
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import nn
 
 from supcon.bundle.storing import ENCODER, HEAD, load_network, load_probe
 from supcon.parsing import UserError
-from tests.bundle.conftest import Used
+from tests.bundled import Used
 
 CPU = torch.device("cpu")
 

@@ -19,17 +19,18 @@ import torch
 from PIL import Image
 
 from supcon.__main__ import main
-from supcon.bundle import onnx_model
 from supcon.bundle.encoding import Arrays, OnnxEncoding
-from supcon.bundle.making import Choices, make_bundle, write_manifest
-from supcon.bundle.manifest import Classifier, Manifest, Preprocessing, Source
+from supcon.bundle.manifest import Classifier, Manifest, Source, write_manifest
 from supcon.bundle.model import load
-from supcon.bundle.onnx_model import add_onnx, check_can_export, difference
 from supcon.bundle.storing import save_encoder
+from supcon.bundling import onnx_model
+from supcon.bundling.making import Choices, make_bundle
+from supcon.bundling.onnx_model import add_onnx, check_can_export, difference
 from supcon.config import Config, override
 from supcon.evaluation.trained import Trained
 from supcon.images.decoding import Pixels
 from supcon.images.split import Splits
+from supcon.intake.pictures import Preprocessing
 from supcon.parsing import UserError
 
 

@@ -1,6 +1,6 @@
 """Images of classes that were left out of training: are they told apart, and at which cost?
 
-    python -m tests.benchmarks.unknowns RUN... --others FOLDER --test FOLDER
+    python -m tests.benchmarks.bundle.unknowns RUN... --others FOLDER --test FOLDER
 
 Each RUN was trained without the classes in FOLDER; a bundle is made of it, and for several numbers
 of neighbours k the AUROC of the distance to the k-th one (unknown against known test images) and
@@ -20,11 +20,10 @@ from sklearn.metrics import roc_auc_score
 
 from supcon.__main__ import main as supcon
 from supcon.bundle.calibration import threshold_for
-from supcon.bundle.gallery import Gallery
-from supcon.bundle.inputs import Inputs
-from supcon.bundle.making import HELD_OUT
+from supcon.bundle.gallery import HELD_OUT, Gallery
 from supcon.bundle.model import load_model
 from supcon.bundle.nearest import distance
+from supcon.intake.inputs import Inputs
 
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)
 RATES = (0.01, 0.05, 0.1)

@@ -57,7 +57,7 @@ class Inputs:
 
     def _below(self, folder: Path) -> Iterator[Path]:
         if self._is_listed(folder):
-            self.counts[LOOP, ""] += 1
+            self.counts[LOOP, "folder"] += 1
             return
         try:
             names = sorted(os.listdir(folder))

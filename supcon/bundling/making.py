@@ -14,31 +14,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supcon.bundle.card import write_card
 from supcon.bundle.fitting import fitted_neighbours, with_temperature
-from supcon.bundle.gallery import Gallery
+from supcon.bundle.gallery import GALLERY, HELD_OUT, Gallery
 from supcon.bundle.manifest import (
     FORMAT,
     MANIFEST,
     Manifest,
     Neighbours,
-    Preprocessing,
     Source,
     Unknown,
     fingerprint,
+    write_manifest,
 )
 from supcon.bundle.nearest import ExactSearch
 from supcon.bundle.storing import CONFIG, save_encoder, save_heads
-from supcon.bundle.study import Winner
+from supcon.bundling.card import write_card
+from supcon.bundling.study import Winner
 from supcon.config import Config, dump_config
 from supcon.evaluation.embedding import Embedded
 from supcon.evaluation.trained import Trained, embed_with
 from supcon.images.files import ImageFiles
 from supcon.images.loading import in_files
 from supcon.images.split import Split, Splits
+from supcon.intake.pictures import Preprocessing
 from supcon.parsing import UserError, is_there
 
-GALLERY, HELD_OUT, CARD = "gallery.npz", "held-out.npz", "MODEL_CARD.md"
+CARD = "MODEL_CARD.md"
 PACKAGES = ("supcon-search", "torch", "timm", "numpy", "pillow")
 UNKNOWN_K = 5
 
@@ -104,7 +105,8 @@ def make_bundle(
     manifest = fitted_neighbours(manifest, gallery, held_out, search)
     chosen = trained
     if on_all is not None:
-        chosen, manifest = on_all, manifest.model_copy(update={"val": None})
+        chosen, source = on_all, source.model_copy(update={"on": "all"})
+        manifest = manifest.model_copy(update={"val": None, "source": source})
         known, new = (embed_with(chosen, config, s.images) for s in (data.train, data.val))
         gallery = _gallery(known, named.train, 0, in_half=choices.in_half)
         gallery = gallery.with_more(_gallery(new, named.val, 1))
@@ -152,20 +154,6 @@ def with_files(manifest: Manifest, folder: Path) -> Manifest:
         path.name: fingerprint(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST
     }
     return manifest.model_copy(update={"files": files})
-
-
-def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write bundle.json; from then on the bundle is what it says.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    partial = folder / f"{MANIFEST}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(manifest.model_dump_json(indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / MANIFEST)
 
 
 def _manifest(

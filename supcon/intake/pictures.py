@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,24 +10,40 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 
-from supcon.bundle.manifest import Preprocessing
-from supcon.images.decoding import Picture, Pixels, read_picture, show_picture
-from supcon.parsing import UserError
+from supcon.images.decoding import Picture, Pixels, Reading, read_picture, show_picture
+from supcon.parsing import Section, UserError
 
 OneImage = str | Path | Image.Image | npt.NDArray[np.uint8] | Tensor
 """A file; a picture; (H, W), (H, W, 1) or (H, W, 3) uint8; a tensor (1 or 3, H, W) uint8."""
 AnyImages = OneImage | Sequence[OneImage]
 """One or several; also an array (N, H, W, C) or a tensor (N, C, H, W)."""
 
-T = TypeVar("T")
+
+class Preprocessing(Section):
+    """How a picture becomes what the encoder takes; its normalisation is in the encoder."""
+
+    size: int = Field(ge=1, le=4096)
+    """Side in pixels."""
+    fit: Literal["crop", "squeeze", "pad"]
+    """How pictures that are not square become square."""
+    background: str = Field(pattern="^(white|black|#[0-9a-fA-F]{6})$")
+    """What transparent pictures are laid on."""
+    channels: Literal[1, 3]
+    """1: grey."""
+
+    @property
+    def reading(self) -> Reading:
+        """The same for the decoder."""
+        return Reading(self.size, self.fit, self.background)
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,8 @@ def decoded(
         ahead: blocks that are decoded while others are used. 0 where the same cores compute:
             torch's threads and these would wait for each other.
     """
+    # What is too large is refused by name; what is merely large is not worth a warning.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     remaining, threads = iter(paths), torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[list[Path], list[Future[list[Picture | str]]]]] = deque()

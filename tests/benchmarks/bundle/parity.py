@@ -1,6 +1,6 @@
 """Size of model.onnx, and how near onnxruntime comes to torch, for several networks.
 
-    python -m tests.bundle.measure_onnx MODEL IMAGES
+    python -m tests.benchmarks.bundle.parity MODEL IMAGES
 
 MODEL is a bundle, the first row; IMAGES a folder of class folders. The other networks are
 random: their normalisation layers get scales and offsets, as training would give them, since
@@ -20,16 +20,16 @@ import torch
 from torch import nn
 
 from supcon.bundle.encoding import OnnxEncoding
-from supcon.bundle.inputs import Inputs
-from supcon.bundle.manifest import Manifest, Preprocessing
+from supcon.bundle.manifest import Manifest
 from supcon.bundle.model import load
-from supcon.bundle.onnx_model import Graph, difference, export, outputs_of
-from supcon.bundle.pictures import as_pixels
 from supcon.bundle.storing import CONFIG, load_network, load_probe
+from supcon.bundling.onnx_model import Graph, difference, export, outputs_of
 from supcon.config import Config, load_config, override
 from supcon.evaluation.embedding import embed
 from supcon.evaluation.probe import LinearProbe, logistic_regressions
 from supcon.images.decoding import Pixels
+from supcon.intake.inputs import Inputs
+from supcon.intake.pictures import Preprocessing, as_pixels
 from supcon.network.device import precision_tools
 from supcon.network.models import Network, build_network
 

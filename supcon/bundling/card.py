@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from supcon.bundle.manifest import Calibrated, Manifest
-from supcon.bundle.study import Winner
+from supcon.bundling.study import Winner
 from supcon.config import Config
 
 
@@ -34,8 +34,8 @@ def _what(manifest: Manifest, config: Config, n_train: int) -> Iterator[str]:
     of = f"{source.study}, arm {source.arm}, " if source.study else ""
     yield f"# {_text(source.study or source.run)}\n"
     names, more = manifest.classes[:50], " ..." if len(manifest.classes) > 50 else ""
-    yield f"Classifies images of {shape.size} x {shape.size} pixels into {len(manifest.classes)}"
-    yield f"classes: {_text(', '.join(names))}{more}.\n"
+    yield f"Classifies images of {shape.size} x {shape.size} pixels into one of "
+    yield f"{len(manifest.classes)} classes: {_text(', '.join(names))}{more}.\n"
     yield "| | |\n|---|---|"
     yield f"| encoder | {config.model.backbone}, trained with {config.loss.name} |"
     of = f"{of}run {source.run}, seed {source.seed}, {source.weights} weights"

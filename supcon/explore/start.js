@@ -1,0 +1,8 @@
+// Once the pictures are there.
+Promise.all(sheets.map(sheet => sheet.decode())).then(() => {
+  if (typeof data.map !== "string") showMap(data.map);
+  if (typeof data.confusions !== "string") showConfusions(data.confusions);
+  if (typeof data.suspects !== "string") showSuspects(data.suspects.listed);
+  if (data.unknown.known.length + data.unknown.others.length) showUnknown(data.unknown);
+  document.body.dataset.ready = "yes";
+});

@@ -1,0 +1,1 @@
+"""New images: which ones are meant, and how they become what an encoder takes."""
