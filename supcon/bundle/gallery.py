@@ -60,6 +60,12 @@ class Gallery:
         """Where an image was."""
         return Path(roots[int(self.roots[place])]) / str(self.names[place])
 
+    @classmethod
+    def empty(cls, dim: int) -> Gallery:
+        """Without images; embeddings would be of length `dim`."""
+        names, no = np.zeros(0, dtype=np.str_), np.zeros(0, dtype=np.int64)
+        return cls(np.zeros((0, dim), dtype=np.float32), no, names, no, no.astype(np.bool_))
+
     def save(self, path: Path) -> None:
         """Write it as .npz; beside it there is one with the suffix .partial meanwhile.
 

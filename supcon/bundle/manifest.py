@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Container
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from supcon.intake.pictures import Preprocessing
 from supcon.parsing import Section, UserError, is_there, parse
@@ -18,7 +19,9 @@ FORMAT = 1
 LARGEST = 50_000_000  # bytes of a manifest that is read
 CHUNK = 2**20
 
+Linear = Literal["probe", "head"]
 Classifier = Literal["probe", "knn", "head"]
+MAKE_AGAIN = "make the bundle again"
 
 
 class Neighbours(Section):
@@ -72,6 +75,20 @@ class Source(Section):
     """That the study was begun with."""
 
 
+class OnnxFile(Section):
+    """How model.onnx compares with the network in torch, both in fp32 on a CPU."""
+
+    opset: int
+    images: int
+    """Of val, that both were shown, alone and several at once."""
+    tolerance: float
+    """A difference above it is refused."""
+    differences: dict[str, float]
+    """Output -> the largest one on an image: of probabilities, else by the length of the vector."""
+    other_labels: int
+    """Images of these that the bundle's own precision gives another class."""
+
+
 class File(Section):
     """A file of the bundle."""
 
@@ -101,12 +118,14 @@ class Manifest(Section):
     """That the run computed in, and its bundle does."""
     val: dict[str, float] | None
     """Scores on val; null: it was trained on."""
-    temperatures: dict[Classifier, float]
+    temperatures: dict[Classifier, PositiveFloat]
     """Logits are divided by it before their softmax; fitted on val."""
     calibration: dict[Classifier, Calibrated]
     """What that changed on val, when the bundle was made."""
     neighbours: Neighbours
     unknown: Unknown
+    onnx: OnnxFile | None = None
+    """null: there is no model.onnx."""
     files: dict[str, File]
 
 
@@ -126,14 +145,25 @@ def read_manifest(folder: Path) -> Manifest:
         with path.open("rb") as file:
             tree = json.loads(file.read(LARGEST))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: damaged ({error}); make the bundle again") from None
+        raise UserError(f"{path}: damaged ({error}); {MAKE_AGAIN}") from None
+    return as_manifest(tree, str(path), f"{MAKE_AGAIN} with this version")
+
+
+def as_manifest(tree: Any, source: str, way_out: str) -> Manifest:
+    """A manifest of plain values.
+
+    Args:
+        tree: what JSON gave.
+        source: what it came from; opens the message.
+        way_out: ends the message.
+
+    Raises:
+        UserError: it is damaged, or of another version of the program.
+    """
     found = tree.get("format") if isinstance(tree, dict) else None
     if found != FORMAT:
-        raise UserError(
-            f"{path}: format must be {FORMAT}, got {found!r:.50}; make the bundle again with this "
-            f"version"
-        )
-    return parse(Manifest, tree, str(path))
+        raise UserError(f"{source}: format must be {FORMAT}, got {found!r:.50}; {way_out}")
+    return parse(Manifest, tree, source)
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -150,20 +180,27 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     partial.replace(folder / MANIFEST)
 
 
-def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare length and hash of every file of a bundle, before any of them is read.
+def check_files(folder: Path, manifest: Manifest, only: Container[str] | None = None) -> None:
+    """Compare length and hash of files of a bundle, before any of them is read.
+
+    Args:
+        folder: of the bundle.
+        manifest: says what they were.
+        only: names of those that are needed; None: all.
 
     Raises:
         UserError: one is missing, or is not what was written.
     """
     for name, written in manifest.files.items():
+        if only is not None and name not in only:
+            continue
         path = folder / name
         if path.name != name or not is_there(path):
-            raise UserError(f"{path}: is missing; put it back, or make the bundle again")
+            raise UserError(f"{path}: is missing; put it back, or {MAKE_AGAIN}")
         if fingerprint(path) != written:
             raise UserError(
                 f"{path}: is not what the bundle was made with (its hash differs from that in "
-                f"{MANIFEST}): damaged or exchanged; make the bundle again"
+                f"{MANIFEST}): damaged or exchanged; {MAKE_AGAIN}"
             )
 
 

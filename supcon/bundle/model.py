@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,30 +17,20 @@ import torch
 from torch import Tensor
 
 from supcon.bundle.calibration import probabilities, share_logits
+from supcon.bundle.encoding import Encoding, OnnxEncoding, TorchEncoding
 from supcon.bundle.fitting import reach
 from supcon.bundle.gallery import Gallery
-from supcon.bundle.manifest import Classifier, Manifest, check_files, read_manifest
+from supcon.bundle.manifest import MANIFEST, Classifier, Manifest, check_files, read_manifest
 from supcon.bundle.nearest import ExactSearch, Near, Search, distance, vote
 from supcon.bundle.storing import CONFIG, load_network, load_probe
 from supcon.config import Config, load_config
-from supcon.evaluation.embedding import BATCH, Embedded, embed
-from supcon.evaluation.probe import LinearProbe
-from supcon.images.decoding import Pixels
+from supcon.evaluation.embedding import Embedded
 from supcon.intake.pictures import AnyImages, as_pixels
-from supcon.network.device import pick_device, precision_tools
-from supcon.network.models import Network
-from supcon.parsing import UserError
+from supcon.network.device import pick_device
+from supcon.parsing import UserError, is_there
 
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-
-
-class Encoding(Protocol):
-    """Features, and where there is one the logits of a head of its own."""
-
-    def __call__(self, pixels: Pixels) -> Embedded:
-        """Of (N, S, S, C) images."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class Predictions:
     probabilities: Floats
     """(N, K), calibrated on images that were not trained on."""
     distances: Floats
-    """(N,) 1 - cosine to the k-th nearest of the gallery, in [0, 2]."""
+    """(N,) 1 - cosine to the k-th nearest of the gallery, in [0, 2]; NaN without a gallery."""
     is_unknown: npt.NDArray[np.bool_]
     """(N,) the distance is above the threshold: like no class of the gallery."""
     nearest: Near
@@ -90,16 +79,26 @@ class Model:
     def __init__(
         self,
         manifest: Manifest,
-        config: Config,
+        config: Config | None,
         encode: Encoding,
-        probe: LinearProbe,
         gallery: Gallery,
         search: Search,
     ) -> None:
-        """As `load` puts it together."""
-        self.manifest, self.config, self.encode, self.probe = manifest, config, encode, probe
+        """As `load` puts it together; a lone ONNX file has no config, and no gallery."""
+        self.manifest, self._config, self.encode = manifest, config, encode
         self.gallery, self.search = gallery, search
         self.labels = torch.from_numpy(gallery.labels)
+
+    @property
+    def config(self) -> Config:
+        """That it was trained with.
+
+        Raises:
+            UserError: it is a lone ONNX file, which does not say it.
+        """
+        if self._config is None:
+            raise UserError("MODEL: does not say how it was trained; use a bundle")
+        return self._config
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -137,8 +136,9 @@ class Model:
         """The k images of the gallery that are nearest to each.
 
         Raises:
-            UserError: an image cannot be read.
+            UserError: an image cannot be read, or there is no gallery.
         """
+        self.check_gallery()
         pixels = as_pixels(images, self.manifest.preprocessing)
         return self.named(self.search(self.encode(pixels).features, k))
 
@@ -160,27 +160,32 @@ class Model:
 
     def logits(self, embedded: Embedded, near: Near, by: Classifier) -> Tensor:
         """(N, K) of a classifier, before its temperature."""
-        match by:
-            case "probe":
-                return self.probe.logits(embedded.features)
-            case "head":
-                return embedded.outputs
-            case "knn":
-                rule, classes = self.manifest.neighbours, len(self.classes)
-                votes = vote(near, self.labels, classes=classes, **rule.model_dump())
-                return share_logits(votes)
+        if by != "knn":
+            return self.encode.logits(embedded, by)
+        rule, classes = self.manifest.neighbours, len(self.classes)
+        return share_logits(vote(near, self.labels, classes=classes, **rule.model_dump()))
 
     def check(self, by: Classifier | None) -> Classifier:
         """A classifier that the bundle has.
 
         Raises:
-            UserError: it has another loss than cross entropy, and so no head.
+            UserError: it has another loss than cross entropy, and so no head; or no gallery.
         """
         by = by or self.default
         if by not in self.manifest.temperatures:
             known = ", ".join(self.manifest.temperatures)
-            raise UserError(f"--by {by}: this bundle has {known}; only cross entropy has a head")
+            why = "without a gallery none vote" if by == "knn" else "only cross entropy has a head"
+            raise UserError(f"--by {by}: this bundle has {known}; {why}")
         return by
+
+    def check_gallery(self) -> None:
+        """Whether there are images to compare with.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not len(self.gallery):
+            raise UserError("MODEL: has no gallery to compare with; use a bundle")
 
     def named(self, near: Near) -> Neighbours:
         """Paths and classes of neighbours."""
@@ -192,43 +197,22 @@ class Model:
         )
 
 
-class TorchEncoding:
-    """A network in the precision that it was trained in."""
-
-    def __init__(self, network: Network, device: torch.device, precision: str, *, tf32: bool):
-        """`network` is on `device`, in eval mode."""
-        self.network, self.device, self.tf32, self.batch_size = network, device, tf32, BATCH
-        self.autocast, _ = precision_tools(precision, device)
-
-    def __call__(self, pixels: Pixels) -> Embedded:
-        """Likewise; a batch that does not fit into a GPU's memory is halved from then on."""
-        torch.backends.cudnn.allow_tf32 = self.tf32
-        while True:
-            try:
-                return embed(
-                    self.network,
-                    pixels,
-                    device=self.device,
-                    autocast=self.autocast,
-                    batch_size=self.batch_size,
-                )
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size //= 2
-
-
-def load(folder: str | Path, device: str = "auto") -> Model:
+def load(path: str | Path, device: str = "auto") -> Model:
     """A bundle that `python -m supcon bundle` wrote; each file's hash is compared first.
 
     Args:
-        folder: of the bundle.
-        device: auto (a GPU if there is one), cpu or cuda.
+        path: of the bundle's folder, or of an ONNX file: that of a bundle, whose gallery is used,
+            or one by itself, which knows its classes only.
+        device: auto (a GPU if there is one), cpu or cuda; ONNX is computed on the CPU.
 
     Raises:
         UserError: it is no bundle, or damaged; or there is no such device.
     """
-    folder = Path(folder).expanduser()
+    path = Path(path).expanduser()
+    return _load_onnx(path, device) if path.suffix.lower() == ".onnx" else _load(path, device)
+
+
+def _load(folder: Path, device: str) -> Model:
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     config, where = load_config(folder / CONFIG), pick_device(device)
@@ -236,10 +220,24 @@ def load(folder: str | Path, device: str = "auto") -> Model:
     network = load_network(
         folder, config, image_size=manifest.preprocessing.size, classes=classes
     ).to(where)
-    encode = TorchEncoding(network, where, manifest.precision, tf32=config.run.tf32)
-    gallery = Gallery.load(folder / manifest.gallery)
     probe = load_probe(folder, classes=classes, device=where)
-    return Model(manifest, config, encode, probe, gallery, ExactSearch(gallery, where))
+    encode = TorchEncoding(network, probe, where, manifest.precision, tf32=config.run.tf32)
+    gallery = Gallery.load(folder / manifest.gallery)
+    return Model(manifest, config, encode, gallery, ExactSearch(gallery, where))
+
+
+def _load_onnx(file: Path, device: str) -> Model:
+    if device == "cuda":
+        raise UserError(f"--device cuda: {file} is computed on the CPU; use the bundle's folder")
+    folder, cpu = file.parent, torch.device("cpu")
+    manifest = read_manifest(folder) if is_there(folder / MANIFEST) else None
+    if manifest is None or file.name not in manifest.files:
+        encode = OnnxEncoding(file)
+        gallery = Gallery.empty(encode.dim)
+        return Model(encode.manifest, None, encode, gallery, ExactSearch(gallery, cpu))
+    check_files(folder, manifest, (file.name, manifest.gallery, CONFIG))
+    gallery, config = Gallery.load(folder / manifest.gallery), load_config(folder / CONFIG)
+    return Model(manifest, config, OnnxEncoding(file), gallery, ExactSearch(gallery, cpu))
 
 
 load_model = load

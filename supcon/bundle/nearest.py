@@ -56,7 +56,7 @@ class ExactSearch:
         """Likewise."""
         bank = self.directions
         x, k = F.normalize(queries.to(bank).float(), dim=1), min(k, len(bank))
-        blocks = x.split(max(1, BLOCK // len(bank)))
+        blocks = x.split(max(1, BLOCK // max(1, len(bank))))
         found = [(block @ bank.T).topk(k, dim=1) for block in blocks]
         cosines = torch.cat([each.values for each in found])
         return Near(cosines.cpu(), torch.cat([each.indices for each in found]).cpu())
@@ -82,5 +82,10 @@ def vote(near: Near, labels: Tensor, *, classes: int, k: int, temperature: float
 
 
 def distance(near: Near, k: int) -> Tensor:
-    """(M,) 1 - cosine to the k-th nearest, in [0, 2] (Sun et al. 2022, arXiv:2204.06507)."""
+    """(M,) 1 - cosine to the k-th nearest, in [0, 2] (Sun et al. 2022, arXiv:2204.06507).
+
+    NaN where the gallery is empty.
+    """
+    if near.cosines.shape[1] == 0:
+        return near.cosines.new_full((len(near.cosines),), torch.nan)
     return 1 - near.cosines[:, min(k, near.cosines.shape[1]) - 1]

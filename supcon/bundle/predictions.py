@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,7 +27,8 @@ class Tally:
     """What became of the files so far."""
 
     read: int = 0
-    unknown: int = 0
+    unknown: int | None = None
+    """None: none was compared with a gallery."""
     right: int = 0
     """Of those that lie in a folder called like a class."""
     labelled: int = 0
@@ -87,7 +89,8 @@ class Table:
             found = self.model.judge(self.model.encode(block.pixels), self.by)
             for place, values in zip(block.places.tolist(), self._of(found), strict=True):
                 rows[place] |= values
-            tally.unknown += int(found.is_unknown.sum())
+            if len(self.model.gallery):
+                tally.unknown = (tally.unknown or 0) + int(found.is_unknown.sum())
         for place, note in block.notes.items():
             rows[place]["note"] = note
         for place, error in block.errors.items():
@@ -97,13 +100,17 @@ class Table:
         self.rows.writerows(rows)
 
     def _of(self, found: Predictions) -> Iterator[dict[str, Any]]:
-        nearest = self.model.named(found.nearest.first(1))
-        likely = top(found, self.n)
-        for i, pairs in enumerate(likely):
+        near = self._compared(found) if len(self.model.gallery) else repeat({})
+        for pairs, compared in zip(top(found, self.n), near, strict=False):
             row: dict[str, Any] = {}
             for place, (name, share) in enumerate(pairs):
                 row[f"class{_nth(place)}"], row[f"probability{_nth(place)}"] = name, f"{share:.6f}"
-            yield row | {
+            yield row | compared
+
+    def _compared(self, found: Predictions) -> Iterator[dict[str, Any]]:
+        nearest = self.model.named(found.nearest.first(1))
+        for i in range(len(found.ids)):
+            yield {
                 "unknown": int(found.is_unknown[i]),
                 "distance": f"{found.distances[i]:.6f}",
                 "nearest": str(nearest.paths[i][0]),

@@ -54,6 +54,15 @@ class Choices:
     """Keep the gallery's embeddings in fp16."""
 
 
+Finish = Callable[[Path, Manifest], Manifest]
+"""Adds files to a bundle's folder, and what is to be said of them to its manifest."""
+
+
+def as_it_is(_: Path, manifest: Manifest) -> Manifest:
+    """Add nothing."""
+    return manifest
+
+
 def make_bundle(
     trained: Trained,
     config: Config,
@@ -64,7 +73,7 @@ def make_bundle(
     *,
     won: Winner | None = None,
     on_all: Trained | None = None,
-    finish: Callable[[Path, Manifest], Manifest] = lambda _, manifest: manifest,
+    finish: Finish = as_it_is,
 ) -> Manifest:
     """Write a bundle; nothing is left of one that could not be written whole.
 
@@ -78,7 +87,7 @@ def make_bundle(
         won: the run of a study that it is, for the model card.
         on_all: the same configuration trained on train and val, whose weights are kept then; all
             that is calibrated is so by `trained`.
-        finish: adds files to the folder, before it gets its name.
+        finish: what else is done to the folder, before it gets its name.
 
     Raises:
         UserError: it is there, or cannot be written.

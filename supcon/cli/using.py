@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,6 +14,7 @@ from supcon.cli.options import Commands, check_is_free, describe_unknown, load_r
 from supcon.parsing import UserError
 
 if TYPE_CHECKING:
+    from supcon.bundle.manifest import OnnxFile
     from supcon.bundle.model import Model
     from supcon.bundle.predictions import Tally
     from supcon.bundling.making import Choices
@@ -42,11 +44,14 @@ def add_to(
         "--on", choices=("train", "all"), default="train",
         help="all: train once more on train and val together; that model has no score",
     )  # fmt: skip
+    bundle.add_argument(
+        "--onnx", action="store_true", help="add model.onnx, compared with torch on images of val"
+    )
     bundle.add_argument("--half", action="store_true", help="keep the gallery in fp16")
     bundle.set_defaults(run=run_bundle)
 
     images = argparse.ArgumentParser(add_help=False, parents=[with_trace])
-    images.add_argument("model", type=Path, help="a bundle's folder")
+    images.add_argument("model", type=Path, help="a bundle's folder, or an .onnx file")
     images.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH",
         help="images, folders, a .csv with a column of paths, or - for a list on standard input",
@@ -81,6 +86,10 @@ def run_bundle(options: argparse.Namespace) -> int:
     if not 0 < options.false_alarms < 1:
         raise UserError(f"--false-alarms must lie between 0 and 1, got {options.false_alarms}")
     check_is_free(options.out)
+    if options.onnx:
+        from supcon.bundling.onnx_model import check_can_export
+
+        check_can_export()
     choices = Choices(options.false_alarms, options.half)
     if not is_study(options.model):
         if options.arm:
@@ -99,8 +108,9 @@ def _bundle(
     options: argparse.Namespace, model: Path, choices: Choices, out: Path, won: Winner | None
 ) -> None:
     path, trained, config = load_run(model, options.set)
-    from supcon.bundling.making import make_bundle, source_of
+    from supcon.bundling.making import as_it_is, make_bundle, source_of
     from supcon.bundling.on_all import train_on_all
+    from supcon.bundling.onnx_model import add_onnx
     from supcon.evaluation.trained import check_same_data
     from supcon.images.loading import load_splits
 
@@ -111,17 +121,31 @@ def _bundle(
         out.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = out.with_name(f".{out.name}.on-all.pt")
         on_all = train_on_all(trained, config, data, checkpoint, _tell)
-    made = make_bundle(trained, config, data, source, choices, out, won=won, on_all=on_all)
-    by = ", ".join(f"{name} {t:.3g}" for name, t in made.temperatures.items())
-    print(
-        f"wrote {out}: {len(made.classes)} classes, temperatures {by}; {describe_unknown(made)}\n"
-        f"next: python -m supcon predict {out} IMAGES --out predictions.csv"
+    finish = partial(add_onnx, images=data.val.images) if options.onnx else as_it_is
+    made = make_bundle(
+        trained, config, data, source, choices, out, won=won, on_all=on_all, finish=finish
     )
+    by = ", ".join(f"{name} {t:.3g}" for name, t in made.temperatures.items())
+    print(f"wrote {out}: {len(made.classes)} classes, temperatures {by}; {describe_unknown(made)}")
+    if made.onnx:
+        print(_compared(made.onnx, out, made.precision))
+    print(f"next: python -m supcon predict {out} IMAGES --out predictions.csv")
 
 
 def _tell(run: Run) -> None:
     epochs = run.config.run.epochs
     print(f"epoch {run.epoch:>3}/{epochs}  loss {run.metrics['train/loss']:.4f}", flush=True)
+
+
+def _compared(onnx: OnnxFile, out: Path, precision: str) -> str:
+    gaps = ", ".join(f"{name} {gap:.1g}" for name, gap in onnx.differences.items())
+    text = (
+        f"{out / 'model.onnx'}: opset {onnx.opset}, agrees with torch in fp32 on {onnx.images} "
+        f"images of val (largest differences {gaps}; at most {onnx.tolerance:g} is allowed)"
+    )
+    if precision == "fp32":
+        return text
+    return f"{text}; {precision} gives {onnx.other_labels} of them another class"
 
 
 def run_predict(options: argparse.Namespace) -> int:
@@ -136,6 +160,9 @@ def run_predict(options: argparse.Namespace) -> int:
 
     model, tally = load(options.model, options.device), Tally()
     by = model.check(options.by)
+    if not len(model.gallery):
+        note = "no bundle.json beside it that names it: unknown and nearest images stay empty"
+        print(f"{options.model}: {note}", file=sys.stderr)
     with _rows(options.out) as out:
         table = Table(out, model, by, options.top, labelled=options.labelled)
         for block in blocks_of(model, inputs, tally):
@@ -171,6 +198,7 @@ def run_neighbours(options: argparse.Namespace) -> int:
     from supcon.bundle.predictions import Tally, blocks_of
 
     model, tally = load(options.model, options.device), Tally()
+    model.check_gallery()
     if options.out:
         _write_neighbours(options, model, inputs, tally)
         return _told(options, inputs, tally)
@@ -232,6 +260,6 @@ def _told(options: argparse.Namespace, inputs: Inputs, tally: Tally) -> int:
     if not tally.read:
         raise UserError("PATH: no image could be read; name images that can")
     where = f"wrote {options.out}: " if getattr(options, "out", None) else ""
-    unknown = f", {tally.unknown:,} of them unknown" if options.command == "predict" else ""
+    unknown = "" if tally.unknown is None else f", {tally.unknown:,} of them unknown"
     print(f"{where}{tally.read:,} images{unknown}", file=out)
     return 0

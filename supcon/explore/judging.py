@@ -70,7 +70,7 @@ class Suspect:
 def judge(model: Model, looked: Looked, by: Classifier) -> Judged:
     """Predictions and neighbours; an image of the gallery is not its own neighbour."""
     near = _neighbours(model, looked)
-    embedded = Embedded(looked.features.to(model.probe.weight.device), looked.features)
+    embedded = Embedded(looked.features, looked.features)
     logits = model.logits(embedded, near, by)
     shares = probabilities(logits, model.manifest.temperatures[by]).cpu().numpy()
     return Judged(

@@ -51,6 +51,13 @@ class SmallMapConv2d(nn.Conv2d):
         return [slice(start, start + size) for start in starts]
 
 
+def slide_again(net: nn.Module) -> None:
+    """Turn the `SmallMapConv2d`s of `net` back into plain convolutions, in place."""
+    for module in net.modules():
+        if isinstance(module, SmallMapConv2d):
+            module.__class__ = nn.Conv2d  # type: ignore[assignment] # of which it is one
+
+
 def speed_up_small_maps(net: nn.Module) -> None:
     """Turn the dense, zero-padded convolutions of `net` into `SmallMapConv2d`s, in place."""
     for module in net.modules():

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supcon.network.small_maps import SmallMapConv2d, speed_up_small_maps
+from supcon.network.small_maps import SmallMapConv2d, slide_again, speed_up_small_maps
 
 GEOMETRIES = [
     (size, kernel, stride, padding)
@@ -109,3 +109,13 @@ def test_a_network_keeps_its_parameters_and_their_names() -> None:
 )
 def test_convolutions_of_another_kind_are_left_alone(conv: nn.Conv2d) -> None:
     assert type(both(conv)[1]) is nn.Conv2d
+
+
+def test_a_network_gets_its_plain_convolutions_back() -> None:
+    net = timm.create_model("test_resnet", num_classes=0).eval()
+    plain, images = copy.deepcopy(net), torch.randn(2, 3, 16, 16)
+    speed_up_small_maps(net)
+    assert any(type(module) is SmallMapConv2d for module in net.modules())
+    slide_again(net)
+    assert [type(module) for module in net.modules()] == [type(m) for m in plain.modules()]
+    assert torch.equal(net(images), plain(images))
