@@ -94,33 +94,66 @@ def make_bundle(
     """
     if is_there(out):
         raise UserError(f"--out {out}: exists already; remove it or choose another name")
-    known, new = (embed_with(trained, config, s.images) for s in (data.train, data.val))
     named = in_files(config.data, data)
-    roots = tuple(_root(config, named, part) for part in ("train", "val"))
+    contents = _calibrated(trained, config, data, named, source, choices)
+    if on_all is not None:
+        contents = _on_all(contents, on_all, config, data, named)
+    return _written(contents, config, won, finish, out)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle is made of."""
+
+    manifest: Manifest
+    trained: Trained
+    gallery: Gallery
+    held_out: Gallery
+
+
+def _calibrated(
+    trained: Trained, config: Config, data: Splits, named: Splits, source: Source, choices: Choices
+) -> Contents:
+    """A gallery of train, and what is fitted on val; `named` are the images by their files."""
+    known, new = (embed_with(trained, config, s.images) for s in (data.train, data.val))
     gallery = _gallery(known, named.train, 0, in_half=choices.in_half)
     held_out = _gallery(new, named.val, 1)
+    roots = tuple(_root(config, named, part) for part in ("train", "val"))
     manifest = _manifest(trained, config, data, source, choices, roots)
     manifest = _with_temperatures(manifest, trained, config, new, held_out)
     search = ExactSearch(gallery, torch.device("cpu"))
     manifest = fitted_neighbours(manifest, gallery, held_out, search)
-    chosen = trained
-    if on_all is not None:
-        chosen, source = on_all, source.model_copy(update={"on": "all"})
-        manifest = manifest.model_copy(update={"val": None, "source": source})
-        known, new = (embed_with(chosen, config, s.images) for s in (data.train, data.val))
-        gallery = _gallery(known, named.train, 0, in_half=choices.in_half)
-        gallery = gallery.with_more(_gallery(new, named.val, 1))
-        held_out = held_out.take(np.zeros(len(held_out), dtype=np.bool_))
+    return Contents(manifest, trained, gallery, held_out)
+
+
+def _on_all(
+    first: Contents, trained: Trained, config: Config, data: Splits, named: Splits
+) -> Contents:
+    """Other weights, which have seen val: a gallery of both, and nothing that was held out."""
+    known, new = (embed_with(trained, config, s.images) for s in (data.train, data.val))
+    in_half = first.gallery.embeddings.dtype == np.float16
+    gallery = _gallery(known, named.train, 0, in_half=in_half)
+    gallery = gallery.with_more(_gallery(new, named.val, 1))
+    source = first.manifest.source.model_copy(update={"on": "all"})
+    manifest = first.manifest.model_copy(update={"val": None, "source": source})
+    nothing = first.held_out.take(np.zeros(len(first.held_out), dtype=np.bool_))
+    return Contents(manifest, trained, gallery, nothing)
+
+
+def _written(
+    contents: Contents, config: Config, won: Winner | None, finish: Finish, out: Path
+) -> Manifest:
+    trained, manifest = contents.trained, contents.manifest
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        save_encoder(chosen.network, partial)
-        save_heads(chosen.network, chosen.probe, partial)
+        save_encoder(trained.network, partial)
+        save_heads(trained.network, trained.probe, partial)
         (partial / CONFIG).write_text(dump_config(config), encoding="utf-8")
-        gallery.save(partial / GALLERY)
-        held_out.save(partial / HELD_OUT)
-        card = write_card(manifest, config, len(gallery), won)
+        contents.gallery.save(partial / GALLERY)
+        contents.held_out.save(partial / HELD_OUT)
+        card = write_card(manifest, config, len(contents.gallery), won)
         (partial / CARD).write_text(card, encoding="utf-8", errors="replace")
         manifest = finish(partial, manifest)
         write_manifest(with_files(manifest, partial), partial)
