@@ -19,7 +19,7 @@ import torch
 
 from supcon.bundle.fitting import fitted_neighbours
 from supcon.bundle.gallery import HELD_OUT, Gallery
-from supcon.bundle.manifest import Manifest, fingerprint, write_manifest
+from supcon.bundle.manifest import Manifest, fingerprint, read_manifest, write_manifest
 from supcon.bundle.model import Model, load
 from supcon.bundle.nearest import ExactSearch
 from supcon.bundle.predictions import Tally, blocks_of
@@ -51,6 +51,7 @@ def add_images(folder: Path, images: Path, device: str = "auto") -> tuple[Change
     Raises:
         UserError: the bundle or the folder is none, or no image could be read.
     """
+    read_manifest(folder)  # `load` takes an ONNX file, too
     model, root = load(folder, device), images.expanduser().absolute()
     by_class = _classes_below(root, model.classes)
     there = {str(model.gallery.path(i, model.manifest.roots)) for i in range(len(model.gallery))}

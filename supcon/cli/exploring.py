@@ -48,6 +48,7 @@ def run_explore(options: argparse.Namespace) -> int:
     """The `explore` command."""
     if options.images < 1:
         raise UserError(f"--images must be at least 1, got {options.images}")
+    from supcon.bundle.manifest import read_manifest
     from supcon.bundle.model import load
     from supcon.explore.contents import Choices, contents
     from supcon.explore.page import explored, write_page
@@ -55,6 +56,7 @@ def run_explore(options: argparse.Namespace) -> int:
     from supcon.explore.wording import around
 
     check(options.map)
+    read_manifest(options.model)  # an ONNX file judges no embeddings
     model = load(options.model, options.device)
     looked = _look(options, model)
     shown = contents(model, looked, Choices(options.map, options.suspects, _say))

@@ -169,3 +169,8 @@ def test_a_folder_without_classes_is_refused(own: Used, tmp_path: Path) -> None:
         add_images(own.folder, tmp_path / "flat", "cpu")
     with pytest.raises(UserError, match="must be a folder"):
         add_images(own.folder, tmp_path / "no", "cpu")
+
+
+def test_nothing_is_added_to_an_onnx_file(own: Used, others: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.onnx: is no bundle"):
+        add_images(own.folder / "model.onnx", others)

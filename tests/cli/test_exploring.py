@@ -96,3 +96,10 @@ def test_neighbours_are_written_as_a_page(
     assert html.count("<section") == 1
     assert html.count("<figure>") == 4
     assert f"wrote {page}: 1 images\n" in capsys.readouterr().out
+
+
+def test_an_onnx_file_is_not_explored(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explore", str(bundle / "model.onnx"), "--out", str(tmp_path / "e.html")]) == 2
+    assert "model.onnx: is no bundle" in capsys.readouterr().err
