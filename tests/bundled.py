@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from supcon.bundle.manifest import Source
-from supcon.bundle.model import Model, load_model
+from supcon.bundle.model import Model, load
 from supcon.bundling.making import Choices, make_bundle
 from supcon.config import Config, override
 from supcon.evaluation.trained import Trained
@@ -29,7 +29,7 @@ class Used:
     """train/ and test/ with a folder for each digit, and others/ with those of 3 and 7."""
 
     def load(self) -> Model:
-        return load_model(self.folder, "cpu")
+        return load(self.folder, "cpu")
 
     def make(self, out: Path, choices: Choices = Choices()) -> None:  # noqa: B008
         make_bundle(self.trained, self.config, self.data, source_of(self.config), choices, out)

@@ -240,9 +240,6 @@ def _load_onnx(file: Path, device: str) -> Model:
     return Model(manifest, config, OnnxEncoding(file), gallery, ExactSearch(gallery, cpu))
 
 
-load_model = load
-
-
 def _shares(logits: Tensor, temperature: float) -> Floats:
     return probabilities(logits, temperature).cpu().numpy().astype(np.float32)
 

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from supcon.__main__ import main as supcon
 from supcon.bundle.calibration import threshold_for
 from supcon.bundle.gallery import HELD_OUT, Gallery
-from supcon.bundle.model import load_model
+from supcon.bundle.model import load
 from supcon.bundle.nearest import distance
 from supcon.intake.inputs import Inputs
 
@@ -41,7 +41,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "model"
             assert supcon(["bundle", str(run), "--out", str(out)]) == 0
-            model = load_model(out, "cpu")
+            model = load(out, "cpu")
             val = torch.from_numpy(Gallery.load(out / HELD_OUT).embeddings)
         known, unknown = (
             torch.from_numpy(model.embed([*Inputs([images])]))
