@@ -44,9 +44,9 @@ TINY = {
 }
 
 
-# Fixtures of WHOLE that take long to make: all tests that use one run in the same process.
 WHOLE = "tests/whole/"
-SHARED = ("whole", "running", "nodes")
+# Fixtures that take long to make, and where: all tests that use one run in the same process.
+SHARED = dict.fromkeys(("whole", "running", "nodes"), WHOLE) | {"imported": "tests/training/"}
 # What takes longest, by its group: it starts first, or one process would end long after the others.
 LONGEST = (
     "whole",
@@ -91,7 +91,7 @@ def is_slow(item: pytest.Item) -> bool:
 def group_of(item: pytest.Item) -> str:
     """What runs in one process."""
     file, fixtures = item.location[0], getattr(item, "fixturenames", ())
-    shared = [name for name in SHARED if name in fixtures and file.startswith(WHOLE)]
+    shared = [name for name, room in SHARED.items() if name in fixtures and file.startswith(room)]
     return shared[0] if shared else item.name if is_slow(item) else Path(file).stem
 
 
