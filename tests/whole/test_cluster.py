@@ -25,7 +25,7 @@ SHARED_OUT: dict[str, Any] = {
     "arms": {"ce": {"loss.name": "ce"}},
     "budget": {"trials": 2},
     "confirm": {"top": 1, "seeds": 1, "references": False},
-    "resources": {"cpu": "auto", "gpu": 0},
+    "resources": {"cpu": "auto", "gpu": 0, "concurrency": 1},
 }
 
 
