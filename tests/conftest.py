@@ -47,17 +47,17 @@ TINY = {
 }
 
 
-# Fixtures of WHOLE that take long to make: all tests that use one run in the same process.
 WHOLE = "tests/whole/"
-SHARED = ("whole", "running", "nodes")
+# Fixtures that take long to make, and where: all tests that use one run in the same process.
+SHARED = dict.fromkeys(("whole", "running", "nodes"), WHOLE) | {"imported": "tests/training/"}
 # What takes longest, by its group: it starts first, or one process would end long after the others.
 LONGEST = (
-    "whole",
-    "test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray",
-    "test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial",
-    "running",
     "nodes",
+    "whole",
+    "test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial",
+    "test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray",
     "test_a_job_goes_back_into_the_queue_and_ends_with_a_verdict",
+    "running",
     "test_signals_to_every_process_of_a_job_lose_nothing",
 )
 
@@ -94,7 +94,7 @@ def is_slow(item: pytest.Item) -> bool:
 def group_of(item: pytest.Item) -> str:
     """What runs in one process."""
     file, fixtures = item.location[0], getattr(item, "fixturenames", ())
-    shared = [name for name in SHARED if name in fixtures and file.startswith(WHOLE)]
+    shared = [name for name, room in SHARED.items() if name in fixtures and file.startswith(room)]
     return shared[0] if shared else item.name if is_slow(item) else Path(file).stem
 
 

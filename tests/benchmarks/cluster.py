@@ -18,7 +18,6 @@ import platform
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -33,8 +32,10 @@ import numpy as np
 from search.log.events import Event
 from tests.benchmarks.reliability import SPACE, finished, has_lines, lines, tally
 from tests.benchmarks.search import ROOT, kill_session, own_home, start_search, trial_pids
+from tests.programs import Fresh, Program
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+RAY = str(Path(sys.executable).with_name("ray"))
 DISTURBANCES = ("removed", "joined", "driver")
 # Longer trials than elsewhere: a trial that takes a second never waits for a new node's worker.
 LONGER = {
@@ -67,7 +68,7 @@ class Cluster:
             free.bind(("127.0.0.2", 0))
             self.address = f"127.0.0.2:{free.getsockname()[1]}"
         self.home = home
-        self.nodes: list[subprocess.Popen[bytes]] = []
+        self.nodes: list[Program] = []
         self.started = 0
         (home / ".ray").mkdir()
         token = home / ".ray" / "auth_token"
@@ -76,11 +77,11 @@ class Cluster:
         port = self.address.partition(":")[2]
         self._start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
 
-    def add(self, cpus: int = 1, gpus: int = 0) -> subprocess.Popen[bytes]:
+    def add(self, cpus: int = 1, gpus: int = 0) -> Program:
         """Another node, once it has joined."""
         return self._start(f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
 
-    def remove(self, node: subprocess.Popen[bytes]) -> None:
+    def remove(self, node: Program) -> None:
         """Kill a node and all that runs on it, as when a machine is switched off."""
         kill_session(node)
         self.nodes.remove(node)
@@ -90,24 +91,20 @@ class Cluster:
         for node in reversed(list(self.nodes)):
             self.remove(node)
 
-    def has_worker(self, node: subprocess.Popen[bytes]) -> bool:
+    def has_worker(self, node: Program) -> bool:
         """Whether a trial's process runs on a node."""
         return bool(trial_pids(node.pid))
 
-    def _start(self, *flags: str) -> subprocess.Popen[bytes]:
+    def _start(self, *flags: str) -> Program:
         self.started += 1
         # A folder of its own, as on a machine of its own: nodes remove files that they share.
         temporary = self.home / f"n{self.started}"
         log = self.home / f"n{self.started}.txt"
         own = dict.fromkeys(("HOME", "TMPDIR"), str(self.home))
-        with log.open("wb") as output:
-            node = subprocess.Popen(
-                [str(Path(sys.executable).with_name("ray")), "start", "--block", *flags,
-                 f"--temp-dir={temporary}", "--node-ip-address=127.0.0.2",
-                 "--object-store-memory=300000000", "--disable-usage-stats"],
-                env={**os.environ, **own, **TOKEN, "PYTHONPATH": str(ROOT)},
-                cwd=self.home, start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+        argv = [RAY, "start", "--block", *flags, f"--temp-dir={temporary}"]
+        argv += ["--node-ip-address=127.0.0.2", "--object-store-memory=300000000"]
+        where = {**os.environ, **own, **TOKEN, "PYTHONPATH": str(ROOT)}
+        node = Fresh([*argv, "--disable-usage-stats"], self.home, where, log)
         self.nodes.append(node)
         for _ in range(1200):
             if b"Ray runtime started" in log.read_bytes():

@@ -23,7 +23,6 @@ import shutil
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,9 +41,11 @@ from search.log.trial import Trial
 from supcon.config import Config, override
 from supcon.images.loading import load_splits
 from supcon.train import Run
+from tests.programs import Fresh, Program
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "search" / "run.py"
+LAUNCH: type[Program] = Fresh
 NAME = "bench"
 TITLES = (b"ResourceTrainable", b"SupConTrial")  # of trials' processes: in a call, between two
 BASE: dict[str, dict[str, Any]] = {
@@ -134,7 +135,7 @@ def _epoch_seconds(arm: str) -> float:
 class RunningSearch:
     """A search that was started from the command line, with a home of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: Program
     home: Path
     started: float
     """Seconds since 1970."""
@@ -190,7 +191,7 @@ def command_of(pid: int) -> bytes:
     return b""
 
 
-def kill_session(leader: subprocess.Popen[bytes]) -> None:
+def kill_session(leader: subprocess.Popen[bytes] | Program) -> None:
     """End a process that began a session, and all that it started."""
     while pids := session_pids(leader.pid):
         for pid in pids:
@@ -217,17 +218,10 @@ def start_search(
     """Start `PROGRAM` on a space."""
     (home / "space.yaml").write_text(yaml.safe_dump(space))
     own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(home))
-    command = [sys.executable, str(PROGRAM), "--space", "space.yaml"]
-    with (home / "output.txt").open("ab") as output:
-        started = time.time()
-        process = subprocess.Popen(
-            [*command, "--name", NAME, *flags],
-            env={**os.environ, **own, **(environment or {})},
-            cwd=home,
-            start_new_session=True,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    argv = [str(PROGRAM), "--space", "space.yaml", "--name", NAME, *flags]
+    started = time.time()
+    where = {**os.environ, **own, **(environment or {})}
+    process = LAUNCH(argv, home, where, home / "output.txt")
     return RunningSearch(process, home, started)
 
 

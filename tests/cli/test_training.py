@@ -27,7 +27,9 @@ from tests.cli.running import in_a_process, run, run_command
 
 
 @pytest.mark.slow
-def test_the_command_trains_from_start_to_end(config_file: Path, tmp_path: Path) -> None:
+def test_the_command_trains_from_start_to_end(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     done = in_a_process("-m supcon", "train", config_file, "--out", out, "--set", "run.seed=3")
     assert (done.returncode, done.stderr) == (0, "")
@@ -42,11 +44,9 @@ def test_the_command_trains_from_start_to_end(config_file: Path, tmp_path: Path)
     assert [line.split()[1] for line in log] == ["1/2", "2/2"]
     assert all(line in done.stdout for line in log)
 
-    again = in_a_process(
-        "-m supcon", "train", config_file, "--out", out, "--set", "run.seed=3", "--resume"
-    )
-    assert again.returncode == 0
-    assert again.stdout.split("validation")[1] == done.stdout.split("validation")[1]
+    assert run_command(config_file, "--out", out, "--set", "run.seed=3", "--resume") == 0
+    again = capsys.readouterr().out
+    assert again.split("validation")[1] == done.stdout.split("validation")[1]
 
 
 def test_a_run_in_the_folder_is_not_overwritten(

@@ -320,7 +320,8 @@ def test_a_study_that_could_not_start_leaves_nothing_behind(
 
 @pytest.mark.slow
 def test_a_kind_of_config_that_cannot_run_is_a_line_of_the_forecast() -> None:
-    space = load_space(Path(DIGITS), {"model.backbone": "resnt18"})
+    changes = {"model.backbone": "resnt18", "data.batch_size": 64, "run.memory": "plain"}
+    space = load_space(Path(DIGITS), changes | {"points": {}})
     data = load_splits(space.config.data)
     found = measure_costs(space, cost_here(data))
     lines = describe_forecast(space, Shares(space.resources), data, found, [Node(2, 0)])

@@ -35,25 +35,30 @@ def loss_of(probe: LinearProbe, x: Tensor, y: Tensor, l2: float) -> float:
 
 
 def slow_optimum(probe: LinearProbe, x: Tensor, y: Tensor, l2: float) -> LinearProbe:
-    """By SciPy, in fp64, on the features that the probe standardises."""
+    """By SciPy, in fp64, on the features that the probe standardises.
+
+    Its unknowns are weights along the principal axes, in units in which the loss curves less
+    unevenly: that changes no optimum, and one that took 1,398 evaluations takes 139.
+    """
     z = ((x.double() - probe.mean) / probe.std).numpy()
-    z = np.concatenate([z, np.ones((len(z), 1))], 1)
-    k, d = probe.weight.shape
-    is_label = np.eye(k)[y.numpy()]
+    k, is_label = len(probe.weight), np.eye(len(probe.weight))[y.numpy()]
+    _, s, axes = np.linalg.svd(z, full_matrices=False)
+    turn = axes.T / (s**2 / len(z) / k + l2) ** 0.25  # (D, M)
+    inputs = np.concatenate([z @ turn, np.ones((len(z), 1))], 1)
+    decay = np.pad(l2 * turn.T @ turn, (0, 1))
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        w = flat.reshape(k, d + 1)
-        logits = z @ w.T
+        v = flat.reshape(k, -1)
+        logits = inputs @ v.T
         log_p = logits - logits.max(1, keepdims=True)
         log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
-        decay = l2 * np.concatenate([w[:, :-1], np.zeros((k, 1))], 1)
-        gradient = (np.exp(log_p) - is_label).T @ z / len(z) + decay
-        return -(log_p * is_label).sum() / len(z) + (decay * w).sum() / 2, gradient.ravel()
+        gradient = (np.exp(log_p) - is_label).T @ inputs / len(z) + v @ decay
+        return -(log_p * is_label).sum() / len(z) + (v @ decay * v).sum() / 2, gradient.ravel()
 
     options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 40}
-    start = np.zeros(k * (d + 1))
-    w = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x.reshape(k, d + 1)
-    weight, bias = torch.tensor(w[:, :-1]), torch.tensor(w[:, -1])
+    start = np.zeros(k * inputs.shape[1])
+    v = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x.reshape(k, -1)
+    weight, bias = torch.tensor(v[:, :-1] @ turn.T), torch.tensor(v[:, -1])
     return LinearProbe(probe.mean, probe.std, weight, bias, "")
 
 
@@ -86,7 +91,7 @@ CASES: dict[str, tuple[Tensor, Tensor]] = {
     "classes that overlap": clouds(400, 16, 5, spread=1.5),
     "separable": clouds(300, 16, 5, spread=0.05),
     "two classes": clouds(300, 16, 2, spread=1.5),
-    "many classes": clouds(600, 8, 60, spread=0.5),
+    "many classes": clouds(300, 8, 30, spread=0.5),
     "more features than images": clouds(60, 150, 3, spread=2),
     "unequal classes": unequal(*clouds(600, 10, 4, spread=1)),
     "constant columns": constant_columns(*clouds(200, 6, 3, spread=1)),

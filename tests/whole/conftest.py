@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.search import own_home
+from tests.programs import Forked, Fresh
 from tests.whole.searching import QUICK_RUN, SMALL, finish, start
 
 
@@ -24,7 +25,8 @@ def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
     """The folder and output of a search that nobody disturbed; to be read, or copied."""
     results = tmp_path_factory.mktemp("whole")
     confirm = "confirm={top: 2, pick_seeds: 1, seeds: 3}"
-    code, output = finish(start(home, results, *SMALL, "--set", confirm, "--noise-floor"))
+    flags = [*SMALL, "--set", confirm, "--noise-floor"]
+    code, output = finish(start(home, results, *flags, launch=Fresh))
     assert code == 0, output
     return results / "digits", output
 
@@ -39,3 +41,4 @@ def copy(whole: tuple[Path, str], tmp_path: Path) -> Path:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What benchmarks start is quick, too."""
     monkeypatch.setattr("tests.benchmarks.search.PROGRAM", QUICK_RUN)
+    monkeypatch.setattr("tests.benchmarks.search.LAUNCH", Forked)

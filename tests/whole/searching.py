@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from search.log.events import Ask, End, Report, Tested
 from search.log.journal import Journal
+from tests.programs import Forked, Program
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN, QUICK_RUN = ROOT / "search" / "run.py", ROOT / "tests" / "quick_run.py"
+QUICK_NODE = ROOT / "tests" / "quick_node.py"
 DIGITS = str(ROOT / "spaces" / "digits.yaml")
 SMALL = [
     "--trials", "4", "--epochs", "3", "--concurrency", "1", "--set", "data.train_size=300",
+    "--set", "data.val_size=0.1",
     "--set", "scheduler.asha.grace=1", "--set", "average.bn_images=256",
     "--set", "params.data.batch_size={pow2: [32, 64]}", "--set", "points={}",
     "--set", "confirm={top: 1, seeds: 3, references: false}",
@@ -27,24 +29,20 @@ SMALL = [
 
 
 def start(
-    home: Path, results: Path, *arguments: str, output: int | IO[str] = subprocess.PIPE,
-    program: Path = RUN,
-) -> subprocess.Popen[str]:  # fmt: skip
-    """Start a search in its own process group, from another folder than the repository."""
-    command = [sys.executable, str(program), "--space", DIGITS]
-    return subprocess.Popen(
-        [*command, "--results", str(results), *arguments],
-        env=os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home)}, cwd=home,
-        start_new_session=True, text=True, stdout=output, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    home: Path, results: Path, *arguments: str, program: Path = RUN, launch: type[Program] = Forked
+) -> Program:
+    """Start a search in its own session, from another folder than the repository."""
+    argv = [str(program), "--space", DIGITS, "--results", str(results), *arguments]
+    where = os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home)}
+    output = Path(tempfile.mkstemp(".txt", dir=home)[1])
+    return launch(argv, home, where, output)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=900)
-    return process.returncode, output
+def finish(process: Program) -> tuple[int, str]:
+    return process.wait(timeout=900), process.output.read_text()
 
 
-def wait_for(process: subprocess.Popen[str], log: Path, is_reached: Callable[[str], bool]) -> None:
+def wait_for(process: Program, log: Path, is_reached: Callable[[str], bool]) -> None:
     """Wait until the log says so; the search must still be running then."""
     for _ in range(12000):
         assert process.poll() is None, finish(process)[1]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from search.log.journal import Journal
 from tests.benchmarks.cluster import TOKEN, Cluster, chaos, cluster
 from tests.benchmarks.reliability import SPACE
 from tests.benchmarks.search import ROOT, own_home, start_search
+from tests.programs import Fresh
+from tests.whole.searching import QUICK_NODE, QUICK_RUN
 
 SHARED_OUT: dict[str, Any] = {
     **SPACE,
@@ -24,7 +25,7 @@ SHARED_OUT: dict[str, Any] = {
     "arms": {"ce": {"loss.name": "ce"}},
     "budget": {"trials": 2},
     "confirm": {"top": 1, "seeds": 1, "references": False},
-    "resources": {"cpu": "auto", "gpu": 0},
+    "resources": {"cpu": "auto", "gpu": 0, "concurrency": 1},
 }
 
 
@@ -33,6 +34,15 @@ def test_what_a_node_does_not_see_is_named(tmp_path: Path) -> None:
     needed = {"--results": tmp_path / "there", "data.root": tmp_path / "elsewhere"}
     (problem,) = unseen(needed)
     assert f"cannot use {tmp_path}/elsewhere (data.root)" in problem
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_nodes() -> Iterator[None]:
+    """Not as forks: Ray has read when it is loaded how to talk to a cluster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.benchmarks.search.PROGRAM", QUICK_RUN)
+        patch.setattr("tests.benchmarks.cluster.RAY", str(QUICK_NODE))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +56,29 @@ def nodes() -> Iterator[Cluster]:
 def run_beside(nodes: Cluster, code: str) -> str:
     """The last line that a program says, which can join the cluster."""
     own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(nodes.home))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, **own, **TOKEN},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1]
+    output, program = (Path(tempfile.mkstemp(end, dir=nodes.home)[1]) for end in (".txt", ".py"))
+    program.write_text(code)
+    done = Fresh([str(program)], ROOT, {**os.environ, **own, **TOKEN}, output)
+    assert done.wait(timeout=900) == 0, output.read_text()
+    return output.read_text().splitlines()[-1]
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_quick")
-def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial() -> None:
-    confirm = "confirm={top: 1, seeds: 1, references: false}"
+def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRIALS_REST", "0.7")  # they take long enough to be disturbed
+    flags = ["--epochs", "6", "--set", "confirm={top: 1, seeds: 1, references: false}"]
+    flags += [
+        "--set",
+        "data.train_size=256",
+        "--set",
+        "data.val_size=0.1",
+        "--set",
+        "probe.l2=[0.01]",
+    ]
     # In an order in which trials are left at each turn.
-    found = chaos(1, 3, 3, "--epochs", "6", "--set", confirm)
+    found = chaos(1, 3, 3, *flags)
     assert [found[what] for what in ("removed", "joined", "driver")] == [1, 1, 1]
     assert found["late nodes used"] == 1
     assert (found["failed"], found["lost"], found["repeated"]) == (0, 0, 0)
@@ -67,7 +86,6 @@ def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_quick")
 def test_shares_are_measured_on_the_cluster_and_kept_in_the_log(nodes: Cluster) -> None:
     running = start_search(nodes.home, SHARED_OUT, "--address", nodes.address)
     try:

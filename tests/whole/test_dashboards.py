@@ -19,19 +19,20 @@ import pytest
 from search.log.journal import Journal
 from tests.benchmarks.search import own_home
 from tests.browser import CHROMIUM, Browser
-from tests.whole.searching import processes, start
+from tests.programs import Program
+from tests.whole.searching import QUICK_RUN, processes, start
 
 pytestmark = pytest.mark.slow
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"
 )
 ENDLESS = [
-    "--trials", "900", "--set", "budget.total_epochs=null", "--concurrency", "1", "--epochs", "25",
+    "--trials", "900", "--set", "budget.total_epochs=null", "--concurrency", "1", "--epochs", "8",
     "--set", "data.train_size=300", "--set", "points={}", "--set", "scheduler=none",
     "--set", "average.bn_images=256", "--set", "params.data.batch_size={pow2: [16, 32]}",
     "--watch",
 ]  # fmt: skip
-RUNNING = re.compile(r"(supcon-\d+ \S+ τ=[\d.]+|ce-\d+ \S+) epoch \d+/25")
+RUNNING = re.compile(r"(supcon-\d+ \S+ τ=[\d.]+|ce-\d+ \S+) epoch \d+/8")
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Running:
     home: Path
     study: Path
     output: Path
-    process: subprocess.Popen[str]
+    process: Program
 
     def url(self, label: str) -> str:
         """An address that it has printed."""
@@ -82,9 +83,11 @@ class Running:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     """A search in its third trial or later, one after the other in the same actor."""
-    with own_home() as home, (home / "output.txt").open("w") as output:
-        process = start(home, home, *ENDLESS, output=output)
-        search = Running(home, home / "digits", home / "output.txt", process)
+    with own_home() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYS_PAGES", "1")
+        patch.setenv("TRIALS_REST", "0.5")  # else it would take a core from what looks at it
+        process = start(home, home, *ENDLESS, program=QUICK_RUN)
+        search = Running(home, home / "digits", process.output, process)
         try:
             search.wait_until(lambda: "laptop" in search.output.read_text(), "no addresses")
             search.wait_until(lambda: search.ended() >= 2, "no two trials have ended")

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.log.journal import Journal
+from tests.programs import Fresh
 from tests.whole.searching import (
     DIGITS,
     QUICK_RUN,
@@ -40,7 +40,7 @@ def job(tmp_path: Path) -> str:
     (script,) = re.findall(r"```sh\n(#!/bin/bash\n.*?)```", text, re.S)
     changes = {
         "cd /shared/supcon-search": f"cd {ROOT}",
-        "python search/run.py": f"{sys.executable} search/run.py",
+        "python search/run.py": f"{sys.executable} {QUICK_RUN}",
         "--space spaces/cifar100.yaml": f"--space {DIGITS} {shlex.join(FEW)}",
         "/shared/results": str(tmp_path),
         "/shared/mine.txt": f"{tmp_path}/mine.txt",
@@ -58,13 +58,10 @@ def test_a_job_goes_back_into_the_queue_and_ends_with_a_verdict(home: Path, tmp_
     path = f"{tmp_path}:{os.environ['PATH']}"
     where = {"HOME": str(home), "RAY_TMPDIR": str(home), "PATH": path, "SLURM_JOB_ID": "7"}
 
-    def submit() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            ["bash", "-c", script], env=os.environ | where, start_new_session=True, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+    def submit(name: str) -> Fresh:
+        return Fresh(["-c", script], ROOT, os.environ | where, tmp_path / name, "bash")
 
-    running = submit()
+    running = submit("first")
     wait_for(running, log, lambda text: '"outcome":"completed"' in text)
     running.send_signal(signal.SIGUSR1)  # as Slurm does with --signal=B:USR1
     code, output = finish(running)
@@ -75,7 +72,7 @@ def test_a_job_goes_back_into_the_queue_and_ends_with_a_verdict(home: Path, tmp_
     assert (tmp_path / "mine" / "report.html").exists()
     assert not (tmp_path / "mine.txt").exists()
     first = story(tmp_path / "mine")
-    code, output = finish(submit())
+    code, output = finish(submit("second"))
     assert code == 0, output
     assert (tmp_path / "asked").read_text() == "requeue 7\n"
     assert story(tmp_path / "mine")[: len(first)] == first

@@ -30,7 +30,8 @@ def resumed(results: Path, *arguments: str) -> tuple[int, str]:
 def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_path: Path) -> None:
     flags = (
         "--concurrency", "1", "--cpus-per-trial", "0.5", "--trials", "2", "--epochs", "3",
-        "--set", "confirm.seeds=1", "--set", "probe.l2=[0.01]",
+        "--set", "confirm.seeds=1", "--set", "probe.l2=[0.01]", "--set", "data.train_size=256",
+        "--set", "data.val_size=0.1",
     )  # fmt: skip
     space = tmp_path / "x.yaml"
     space.write_text(yaml.safe_dump(SPACE))

@@ -107,6 +107,7 @@ def test_points_of_another_study_give_the_same_scores_whatever_runs_beside_them(
     study, _ = whole
     flags = ["--epochs", "3", "--points", str(study / "trials.csv"), "--concurrency", "2"]
     flags += ["--cpus-per-trial", "0.5", "--set", "scheduler=none", "--set", "data.train_size=300"]
+    flags += ["--set", "data.val_size=0.1"]
     flags += ["--set", "average.bn_images=256", "--set", "params.data.batch_size={pow2: [32, 64]}"]
     flags += ["--set", "confirm={top: 1, seeds: 1, references: false}"]
     flags += ["--set", "probe.l2=[0.01]", "--set", "probe.max_iter=30"]

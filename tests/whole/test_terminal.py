@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.whole.searching import DIGITS, ROOT, SMALL, story
+from tests.programs import Forked
+from tests.whole.searching import DIGITS, ROOT, RUN, SMALL, story
 from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
@@ -31,13 +32,8 @@ class Search:
         termios.tcsetwinsize(terminal, (40, 100))
         self.before = termios.tcgetattr(terminal)
         environment = os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home), "TERM": "xterm"}
-        run = str(ROOT / "search" / "run.py")
-        self.process = subprocess.Popen(
-            [sys.executable, run, "--space", DIGITS, "--results", str(results), *SMALL,
-             "--trials", trials],
-            env=environment, cwd=home, start_new_session=True,
-            stdin=terminal, stdout=terminal, stderr=terminal,
-        )  # fmt: skip
+        argv = [str(RUN), "--space", DIGITS, "--results", str(results), *SMALL, "--trials", trials]
+        self.process = Forked(argv, home, environment, Path(os.ttyname(terminal)))
         self.terminal = terminal  # kept open: it outlives the search, as a person's does
         self.output = ""
 
@@ -63,7 +59,7 @@ class Search:
         while self._read(0.1):
             pass
         assert termios.tcgetattr(self.terminal) == self.before
-        return self.process.returncode
+        return self.process.wait()
 
     def _read(self, seconds: float) -> bool:
         has_more = bool(select.select([self.screen], [], [], seconds)[0])
