@@ -56,6 +56,16 @@ def free_to_share(root: Path = ROOT) -> int | None:
     return shutil.disk_usage(place).free if place.is_dir() else None
 
 
+def cache_folder(name: str) -> Path:
+    """Where what can be made again is kept between runs: below `XDG_CACHE_HOME`, or ~/.cache.
+
+    Args:
+        name: says what is kept there.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home) / "supcon-search" / name
+
+
 def _allowed_cores() -> int:
     if sys.version_info >= (3, 13):
         return os.process_cpu_count() or 1

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
+from supcon.bundle.gallery import Gallery
 from supcon.bundle.manifest import Source
 from supcon.bundle.model import Model, load
 from supcon.bundling.making import Choices, make_bundle
@@ -55,6 +58,18 @@ def used(tiny: Config, folder: Path, images: Path, loss: str) -> Used:
     made = Used(folder, last.trained, config, data, images)
     made.make(folder)
     return made
+
+
+def gallery_of(x: Tensor, labels: Tensor | None = None) -> Gallery:
+    """Embeddings (N, D), of images that are nowhere."""
+    n = len(x)
+    return Gallery(
+        x.numpy(),
+        (torch.zeros(n, dtype=torch.int64) if labels is None else labels).numpy(),
+        np.arange(n).astype(np.str_),
+        np.zeros(n, dtype=np.int64),
+        np.zeros(n, dtype=np.bool_),
+    )
 
 
 def odd_files(folder: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from supcon.audit.marks import MARK, Marks
 from supcon.images.files import ImageFiles
+from supcon.machine import cache_folder
 from supcon.parsing import UserError
 
 VERSION = 1  # of what marks mean: another one reads all files again
@@ -82,8 +83,7 @@ def _row(width: int) -> np.dtype[np.void]:
 
 
 def _place(files: ImageFiles) -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     name = hashlib.blake2b(
         f"{VERSION} {files.root} {files.reading}".encode(errors="surrogateescape")
     )
-    return Path(home) / "supcon-search" / "marks" / f"{name.hexdigest()[:32]}.npy"
+    return cache_folder("marks") / f"{name.hexdigest()[:32]}.npy"

@@ -20,6 +20,7 @@ from supcon.bundle.calibration import probabilities, share_logits
 from supcon.bundle.encoding import Encoding, OnnxEncoding, TorchEncoding
 from supcon.bundle.fitting import reach
 from supcon.bundle.gallery import Gallery
+from supcon.bundle.index import search_of
 from supcon.bundle.manifest import MANIFEST, Classifier, Manifest, check_files, read_manifest
 from supcon.bundle.nearest import ExactSearch, Near, Search, distance, vote
 from supcon.bundle.storing import CONFIG, load_network, load_probe
@@ -223,7 +224,7 @@ def _load(folder: Path, device: str) -> Model:
     probe = load_probe(folder, classes=classes, device=where)
     encode = TorchEncoding(network, probe, where, manifest.precision, tf32=config.run.tf32)
     gallery = Gallery.load(folder / manifest.gallery)
-    return Model(manifest, config, encode, gallery, ExactSearch(gallery, where))
+    return Model(manifest, config, encode, gallery, search_in(gallery, manifest, where))
 
 
 def _load_onnx(file: Path, device: str) -> Model:
@@ -237,7 +238,13 @@ def _load_onnx(file: Path, device: str) -> Model:
         return Model(encode.manifest, None, encode, gallery, ExactSearch(gallery, cpu))
     check_files(folder, manifest, (file.name, manifest.gallery, CONFIG))
     gallery, config = Gallery.load(folder / manifest.gallery), load_config(folder / CONFIG)
-    return Model(manifest, config, OnnxEncoding(file), gallery, ExactSearch(gallery, cpu))
+    return Model(manifest, config, OnnxEncoding(file), gallery, search_in(gallery, manifest, cpu))
+
+
+def search_in(gallery: Gallery, manifest: Manifest, device: torch.device) -> Search:
+    """What finds neighbours in the gallery of a bundle, whose file the manifest names."""
+    sha256 = manifest.files[manifest.gallery].sha256
+    return search_of(gallery, device, k=reach(manifest), sha256=sha256)
 
 
 def _shares(logits: Tensor, temperature: float) -> Floats:

@@ -20,8 +20,7 @@ import torch
 from supcon.bundle.fitting import fitted_neighbours
 from supcon.bundle.gallery import HELD_OUT, Gallery
 from supcon.bundle.manifest import Manifest, fingerprint, read_manifest, write_manifest
-from supcon.bundle.model import Model, load
-from supcon.bundle.nearest import ExactSearch
+from supcon.bundle.model import Model, load, search_in
 from supcon.bundle.predictions import Tally, blocks_of
 from supcon.intake.inputs import Inputs
 from supcon.listing.names import check_class_names, is_foreign
@@ -156,16 +155,18 @@ def _without_empty_classes(gallery: Gallery, manifest: Manifest) -> tuple[Galler
 
 
 def _replaced(folder: Path, manifest: Manifest, gallery: Gallery) -> Manifest:
-    """Write the new gallery beside the old one, and let the manifest name it instead."""
-    search = ExactSearch(gallery, torch.device("cpu"))
-    held_out = Gallery.load(folder / HELD_OUT)
-    manifest = fitted_neighbours(manifest, gallery, held_out, search)
+    """Write the new gallery beside the old one, and let the manifest name it instead.
+
+    Neighbours are looked for as the next `load` will: an index that this needs is kept for it.
+    """
     old, new = manifest.gallery, _next_name(manifest.gallery)
     try:
         gallery.save(folder / new)
         files = {name: file for name, file in manifest.files.items() if name != old}
         files[new] = fingerprint(folder / new)
         manifest = manifest.model_copy(update={"gallery": new, "files": files})
+        search, held_out = search_in(gallery, manifest, torch.device("cpu")), folder / HELD_OUT
+        manifest = fitted_neighbours(manifest, gallery, Gallery.load(held_out), search)
         write_manifest(manifest, folder)
         (folder / old).unlink()
     except OSError as error:

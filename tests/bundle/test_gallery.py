@@ -12,7 +12,7 @@ import torch
 
 from supcon.bundle.gallery import Gallery
 from supcon.parsing import UserError
-from tests.bundle.test_nearest import gallery_of
+from tests.bundled import gallery_of
 
 
 def equal(a: Gallery, b: Gallery) -> bool:

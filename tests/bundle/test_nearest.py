@@ -10,22 +10,11 @@ import torch
 from torch import Tensor
 
 from supcon.bundle import nearest
-from supcon.bundle.gallery import Gallery
 from supcon.bundle.nearest import TIES, ExactSearch, Near, distance, vote
 from supcon.evaluation.knn import knn_predict
+from tests.bundled import gallery_of
 
 CPU = torch.device("cpu")
-
-
-def gallery_of(x: Tensor, labels: Tensor | None = None) -> Gallery:
-    n = len(x)
-    return Gallery(
-        x.numpy(),
-        (torch.zeros(n, dtype=torch.int64) if labels is None else labels).numpy(),
-        np.arange(n).astype(np.str_),
-        np.zeros(n, dtype=np.int64),
-        np.zeros(n, dtype=np.bool_),
-    )
 
 
 @pytest.fixture

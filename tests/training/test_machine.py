@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supcon.machine import cores, free_memory, free_to_share, memory
+from supcon.machine import cache_folder, cores, free_memory, free_to_share, memory
 
 GIB = 2**30
 NO_LIMIT = str(2**63 - 4096)  # as version 1 says it
@@ -168,3 +168,13 @@ def test_what_can_be_shared_is_what_is_left_of_its_place(tmp_path: Path) -> None
     (tmp_path / "dev/shm").mkdir(parents=True)
     there = os.statvfs(tmp_path)
     assert free_to_share(tmp_path) == pytest.approx(there.f_bavail * there.f_frsize, rel=0.05)
+
+
+def test_the_cache_folder_is_where_the_user_wants_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder("x") == tmp_path / "supcon-search" / "x"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder("x") == tmp_path / ".cache" / "supcon-search" / "x"
