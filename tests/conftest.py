@@ -167,7 +167,7 @@ def models(tiny: Config, digits: Splits) -> dict[str, Trained]:
 @pytest.fixture(scope="session")
 def digit_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train/ and test/ with a folder for each digit, and others/ with those of 3 and 7."""
-    from tests.digit_files import write_digits
+    from tests.intake.digit_files import write_digits
 
     root = tmp_path_factory.mktemp("digits")
     write_digits(root, but=("3", "7"))

@@ -11,7 +11,7 @@ import pytest
 
 from supcon.__main__ import main
 from supcon.config import Config
-from tests.painted import bundle_of, painted
+from tests.explore.painted import bundle_of, painted
 
 
 @pytest.fixture(scope="module")

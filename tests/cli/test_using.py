@@ -26,7 +26,7 @@ def bundle(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.digit_files import write_digits
+    from tests.intake.digit_files import write_digits
 
     root = tmp_path_factory.mktemp("digits")
     write_digits(root)

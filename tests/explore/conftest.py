@@ -10,7 +10,7 @@ from supcon.bundle.model import Model, load
 from supcon.config import Config
 from supcon.evaluation.trained import Trained
 from supcon.images.split import Splits
-from tests.painted import bundle_of, bundled, painted
+from tests.explore.painted import bundle_of, bundled, painted
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from supcon.explore.judging import NotJudged
 from supcon.explore.looking import look_at_bundle, look_at_files
 from supcon.explore.placing import GRID
 from supcon.parsing import UserError
-from tests.painted import CLASSES
+from tests.explore.painted import CLASSES
 
 HEADER = "rank,part,index,file,label,predicted,self_confidence,margin,probably_wrong\n"
 

@@ -13,7 +13,7 @@ from supcon.bundle.model import Model
 from supcon.bundle.predictions import Tally
 from supcon.explore.looking import PARTS, UNKNOWN, evenly, look_at_bundle, look_at_files
 from supcon.parsing import UserError
-from tests.painted import CLASSES, EACH
+from tests.explore.painted import CLASSES, EACH
 
 TRAIN, VAL, GIVEN = (PARTS.index(part) for part in ("train", "val", "given"))
 

@@ -14,7 +14,7 @@ import pytest
 import search.export
 import search.report
 from supcon.__main__ import main as supcon_main
-from tests.digit_files import write_digits
+from tests.intake.digit_files import write_digits
 from tests.without_ray import searched
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "use.md"

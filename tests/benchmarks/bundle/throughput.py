@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 
 from supcon.bundle.embeddings import ParquetWriter
-from supcon.bundle.model import Model, TorchEncoding, load_model
+from supcon.bundle.encoding import TorchEncoding
+from supcon.bundle.model import Model, load
 from supcon.bundle.predictions import Table, Tally, blocks_of
 from supcon.evaluation.embedding import BATCH
 from supcon.images.decoding import Pixels
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     started = time.perf_counter()
-    model = load_model(options.model, options.device)
+    model = load(options.model, options.device)
     loading = time.perf_counter() - started
     paths = list(islice(Inputs([options.folder]), options.most))
     with tempfile.TemporaryDirectory() as folder:
