@@ -13,7 +13,10 @@ import pytest
 
 import search.export
 import search.report
+from search import init
+from search.preflight.trial_cost import TrialCost
 from supcon.__main__ import main as supcon_main
+from supcon.config import Config
 from tests.intake.digit_files import write_digits
 from tests.without_ray import searched
 
@@ -24,6 +27,12 @@ SMALL = [
     "--set", "points={}", "--set", "scheduler=none", "--set", "probe.max_iter=30",
     "--set", "confirm={top: 1, seeds: 3, references: false}", "--set", "average.bn_images=256",
 ]  # fmt: skip
+
+
+def cost(config: Config) -> TrialCost:
+    """What a trial of the smallest network might take."""
+    seconds = 2.0 if config.model.backbone == "test_resnet" else 900.0
+    return TrialCost(config, seconds, 1.0, 100.0, 2**28, 2**32, 2**20)
 
 
 def blocks(language: str) -> list[str]:
@@ -57,6 +66,9 @@ def test_every_command_of_the_page_runs_and_predictions_are_those_that_were_conf
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # To time networks takes most of a minute; tests/commands/test_init.py looks at that.
+    monkeypatch.setattr(init, "cost_here", lambda _: cost)
+    monkeypatch.setattr(init, "settle_space", lambda space, _: space)
     write_digits(Path("photos"))
     shutil.copytree("photos/train/3", "new/extra")
     said = {}
