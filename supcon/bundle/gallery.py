@@ -56,9 +56,14 @@ class Gallery:
         """In fp16: half the size; cosines change by less than 0.001."""
         return replace(self, embeddings=self.embeddings.astype(np.float16))
 
+    def where(self, places: npt.NDArray[np.int64], roots: tuple[str, ...]) -> list[str]:
+        """Paths of the images at some places, as text."""
+        known = zip(self.roots[places].tolist(), self.names[places].tolist(), strict=True)
+        return [os.path.join(roots[root], name) for root, name in known]
+
     def path(self, place: int, roots: tuple[str, ...]) -> Path:
         """Where an image was."""
-        return Path(roots[int(self.roots[place])]) / str(self.names[place])
+        return Path(*self.where(np.array([place]), roots))
 
     @classmethod
     def empty(cls, dim: int) -> Gallery:

@@ -61,7 +61,7 @@ class Predictions:
     is_unknown: npt.NDArray[np.bool_]
     """(N,) the distance is above the threshold: like no class of the gallery."""
     nearest: Near
-    """Of each image, as many as voted."""
+    """Of each image, as many as decided: those that voted, or told whether it is unknown."""
 
     @property
     def names(self) -> list[str]:
@@ -146,7 +146,8 @@ class Model:
     def judge(self, embedded: Embedded, by: Classifier | None = None) -> Predictions:
         """`predict` of images that were embedded already."""
         by, unknown = self.check(by), self.manifest.unknown
-        near = self.search(embedded.features, reach(self.manifest))
+        k = reach(self.manifest) if by == "knn" else unknown.k
+        near = self.search(embedded.features, k)
         logits = self.logits(embedded, near, by)
         far = distance(near, unknown.k).numpy()
         limit = np.inf if unknown.threshold is None else unknown.threshold
@@ -190,10 +191,10 @@ class Model:
 
     def named(self, near: Near) -> Neighbours:
         """Paths and classes of neighbours."""
-        places = near.places.tolist()
+        roots, places = self.manifest.roots, near.places.numpy()
         return Neighbours(
-            [[self.gallery.path(i, self.manifest.roots) for i in row] for row in places],
-            [[self.classes[self.gallery.labels[i]] for i in row] for row in places],
+            [[Path(path) for path in self.gallery.where(row, roots)] for row in places],
+            [[self.classes[i] for i in self.gallery.labels[row].tolist()] for row in places],
             near.cosines.numpy(),
         )
 

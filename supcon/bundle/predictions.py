@@ -108,14 +108,21 @@ class Table:
             yield row | compared
 
     def _compared(self, found: Predictions) -> Iterator[dict[str, Any]]:
-        nearest = self.model.named(found.nearest.first(1))
-        for i in range(len(found.ids)):
+        gallery, first = self.model.gallery, found.nearest.places[:, 0].numpy()
+        columns = (
+            found.is_unknown.tolist(),
+            found.distances.tolist(),
+            gallery.where(first, self.model.manifest.roots),
+            gallery.labels[first].tolist(),
+            found.nearest.cosines[:, 0].tolist(),
+        )
+        for is_unknown, far, path, label, cosine in zip(*columns, strict=True):
             yield {
-                "unknown": int(found.is_unknown[i]),
-                "distance": f"{found.distances[i]:.6f}",
-                "nearest": str(nearest.paths[i][0]),
-                "nearest_class": nearest.names[i][0],
-                "similarity": f"{nearest.similarities[i, 0]:.6f}",
+                "unknown": int(is_unknown),
+                "distance": f"{far:.6f}",
+                "nearest": path,
+                "nearest_class": self.model.classes[label],
+                "similarity": f"{cosine:.6f}",
             }
 
     def _compare(self, rows: list[dict[str, Any]], block: Block, tally: Tally) -> None:

@@ -44,11 +44,12 @@ def judged_as(ids: list[int], sureness: list[float]) -> Judged:
 def test_predictions_are_those_of_the_bundle(model: Model, looked: Looked) -> None:
     val = looked.places < 0
     judged = judge(model, looked, "probe")
-    expected = model.predict([path for path, new in zip(looked.paths, val, strict=True) if new])
+    images = [path for path, new in zip(looked.paths, val, strict=True) if new]
+    expected = model.predict(images)
     assert judged.ids[val].tolist() == expected.ids.tolist()
     np.testing.assert_allclose(judged.sureness[val], expected.sureness, atol=1e-5)
     np.testing.assert_allclose(judged.distances[val], expected.distances, atol=1e-5)
-    near = expected.nearest.places[:, :NEAREST]
+    near = model.search(torch.from_numpy(model.embed(images)), NEAREST).places
     assert torch.equal(judged.near[torch.from_numpy(val)], near)
 
 
