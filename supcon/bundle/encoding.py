@@ -30,6 +30,11 @@ MAKE = "make one with: python -m supcon bundle RUN --onnx"
 class Encoding(Protocol):
     """A network, and the linear classifiers that come with it."""
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it computes elsewhere than where images are decoded."""
+        ...
+
     def __call__(self, pixels: Pixels) -> Embedded:
         """Features of (N, S, S, C) images, and outputs, of which `logits` are made."""
         ...
@@ -55,6 +60,11 @@ class TorchEncoding:
         self.network, self.probe, self.device = network, probe, device
         self.tf32, self.batch_size = tf32, BATCH
         self.autocast, _ = precision_tools(precision, device)
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Likewise."""
+        return self.device.type == "cuda"
 
     def __call__(self, pixels: Pixels) -> Embedded:
         """Likewise; a batch that does not fit into a GPU's memory is halved from then on."""
@@ -90,6 +100,8 @@ class Classified(Embedded):
 
 class OnnxEncoding:
     """The graph in onnxruntime, on the CPU."""
+
+    uses_gpu = False
 
     def __init__(self, path: Path) -> None:
         """The whole file is read, and nothing beside it.

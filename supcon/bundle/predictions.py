@@ -9,7 +9,6 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 from tqdm import tqdm
 
 from supcon.bundle.manifest import Classifier
@@ -52,7 +51,7 @@ def blocks_of(model: Model, paths: Iterable[Path], tally: Tally) -> Iterator[Blo
         paths: of files.
         tally: counts them.
     """
-    shape, on_gpu = model.manifest.preprocessing, torch.cuda.is_available()
+    shape, on_gpu = model.manifest.preprocessing, model.encode.uses_gpu
     size = max(FEWEST, min(MOST, PIXELS // shape.size**2)) * (ON_GPU if on_gpu else 1)
     with tqdm(desc="images", unit="", leave=False, disable=None, delay=1) as bar:
         for block in decoded(paths, shape, size=size, ahead=AHEAD if on_gpu else 0):

@@ -53,7 +53,7 @@ def add_images(folder: Path, images: Path, device: str = "auto") -> tuple[Change
     read_manifest(folder)  # `load` takes an ONNX file, too
     model, root = load(folder, device), images.expanduser().absolute()
     by_class = _classes_below(root, model.classes)
-    there = {str(model.gallery.path(i, model.manifest.roots)) for i in range(len(model.gallery))}
+    there = set(model.gallery.where(np.arange(len(model.gallery)), model.manifest.roots))
     change, found = Change(), list[Gallery]()
     classes, roots = list(model.classes), [*model.manifest.roots, str(root)]
     for name, place in by_class.items():
@@ -100,9 +100,11 @@ def remove_images(
         if name not in model.classes:
             raise UserError(f"--class {name}: is not in the gallery{nearest(name, model.classes)}")
         goes |= gallery.labels == model.classes.index(name)
-    where = [gallery.path(i, model.manifest.roots) for i in range(len(gallery))]
+    where = gallery.where(np.arange(len(gallery)), model.manifest.roots)
     for path in paths:
-        own = np.array([each.is_relative_to(path.absolute()) for each in where], dtype=np.bool_)
+        whole = str(path.absolute())
+        below = (each == whole or each.startswith(whole + os.sep) for each in where)
+        own = np.fromiter(below, dtype=np.bool_, count=len(where))
         if not own.any():
             raise UserError(f"{path}: no image of the gallery is there; `list` shows what is")
         goes |= own

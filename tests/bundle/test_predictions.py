@@ -112,3 +112,18 @@ def test_no_more_classes_are_named_than_there_are(contrastive: Used) -> None:
     assert "class_9" not in row
     shares = [float(row[f"probability{i}"]) for i in ("", *(f"_{j}" for j in range(2, 9)))]
     assert np.isclose(sum(shares), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize(("uses_gpu", "size", "ahead"), [(False, 4, 0), (True, 32, 2)])
+def test_a_gpu_gets_larger_blocks_which_are_decoded_ahead(
+    contrastive: Used, monkeypatch: pytest.MonkeyPatch, uses_gpu: bool, size: int, ahead: int
+) -> None:
+    monkeypatch.setattr(predictions, "MOST", 4)
+    monkeypatch.setattr(predictions, "FEWEST", 1)
+    model, asked = contrastive.load(), itertools.count()
+    monkeypatch.setattr(type(model.encode), "uses_gpu", uses_gpu)
+    path = next((contrastive.images / "test" / "5").iterdir())
+    blocks = blocks_of(model, (path for _ in asked), Tally())
+    assert len(next(blocks).paths) == size
+    assert next(asked) == size * (1 + ahead)
+    blocks.close()  # type: ignore[attr-defined]
