@@ -1,5 +1,5 @@
-// Once the pictures are there.
-Promise.all(sheets.map(sheet => sheet.decode())).then(() => {
+// Once the pictures are there; one that cannot be decoded stays grey.
+Promise.allSettled(sheets.map(sheet => sheet.decode())).then(() => {
   if (typeof data.map !== "string") showMap(data.map);
   if (typeof data.confusions !== "string") showConfusions(data.confusions);
   if (typeof data.suspects !== "string") showSuspects(data.suspects.listed);
