@@ -98,7 +98,11 @@ def assert_same(bundle: Path, digits: Splits, classifiers: list[Classifier]) -> 
         assert np.array_equal(found.ids, expected.ids)
         np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
         np.testing.assert_allclose(found.distances, expected.distances, atol=1e-4)
-        assert np.array_equal(found.is_unknown, expected.is_unknown)
+        limit = by_torch.manifest.unknown.threshold
+        assert limit is not None
+        is_clear = np.abs(expected.distances - limit) > 1e-4  # it is the distance of one of val
+        assert is_clear.mean() > 0.9
+        assert np.array_equal(found.is_unknown[is_clear], expected.is_unknown[is_clear])
 
 
 @pytest.mark.slow
@@ -166,7 +170,7 @@ def test_the_network_of_a_bundle_is_not_read_for_its_onnx(
     for weights in folder.glob("*.safetensors"):
         weights.unlink()
     found = load(folder / "model.onnx").predict(image_file)
-    assert found.nearest.cosines.shape[1] > 1
+    assert found.nearest.cosines.shape[1] == 1
 
 
 @pytest.mark.slow

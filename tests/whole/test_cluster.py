@@ -56,6 +56,7 @@ def nodes() -> Iterator[Cluster]:
 def run_beside(nodes: Cluster, code: str) -> str:
     """The last line that a program says, which can join the cluster."""
     own = dict.fromkeys(("HOME", "RAY_TMPDIR", "TMPDIR"), str(nodes.home))
+    own["PYTHONPATH"] = str(ROOT)  # of a program, its folder is on the path, not where it starts
     output, program = (Path(tempfile.mkstemp(end, dir=nodes.home)[1]) for end in (".txt", ".py"))
     program.write_text(code)
     done = Fresh([str(program)], ROOT, {**os.environ, **own, **TOKEN}, output)
