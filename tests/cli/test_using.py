@@ -81,13 +81,13 @@ def test_without_a_file_rows_go_to_standard_output_and_all_else_does_not(
     assert told[2].startswith(f"{n} images, ")
 
 
-def test_a_list_is_read_from_standard_input(bundle: Path, images: Path) -> None:
+def test_a_list_is_read_from_standard_input(
+    bundle: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     paths = [str(path) for path in sorted((images / "4").iterdir())[:3]]
-    command = [sys.executable, "-m", "supcon", "predict", str(bundle), "-"]
-    done = subprocess.run(
-        command, input="\n".join(paths), capture_output=True, text=True, check=True, timeout=300
-    )
-    assert [row["path"] for row in rows(done.stdout)] == paths
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(paths)))
+    assert run("predict", bundle, "-") == 0
+    assert [row["path"] for row in rows(capsys.readouterr().out)] == paths
 
 
 def test_embeddings_are_those_of_the_run(
