@@ -15,7 +15,7 @@ if __name__ == "__main__":  # as in run.py: our packages are found from any fold
 from search.log.study import Study
 from search.strategy.winners import best_config
 from supcon.config import dump_config
-from supcon.parsing import UserError, is_there, show_error
+from supcon.parsing import UserError, check_is_free, show_error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,8 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = best_config(Study.open(options.study), options.arm)
         out = options.out or Path(f"{options.arm}.yaml")
-        if is_there(out):
-            raise UserError(f"--out {out}: exists already; remove it or choose another name")
+        check_is_free(out)
         try:
             out.write_text(dump_config(config), encoding="utf-8")
         except OSError as error:

@@ -94,6 +94,16 @@ def is_there(path: Path) -> bool:
         raise UserError(f"{path}: cannot be looked at ({error.strerror})") from None
 
 
+def check_is_free(out: Path) -> None:
+    """Whether something may be written at `--out`: nothing is overwritten.
+
+    Raises:
+        UserError: there is something.
+    """
+    if is_there(out):
+        raise UserError(f"--out {out}: exists already; remove it or choose another name")
+
+
 def parse_assignment(text: str, texts: Container[str]) -> tuple[str, Any]:
     """Split `dotted.key=value` as given to --set.
 

@@ -17,7 +17,6 @@ from supcon.parsing import Section, UserError, is_there, parse
 MANIFEST = "bundle.json"
 FORMAT = 1
 LARGEST = 50_000_000  # bytes of a manifest that is read
-CHUNK = 2**20
 
 Linear = Literal["probe", "head"]
 Classifier = Literal["probe", "knn", "head"]
@@ -210,12 +209,9 @@ def fingerprint(path: Path) -> File:
     Raises:
         UserError: it cannot be read.
     """
-    found, length = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                found.update(chunk)
-                length += len(chunk)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            return File(sha256=found, bytes=file.tell())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    return File(sha256=found.hexdigest(), bytes=length)

@@ -37,7 +37,7 @@ from supcon.images.files import ImageFiles
 from supcon.images.loading import in_files
 from supcon.images.split import Split, Splits
 from supcon.intake.pictures import Preprocessing
-from supcon.parsing import UserError, is_there
+from supcon.parsing import UserError, check_is_free
 
 CARD = "MODEL_CARD.md"
 PACKAGES = ("supcon-search", "torch", "timm", "numpy", "pillow")
@@ -95,8 +95,7 @@ def make_bundle(
     Raises:
         UserError: it is there, or cannot be written.
     """
-    if is_there(out):
-        raise UserError(f"--out {out}: exists already; remove it or choose another name")
+    check_is_free(out)
     named = in_files(config.data, data)
     contents = _calibrated(trained, config, data, named, source, choices)
     if on_all is not None:
@@ -119,7 +118,8 @@ def _calibrated(
 ) -> Contents:
     """A gallery of train, and what is fitted on val; `named` are the images by their files."""
     known, new = (embed_with(trained, config, s.images) for s in (data.train, data.val))
-    gallery = _gallery(known, named.train, 0, in_half=choices.in_half)
+    gallery = _gallery(known, named.train, 0)
+    gallery = gallery.in_half() if choices.in_half else gallery
     held_out = _gallery(new, named.val, 1)
     roots = tuple(_root(config, named, part) for part in ("train", "val"))
     manifest = _manifest(trained, config, data, source, choices, roots)
@@ -134,9 +134,9 @@ def _on_all(
 ) -> Contents:
     """Other weights, which have seen val: a gallery of both, and nothing that was held out."""
     known, new = (embed_with(trained, config, s.images) for s in (data.train, data.val))
-    in_half = first.gallery.embeddings.dtype == np.float16
-    gallery = _gallery(known, named.train, 0, in_half=in_half)
-    gallery = gallery.with_more(_gallery(new, named.val, 1))
+    gallery = _gallery(known, named.train, 0).with_more(_gallery(new, named.val, 1))
+    is_half = first.gallery.embeddings.dtype == np.float16
+    gallery = gallery.in_half() if is_half else gallery
     source = first.manifest.source.model_copy(update={"on": "all"})
     manifest = first.manifest.model_copy(update={"val": None, "source": source})
     nothing = first.held_out.take(np.zeros(len(first.held_out), dtype=np.bool_))
@@ -240,11 +240,10 @@ def _with_temperatures(
     return with_temperature(manifest, "head", new.outputs, labels)
 
 
-def _gallery(embedded: Embedded, split: Split, root: int, *, in_half: bool = False) -> Gallery:
-    features = embedded.features.cpu().numpy()
-    n = len(features)
+def _gallery(embedded: Embedded, split: Split, root: int) -> Gallery:
+    n = len(split)
     return Gallery(
-        features.astype(np.float16) if in_half else features,
+        embedded.features.cpu().numpy(),
         split.labels,
         _names(split),
         np.full(n, root, dtype=np.int64),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supcon.cli.options import Commands
+from supcon.cli.options import Commands, tell_unread
 from supcon.parsing import UserError
 
 if TYPE_CHECKING:
@@ -79,10 +79,7 @@ def _look(options: argparse.Namespace, model: Model) -> Looked:
     looked = look_at_files(model, inputs, options.images, tally)
     for phrase in inputs.left_out.describe():
         print(f"left out: {phrase}")
-    for error in tally.errors:
-        print(f"not read: {error}", file=sys.stderr)
-    if tally.unreadable > len(tally.errors):
-        print(f"not read: {tally.unreadable - len(tally.errors):,} more", file=sys.stderr)
+    tell_unread(tally)
     return looked
 
 

@@ -15,6 +15,7 @@ from supcon.parsing import UserError, is_there, parse_assignment
 # torch and timm are imported by the commands: a wrong config is reported before they have loaded.
 if TYPE_CHECKING:
     from supcon.bundle.manifest import Manifest
+    from supcon.bundle.predictions import Tally
     from supcon.evaluation.trained import Trained
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -56,16 +57,6 @@ def load_run(model: Path, settings: list[str]) -> tuple[Path, Trained, Config]:
     return path, trained, config
 
 
-def check_is_free(out: Path) -> None:
-    """Whether something may be written there: nothing is overwritten.
-
-    Raises:
-        UserError: there is something.
-    """
-    if is_there(out):
-        raise UserError(f"--out {out}: exists already; remove it or choose another name")
-
-
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Another name to write to; the file gets its own when nothing is missing.
@@ -83,6 +74,14 @@ def whole(path: Path) -> Iterator[Path]:
         if partial.exists():
             print(f"{partial} holds what was done until then", file=sys.stderr)
         raise
+
+
+def tell_unread(tally: Tally) -> None:
+    """Name the first files that could not be read, and how many more there are."""
+    for error in tally.errors:
+        print(f"not read: {error}", file=sys.stderr)
+    if tally.unreadable > len(tally.errors):
+        print(f"not read: {tally.unreadable - len(tally.errors):,} more", file=sys.stderr)
 
 
 def describe_unknown(manifest: Manifest) -> str:

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from supcon.cli.options import Commands, check_is_free, describe_unknown, load_run, whole
-from supcon.parsing import UserError
+from supcon.cli.options import Commands, describe_unknown, load_run, tell_unread, whole
+from supcon.parsing import UserError, check_is_free
 
 if TYPE_CHECKING:
     from supcon.bundle.manifest import OnnxFile
@@ -250,10 +250,7 @@ def _told(options: argparse.Namespace, inputs: Inputs, tally: Tally) -> int:
     out = sys.stderr if getattr(options, "out", None) is None else sys.stdout
     for phrase in inputs.left_out.describe():
         print(f"left out: {phrase}", file=out)
-    for error in tally.errors:
-        print(f"not read: {error}", file=sys.stderr)
-    if tally.unreadable > len(tally.errors):
-        print(f"not read: {tally.unreadable - len(tally.errors):,} more", file=sys.stderr)
+    tell_unread(tally)
     if tally.labelled:
         share = tally.right / tally.labelled
         print(f"right: {tally.right:,} of {tally.labelled:,} ({100 * share:.2f} %)", file=out)
