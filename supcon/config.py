@@ -101,6 +101,20 @@ class AugmentConfig(Section):
     """Probability of a Gaussian blur (sigma 0.1 to 2 pixels) at strength 1; off by default."""
     cutout: float | None = Field(None, ge=0, lt=1)
     """Side of a black square at strength 1, as a fraction of the image; off by default."""
+    mixup: float = Field(0.0, ge=0, le=100)
+    """Alpha of MixUp (arXiv:1710.09412): a view becomes lam of itself and 1 - lam of another one of
+    its batch, its label likewise, lam from Beta(alpha, alpha); 0: off. Not scaled by strength, and
+    not in images that are scored."""
+    cutmix: float = Field(0.0, ge=0, le=100)
+    """Alpha of CutMix (arXiv:1905.04899): a box of 1 - lam of a view's area comes from another
+    one; 0: off. With both on, each view is mixed in one of the two ways, by chance."""
+    mix_probability: float = Field(1.0, gt=0, le=1)
+    """Share of the views that are mixed with others."""
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether views are mixed with each other, so that labels are soft."""
+        return self.mixup > 0 or self.cutmix > 0
 
 
 class ModelConfig(Section):
@@ -121,9 +135,13 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """The objective of stage one."""
 
-    name: Literal["supcon", "sincere", "simclr", "ce"] = "supcon"
+    name: Literal["supcon", "sincere", "simclr", "ce", "supcon_ce"] = "supcon"
     """supcon: supervised contrastive (L_out); sincere: without repulsion inside a class; simclr:
-    without labels; ce: cross entropy on the same views."""
+    without labels; ce: cross entropy on the same views; supcon_ce: both at once, on a projection
+    head and a classifier of one encoder."""
+    ce_weight: float = Field(0.5, gt=0, lt=1)
+    """supcon_ce: the loss is ce_weight times cross entropy and 1 - ce_weight times supcon, which
+    keeps the size of the gradient."""
     temperature: float = Field(0.1, gt=0)
     """Softmax temperature of the contrastive losses; the paper uses 0.1."""
     base_temperature: float = Field(0.1, gt=0)
@@ -139,6 +157,11 @@ class LossConfig(Section):
     def is_contrastive(self) -> bool:
         """Whether the loss compares views with each other, after a projection head."""
         return self.name != "ce"
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether stage one trains a linear classifier, whose logits are scored as `head`."""
+        return self.name in ("ce", "supcon_ce")
 
 
 class OptimConfig(Section):
@@ -297,6 +320,12 @@ class Config(Section):
                 f"augment.views must be at least 2 for loss.name {self.loss.name}, "
                 f"got {self.augment.views}"
             )
+        if self.augment.is_mixed and self.loss.name in ("sincere", "simclr"):
+            raise ValueError(
+                f"augment.mixup and augment.cutmix must be 0 for loss.name {self.loss.name}, which "
+                f"has no form for soft labels (supcon, supcon_ce and ce have), got "
+                f"{self.augment.mixup:g} and {self.augment.cutmix:g}"
+            )
         if self.run.cuda_graph and (self.run.compile or self.run.recomputes):
             raise ValueError(
                 f"run.cuda_graph goes with neither run.compile nor run.memory checkpoint or "
@@ -319,33 +348,37 @@ TEXT_KEYS = frozenset(
 )
 """Settings whose value is any text: a path, a name."""
 
-UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
-    "loss.name": {
-        "ce": ("loss.temperature", "loss.base_temperature", "model.head", "model.head_dim"),
-        "supcon": ("loss.label_smoothing", "loss.logit_adjustment"),
-        "sincere": ("loss.label_smoothing", "loss.logit_adjustment"),
-        "simclr": ("loss.label_smoothing", "loss.logit_adjustment"),
-    },
-    "data.sampler": {"balanced": ("loss.logit_adjustment",)},
-    "data.pipeline": {"resident": ("data.workers",)},
-    "optim.schedule": {"cosine": ("optim.decay",), "constant": ("optim.decay",)},
-    "run.memory": {"plain": ("run.micro_batch",), "checkpoint": ("run.micro_batch",)},
-    "probe.method": {
-        "lbfgs": ("probe.epochs", "probe.batch_size", "probe.lr", "probe.label_smoothing"),
-        "sgd": ("probe.l2", "probe.max_iter"),
-    },
-}
-"""Keys without effect, by the key and value that make them so."""
+_OF_CE = ("loss.label_smoothing", "loss.logit_adjustment", "loss.ce_weight")
+_OF_CONTRAST = ("loss.temperature", "loss.base_temperature", "model.head", "model.head_dim")
+UNUSED_KEYS: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
+    ({"loss.name": "ce"}, (*_OF_CONTRAST, "loss.ce_weight")),
+    ({"loss.name": "supcon"}, _OF_CE),
+    ({"loss.name": "sincere"}, _OF_CE),
+    ({"loss.name": "simclr"}, _OF_CE),
+    ({"augment.mixup": 0, "augment.cutmix": 0}, ("augment.mix_probability",)),
+    ({"data.sampler": "balanced"}, ("loss.logit_adjustment",)),
+    ({"data.pipeline": "resident"}, ("data.workers",)),
+    ({"optim.schedule": "cosine"}, ("optim.decay",)),
+    ({"optim.schedule": "constant"}, ("optim.decay",)),
+    ({"run.memory": "plain"}, ("run.micro_batch",)),
+    ({"run.memory": "checkpoint"}, ("run.micro_batch",)),
+    (
+        {"probe.method": "lbfgs"},
+        ("probe.epochs", "probe.batch_size", "probe.lr", "probe.label_smoothing"),
+    ),
+    ({"probe.method": "sgd"}, ("probe.l2", "probe.max_iter")),
+)
+"""Keys without effect, each behind the settings that make them so together."""
+SWITCHES = frozenset(key for where, _ in UNUSED_KEYS for key in where)
+"""Settings by which others have an effect or none."""
 
 
 def is_used(key: str, config: Config) -> bool:
     """Whether the dotted `key` has any effect under `config`."""
     flat = flatten(config)
     return not any(
-        key in unused
-        for switch, by_value in UNUSED_KEYS.items()
-        for value, unused in by_value.items()
-        if flat[switch] == value
+        key in unused and all(flat[switch] == value for switch, value in where.items())
+        for where, unused in UNUSED_KEYS
     )
 
 

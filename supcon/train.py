@@ -120,7 +120,7 @@ class Run:
         self.steps_per_epoch = len(data.train) // config.data.batch_size
         torch.manual_seed(derive_seed(config.run.seed, "weights"))
         self.network = network_for(config, data).to(self.device)
-        self.batches = Batches(config, data.train, self.device)
+        self.batches = Batches(config, data.train, len(data.classes), self.device)
         self.forward = self._make_forward()
         counts = np.bincount(data.train.labels, minlength=len(data.classes))
         self.loss = objective(config, torch.tensor(counts / counts.sum()).to(self.device))
@@ -238,7 +238,7 @@ class Run:
         return Trained(network, scores.probe, weights, self.epoch, scores.metrics, precision)
 
     def loader(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
-        """The batches of an epoch: (V * B, C, H, W) views and their (V * B,) labels, on device."""
+        """The batches of an epoch: (V * B, C, H, W) views and their labels, on device."""
         return self.batches.epoch(derive_seed(self.config.run.seed, "order", epoch))
 
     def _mean_finite(self, losses: Tensor) -> float:

@@ -23,6 +23,7 @@ from supcon.evaluation.plane import NotDrawn, NothingToDraw
 from supcon.evaluation.trained import embed_with
 from supcon.evaluation.tsne import flatten_to_plane
 from supcon.images.split import Split, Splits
+from supcon.network.models import by_head
 from supcon.parsing import UserError, one_line
 
 IMAGES = 1000
@@ -86,7 +87,7 @@ def _embeddings(model: SavedModel, val: Split) -> dict[str, Tensor]:
     embedded = embed_with(trained, config, val.images)
     embeddings = {"encoder": embedded.features.cpu()}
     if config.loss.is_contrastive:
-        embeddings["projection"] = embedded.outputs.cpu()
+        embeddings["projection"] = by_head(embedded.outputs, config)[0].cpu()
     return embeddings
 
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from search.space.distribution import Distribution
 from search.space.resources import Resources
-from supcon.config import METRICS, UNUSED_KEYS, Config, flatten, is_used, override
+from supcon.config import METRICS, SWITCHES, Config, flatten, is_used, override
 from supcon.parsing import Section, UserError, nearest, parse
 from supcon.seeds import derive_seed
 
@@ -210,7 +210,7 @@ class Space(Section):
         flat = flatten(config)
         switched = [
             override(config, {switch: value}, "params")
-            for switch in UNUSED_KEYS.keys() & drawn.keys()
+            for switch in SWITCHES & drawn.keys()
             for value in drawn[switch].values
         ]
         params: dict[str, Distribution] = {}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from supcon.config import Config
 from supcon.evaluation.probe import LinearProbe
-from supcon.network.models import Network, build_network
+from supcon.network.models import JointHead, Network, build_network
 from supcon.parsing import UserError, one_line
 
 ENCODER, HEAD, CONFIG = "encoder.safetensors", "head.safetensors", "config.yaml"
@@ -35,8 +35,9 @@ def save_heads(network: Network, probe: LinearProbe, folder: Path) -> None:
         OSError: they cannot be written.
     """
     tensors = {f"probe.{name}": getattr(probe, name) for name in NUMBERS}
-    if isinstance(network.head, nn.Linear):
-        tensors |= {f"head.{name}": value for name, value in network.head.state_dict().items()}
+    head = network.head.classifier if isinstance(network.head, JointHead) else network.head
+    if isinstance(head, nn.Linear):
+        tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
     _save(tensors, folder / HEAD)
 
 
@@ -55,16 +56,18 @@ def load_network(folder: Path, config: Config, *, image_size: int, classes: int)
     encoder = _load(folder / ENCODER)
     if not {"mean", "std"} <= encoder.keys():
         raise UserError(f"{folder / ENCODER}: holds no encoder of this program")
+    # Of two heads the classifier alone is kept.
+    loss = {"name": "ce"} if config.loss.has_classifier else {}
     network = build_network(
         config.model.model_copy(update={"pretrained": False}),  # its weights come from the file
-        config.loss,
+        config.loss.model_copy(update=loss),
         image_size=image_size,
         classes=classes,
         mean=encoder["mean"],
         std=encoder["std"],
     )
     _fill(network.encoder, encoder, folder / ENCODER, config)
-    if not config.loss.is_contrastive:
+    if config.loss.has_classifier:
         _fill(network.head, _part(_load(folder / HEAD), "head"), folder / HEAD, config)
     return network.eval()
 

@@ -37,6 +37,7 @@ from supcon.images.files import ImageFiles
 from supcon.images.loading import in_files
 from supcon.images.split import Split, Splits
 from supcon.intake.pictures import Preprocessing
+from supcon.network.models import by_head
 from supcon.parsing import UserError, check_is_free
 
 CARD = "MODEL_CARD.md"
@@ -235,9 +236,9 @@ def _with_temperatures(
     labels = torch.from_numpy(held_out.labels).to(new.features.device)
     logits = trained.probe.logits(new.features)
     manifest = with_temperature(manifest, "probe", logits, labels)
-    if config.loss.is_contrastive:
+    if not config.loss.has_classifier:
         return manifest
-    return with_temperature(manifest, "head", new.outputs, labels)
+    return with_temperature(manifest, "head", by_head(new.outputs, config)[1], labels)
 
 
 def _gallery(embedded: Embedded, split: Split, root: int) -> Gallery:

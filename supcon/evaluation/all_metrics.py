@@ -11,6 +11,7 @@ from supcon.evaluation.scores import accuracies, labels_of, score_embedded
 from supcon.evaluation.spread import spread_metrics
 from supcon.evaluation.trained import Trained, classify, embed_with
 from supcon.images.split import Split, Splits
+from supcon.network.models import by_head
 
 
 def measure(
@@ -42,7 +43,8 @@ def measure(
         metrics = accuracies(predictions, y.cpu(), part, config)
     spaces = {"": (known.features, new.features)}
     if config.loss.is_contrastive:
-        spaces["projection_"] = (known.outputs, new.outputs)
+        projections = [by_head(each.outputs, config)[0] for each in (known, new)]
+        spaces["projection_"] = (projections[0], projections[1])
     for prefix, (bank_x, x) in spaces.items():
         found = retrieval_metrics(bank_x, bank_y, x, y)
         found |= clustering_metrics(x, y, seed=config.run.seed) | spread_metrics(x, y)

@@ -23,7 +23,7 @@ from supcon.images.policy import resolve
 from supcon.images.split import Split, Splits
 from supcon.images.views_by_image import one_view
 from supcon.network.device import precision_tools
-from supcon.network.models import Network
+from supcon.network.models import Network, by_head
 from supcon.recipe.averaging import reestimate_batchnorm
 from supcon.seeds import derive_seed
 
@@ -108,7 +108,8 @@ def other_predictions(
 
     Returns:
         `knn` and `knn1` (the nearest alone) by encoder features; after a projection head also
-        `projection_knn`, for cross entropy also its own `head`; (M,) each.
+        `projection_knn`, for cross entropy, alone or beside another loss, also its own `head`;
+        (M,) each.
     """
     k, temperature = config.probe.knn_k, config.probe.knn_temperature
 
@@ -116,10 +117,11 @@ def other_predictions(
         return knn_predict(bank_x, bank_y, x, classes=classes, ks=ks, temperature=temperature)
 
     found = dict(zip(("knn", "knn1"), vote(bank.features, queries.features, k, 1), strict=True))
+    (known, _), (projections, logits) = (by_head(x.outputs, config) for x in (bank, queries))
     if config.loss.is_contrastive:
-        (found["projection_knn"],) = vote(bank.outputs, queries.outputs, k)
-    else:
-        found["head"] = queries.outputs.argmax(1)
+        (found["projection_knn"],) = vote(known, projections, k)
+    if config.loss.has_classifier:
+        found["head"] = logits.argmax(1)
     return found
 
 

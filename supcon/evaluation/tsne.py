@@ -22,6 +22,7 @@ from supcon.evaluation.lettering import families_for, quiet_about_glyphs
 from supcon.evaluation.plane import NotDrawn, flatten
 from supcon.evaluation.trained import Trained, embed_with
 from supcon.images.split import Splits
+from supcon.network.models import by_head
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def panels_of(trained: Trained, config: Config, data: Splits, images: int) -> li
         embedded = embed_with(trained, config, some.images)
         labels = torch.tensor(some.labels)
         panels.append(Panel(f"{name}, before the head", embedded.features, labels))
-        panels.append(Panel(f"{name}, after the head", embedded.outputs, labels))
+        projections, logits = by_head(embedded.outputs, config)
+        after = projections if config.loss.is_contrastive else logits
+        panels.append(Panel(f"{name}, after the head", after, labels))
     return panels
 
 

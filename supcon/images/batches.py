@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from supcon.config import Config
 from supcon.images.decoding import Pixels
 from supcon.images.files import ImageFiles
+from supcon.images.mixing import MixedViews, draw
 from supcon.images.policy import resolve
 from supcon.images.split import Split
 from supcon.images.views_by_batch import Augmentation, ResidentViews
@@ -90,9 +91,10 @@ def n_workers(config: Config, train: Split, threads: int) -> int:
 class Batches:
     """Makes an epoch's batches out of training images, in the way that the config asks for."""
 
-    def __init__(self, config: Config, train: Split, device: torch.device) -> None:
-        """`train` are the training images, `device` is where the batches will be used."""
+    def __init__(self, config: Config, train: Split, classes: int, device: torch.device) -> None:
+        """`train` are training images of so many classes, on `device` batches will be used."""
         self.config, self.labels, self.device = config, train.labels, device
+        self.classes = classes
         _, height, width, channels = train.images.shape
         self.shape = channels, height, width
         policy = resolve(config.augment, config.data.name)
@@ -113,10 +115,20 @@ class Batches:
     def epoch(self, seed: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Batches of (V * B, C, H, W) views and their (V * B,) labels, on the device.
 
-        They are a function of `seed`, and as many as there are whole batches.
+        Where views are mixed, labels are soft, (V * B, K). Batches are a function of `seed`, and as
+        many as there are whole ones.
         """
-        order_SB, views = self._order(seed), self.config.augment.views
+        order_SB, augment = self._order(seed), self.config.augment
+        batches = self._plain(order_SB, seed)
+        if not augment.is_mixed:
+            return batches
+        steps, n = order_SB.shape
+        drawn = draw(augment, steps, augment.views * n, derive_seed(seed, "mixing"))
+        return MixedViews(batches, drawn.to(self.device), self.classes)
+
+    def _plain(self, order_SB: npt.NDArray[np.intp], seed: int) -> Plain:
         if self.resident is not None:
+            views = self.config.augment.views
             return ResidentViews(*self.resident, order_SB, views=views, seed=seed)
         batches = self.streamed.epoch(order_SB, seed)
         return CopiedAhead(batches, self.device) if self.device.type == "cuda" else batches
@@ -124,7 +136,8 @@ class Batches:
     def blank(self) -> Tensor:
         """Black views, like a batch in shape, type and layout."""
         n = self.config.data.batch_size * self.config.augment.views
-        dtype = torch.uint8 if self.resident is None else torch.float32
+        is_whole = self.resident is None and not self.config.augment.is_mixed
+        dtype = torch.uint8 if is_whole else torch.float32
         views = torch.zeros(n, *self.shape, dtype=dtype, device=self.device)
         return views.contiguous(memory_format=torch.channels_last)
 
@@ -158,6 +171,10 @@ class CopiedAhead:
             for part in (images, labels):
                 part.record_stream(computing)  # or its memory might be given away before
             yield images, labels
+
+
+Plain = ResidentViews | CopiedAhead | DataLoader[tuple[Tensor, Tensor]]
+"""Batches whose views are of one image each."""
 
 
 def _resident(images: Pixels, device: torch.device) -> Tensor:

@@ -69,6 +69,30 @@ class ProjectionHead(nn.Module):
         return projections
 
 
+class JointHead(nn.Module):
+    """Features (N, D) -> projections (N, d), and beside them the logits (N, K) of a classifier."""
+
+    def __init__(self, projection: ProjectionHead, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.projection, self.classifier = projection, classifier
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, d + K), which `by_head` takes apart."""
+        return torch.cat([self.projection(features), self.classifier(features)], 1)
+
+
+def by_head(outputs: Tensor, config: Config) -> tuple[Tensor, Tensor]:
+    """Projections (N, d) and logits (N, K) of a network's outputs; (N, 0) of the head it has not.
+
+    Args:
+        outputs: (N, d), (N, K) or, of a joint head, (N, d + K).
+        config: of the run that the network comes from.
+    """
+    d = config.model.head_dim if config.loss.has_classifier else outputs.shape[1]
+    projections, logits = outputs.tensor_split([d if config.loss.is_contrastive else 0], dim=1)
+    return projections, logits
+
+
 class Network(nn.Module):
     """What stage one trains: an encoder and a head."""
 
@@ -78,7 +102,7 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Projections for a contrastive loss, logits for cross entropy."""
+        """Projections for a contrastive loss, logits for cross entropy, for both at once both."""
         output: Tensor = self.head(self.encoder(images))
         return output
 
@@ -138,7 +162,7 @@ def build_network(
     mean: Tensor,
     std: Tensor,
 ) -> Network:
-    """Encoder and the head that the loss needs: a projection, or a classifier for cross entropy.
+    """Encoder and the head that the loss needs: a projection, a classifier for cross entropy, both.
 
     Args:
         config: backbone, stem and head.
@@ -159,12 +183,15 @@ def build_network(
         stem=config.stem,
         pretrained=config.pretrained,
     )
-    head: nn.Module = (
-        ProjectionHead(encoder.dim, config.head_dim, config.head)
-        if loss.is_contrastive
-        else nn.Linear(encoder.dim, classes)
-    )
+    head = _build_head(config, loss, encoder.dim, classes)
     return Network(encoder, head).to(memory_format=torch.channels_last)
+
+
+def _build_head(config: ModelConfig, loss: LossConfig, dim: int, classes: int) -> nn.Module:
+    if not loss.is_contrastive:
+        return nn.Linear(dim, classes)
+    projection = ProjectionHead(dim, config.head_dim, config.head)
+    return JointHead(projection, nn.Linear(dim, classes)) if loss.has_classifier else projection
 
 
 def build_encoder(

@@ -2,12 +2,13 @@
 
 `supcon_loss` is L_out of Khosla et al. 2020 (arXiv:2004.11362, eq. 2), `sincere_loss` the variant
 without repulsion inside a class (Feeney and Hughes 2023, arXiv:2309.14277), `simclr_loss` the one
-that does without labels (NT-Xent, Chen et al. 2020, arXiv:2002.05709, eq. 1). All are pure
+that does without labels (NT-Xent, Chen et al. 2020, arXiv:2002.05709, eq. 1). For soft labels, of
+mixed views, `supcon_loss` is GenSCL (Kim et al. 2022, arXiv:2206.00384). All are pure
 functions of embeddings and labels; they do not know about models or devices. Embeddings gathered
 from several processes are theirs too, as long as the gather passes gradients on.
 
 Notation: z_i embeddings of length 1, s_ij = z_i . z_j / temperature, A(i) all indices but i, P(i)
-those of A(i) that share i's label.
+those of A(i) that share i's label; w_ij how much they share it, 1 or 0 for hard labels.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def supcon_loss(
 
     Args:
         z: (N, D) embeddings of any length > 0; they are normalised here, in fp32.
-        labels: (N,) class ids; the views of an image share theirs.
+        labels: (N,) class ids; the views of an image share theirs. Or (N, K) soft labels, rows of
+            which sum to 1: each other view is a positive by the cosine of the two rows.
         temperature: softmax temperature, > 0.
         base_temperature: the loss is multiplied by temperature / base_temperature, which keeps the
             size of the gradient, and so the learning rate that fits, independent of the
@@ -45,7 +47,11 @@ def supcon_loss(
 def sincere_loss(
     z: Tensor, labels: Tensor, *, temperature: float, base_temperature: float | None = None
 ) -> Tensor:
-    """Mean over anchors of `l_sincere`; arguments, result and errors as in `supcon_loss`."""
+    """Mean over anchors of `l_sincere`; arguments, result and errors as in `supcon_loss`, but there
+    is no form for soft labels.
+    """
+    if _are_soft(labels):
+        raise ValueError(f"labels must be (N,) class ids, got {tuple(labels.shape)}")
     return _mean_over_anchors(l_sincere, z, labels, temperature, base_temperature)
 
 
@@ -79,9 +85,11 @@ def simclr_loss(
 def l_out(sim_NN: Tensor, positive_NN: Tensor) -> Tensor:
     """L_i = -1/|P(i)| sum_{p in P(i)} [ s_ip - log sum_{a in A(i)} exp s_ia ].
 
+    With weights in place of P(i), the cross entropy of s_i's softmax to w_i / sum_j w_ij.
+
     Args:
         sim_NN: (N, N) similarities s_ij.
-        positive_NN: (N, N) bool, whether j is in P(i).
+        positive_NN: (N, N) bool, whether j is in P(i); or its weight w_ij >= 0, 0 for j = i.
 
     Returns:
         (N,) losses; 0 for an anchor without a positive.
@@ -115,7 +123,7 @@ def cross_entropy(
 
     Args:
         logits: (N, K).
-        labels: (N,) class ids.
+        labels: (N,) class ids, or (N, K) soft labels, rows of which sum to 1.
         label_smoothing: weight of the uniform distribution over all K classes (arXiv:1512.00567),
             in [0, 1).
         adjustment: (K,) added to each row of logits, tau * log prior (Menon et al. 2021,
@@ -135,18 +143,31 @@ def _mean_over_anchors(
     temperature: float,
     base_temperature: float | None,
 ) -> Tensor:
-    if z.ndim != 2 or labels.shape != z.shape[:1]:
+    if z.ndim != 2 or not (labels.ndim == 1 or _are_soft(labels)) or len(labels) != len(z):
         raise ValueError(
-            f"z must be (N, D) and labels (N,), got {tuple(z.shape)} and {tuple(labels.shape)}"
+            f"z must be (N, D) and labels (N,) or (N, K), got {tuple(z.shape)} and "
+            f"{tuple(labels.shape)}"
         )
     # fp32, whatever the caller's autocast: bf16 products lose 1 % of the gradient.
     with torch.autocast(z.device.type, enabled=False):
         z = F.normalize(_in_fp32(z), dim=1)
         sim_NN = z @ z.T / temperature
-    positive_NN = (labels[:, None] == labels[None, :]) & ~_is_self(sim_NN)
+        positive_NN = _same_label(labels).masked_fill(_is_self(sim_NN), False)
     n_anchors = positive_NN.any(1).sum().clamp(min=1)
     scale = 1.0 if base_temperature is None else temperature / base_temperature
     return scale * loss_of_anchors(sim_NN, positive_NN).sum() / n_anchors
+
+
+def _are_soft(labels: Tensor) -> bool:
+    return labels.ndim == 2 and labels.is_floating_point()
+
+
+def _same_label(labels: Tensor) -> Tensor:
+    """(N, N) whether two labels are the same; of soft ones the cosine of their rows."""
+    if labels.ndim == 1:
+        return labels[:, None] == labels[None, :]
+    unit = F.normalize(labels, dim=1)
+    return unit @ unit.T
 
 
 def _in_fp32(outputs: Tensor) -> Tensor:
@@ -154,7 +175,10 @@ def _in_fp32(outputs: Tensor) -> Tensor:
 
 
 def _mean_over_positives(loss_NN: Tensor, positive_NN: Tensor) -> Tensor:
-    return loss_NN.masked_fill(~positive_NN, 0).sum(1) / positive_NN.sum(1).clamp(min=1)
+    if positive_NN.dtype == torch.bool:
+        return loss_NN.masked_fill(~positive_NN, 0).sum(1) / positive_NN.sum(1).clamp(min=1)
+    weight = positive_NN.sum(1)
+    return (loss_NN * positive_NN).sum(1) / weight.where(weight > 0, 1)
 
 
 def _is_self(sim_NN: Tensor) -> Tensor:

@@ -74,24 +74,25 @@ def unequal(data: Splits) -> Splits:
 
 
 @pytest.mark.parametrize(
-    ("loss", "of_the_head"),
+    ("loss", "of_heads"),
     [
-        ("supcon", "projection_knn"),
-        ("sincere", "projection_knn"),
-        ("simclr", "projection_knn"),
-        ("ce", "head"),
+        ("supcon", ["projection_knn"]),
+        ("sincere", ["projection_knn"]),
+        ("simclr", ["projection_knn"]),
+        ("ce", ["head"]),
+        ("supcon_ce", ["projection_knn", "head"]),
     ],
 )
 def test_the_classifiers_that_a_loss_has_are_scored(
-    tiny: Config, digits: Splits, loss: str, of_the_head: str
+    tiny: Config, digits: Splits, loss: str, of_heads: list[str]
 ) -> None:
     found = scores(override(tiny, {"loss.name": loss}), digits).metrics
-    classified = {f"val/{name}_top1" for name in ("probe", "knn", "knn1", of_the_head)}
+    classified = {f"val/{name}_top1" for name in ("probe", "knn", "knn1", *of_heads)}
     assert set(found) == classified | set(SPREAD)
     assert all(0 < found[name] < 1 for name in classified)
 
 
-@pytest.mark.parametrize("loss", ["supcon", "ce"])
+@pytest.mark.parametrize("loss", ["supcon", "ce", "supcon_ce"])
 def test_each_score_is_of_what_its_name_says(tiny: Config, digits: Splits, loss: str) -> None:
     config = override(tiny, {"loss.name": loss, "probe.knn_k": 7, "probe.l2": [0.01]})
     net = network(config, digits)
@@ -107,10 +108,11 @@ def test_each_score_is_of_what_its_name_says(tiny: Config, digits: Splits, loss:
         "val/knn_top1": knn(train.features, val.features, 7),
         "val/knn1_top1": knn(train.features, val.features, 1),
     }
-    if loss == "ce":
-        expected["val/head_top1"] = val.outputs.argmax(1)
-    else:
-        expected["val/projection_knn_top1"] = knn(train.outputs, val.outputs, 7)
+    if loss != "supcon":  # the last 10 of a joint head
+        expected["val/head_top1"] = val.outputs[:, -10:].argmax(1)
+    if loss != "ce":
+        d = config.model.head_dim
+        expected["val/projection_knn_top1"] = knn(train.outputs[:, :d], val.outputs[:, :d], 7)
     spread = spread_metrics(val.features, val_y)
     assert found.metrics == (
         {name: accuracy(ids, val_y) for name, ids in expected.items()}
@@ -167,12 +169,15 @@ def test_settings_of_the_probe_reach_it(
     assert balanced.options["balanced"] is True
 
 
-@pytest.mark.parametrize(("loss", "of_the_head"), [("supcon", "projection_knn"), ("ce", "head")])
+@pytest.mark.parametrize(
+    ("loss", "of_heads"),
+    [("supcon", ["projection_knn"]), ("ce", ["head"]), ("supcon_ce", ["projection_knn", "head"])],
+)
 def test_of_unequal_classes_every_classifier_is_scored_by_both_measures(
-    tiny: Config, digits: Splits, loss: str, of_the_head: str
+    tiny: Config, digits: Splits, loss: str, of_heads: list[str]
 ) -> None:
     config = override(tiny, {"loss.name": loss})
-    names = {"probe", "knn", "knn1", of_the_head}
+    names = {"probe", "knn", "knn1", *of_heads}
     for data, changes in ((unequal(digits), {}), (digits, {"probe.selection": "balanced"})):
         found = scores(override(config, changes), data).metrics
         both = {f"val/{name}_{measure}" for name in names for measure in ("top1", "balanced")}

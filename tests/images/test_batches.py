@@ -32,7 +32,7 @@ def some(n: int = 20) -> Split:
 def batches(tiny: Config, train: Split, **data: Any) -> Batches:
     changes = {"data.batch_size": 8, "augment.strength": 0.0, "augment.views": 3}
     changes |= {f"data.{key}": value for key, value in data.items()}
-    return Batches(override(tiny, changes), train, CPU)
+    return Batches(override(tiny, changes), train, 10, CPU)
 
 
 def epoch(made: Batches, seed: int) -> list[tuple[Tensor, Tensor]]:

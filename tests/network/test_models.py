@@ -9,14 +9,16 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from supcon.config import Config, LossConfig, ModelConfig
+from supcon.config import Config, LossConfig, ModelConfig, override
 from supcon.images.split import Splits
 from supcon.network.models import (
     Encoder,
+    JointHead,
     Network,
     ProjectionHead,
     build_encoder,
     build_network,
+    by_head,
     network_for,
 )
 from supcon.parsing import UserError
@@ -210,6 +212,7 @@ def network(loss: str) -> Network:
         ("supcon", ProjectionHead, 24),
         ("sincere", ProjectionHead, 24),
         ("simclr", ProjectionHead, 24),
+        ("supcon_ce", JointHead, 24 + 7),
     ],
 )
 def test_cross_entropy_gets_logits_and_contrastive_losses_projections(
@@ -220,7 +223,23 @@ def test_cross_entropy_gets_logits_and_contrastive_losses_projections(
     assert net(pixels(3, 16)).shape == (3, width)
 
 
-@pytest.mark.parametrize("loss", ["supcon", "sincere", "simclr"])
+def test_a_joint_head_gives_what_its_heads_give_and_by_head_takes_it_apart() -> None:
+    net = network("supcon_ce")
+    features = torch.randn(3, net.encoder.dim)
+    assert isinstance(net.head, JointHead)
+    expected = net.head.projection(features), net.head.classifier(features)
+    config = override(Config(), {"loss.name": "supcon_ce", "model.head_dim": 24})
+    assert all(map(torch.equal, by_head(net.head(features), config), expected))
+
+
+@pytest.mark.parametrize(("loss", "widths"), [("supcon", (9, 0)), ("ce", (0, 9))])
+def test_outputs_of_one_head_are_all_its_own(loss: str, widths: tuple[int, int]) -> None:
+    config = override(Config(), {"loss.name": loss, "model.head_dim": 4})
+    projections, logits = by_head(torch.ones(2, 9), config)
+    assert (projections.shape[1], logits.shape[1]) == widths
+
+
+@pytest.mark.parametrize("loss", ["supcon", "sincere", "simclr", "supcon_ce"])
 def test_contrastive_losses_get_the_encoder_of_cross_entropy(loss: str) -> None:
     states = []
     for name in ("ce", loss):

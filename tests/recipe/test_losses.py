@@ -142,6 +142,88 @@ def test_loss_of_one_hot_embeddings_equals_the_golden_values_of_the_authors_code
     assert mean == pytest.approx(sum(golden) / 3, abs=1e-6)
 
 
+def soft_double_loop(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """GenSCL (arXiv:2206.00384): cross entropy of latent to label similarity, pair by pair."""
+    z = F.normalize(z, dim=1)
+    losses = []
+    for i in range(len(z)):
+        others = [a for a in range(len(z)) if a != i]
+        denominator = sum((z[i] @ z[a] / temperature).exp() for a in others)
+        weights = [F.cosine_similarity(labels[i], labels[a], dim=0) for a in others]
+        terms = [
+            weight * ((z[i] @ z[a] / temperature).exp() / denominator).log()
+            for weight, a in zip(weights, others, strict=True)
+        ]
+        if (total := torch.stack(weights).sum()) > 0:
+            losses.append(-torch.stack(terms).sum() / total)
+    return torch.stack(losses).mean()
+
+
+def soft_labels(n: int = 8, classes: int = 4) -> Tensor:
+    """Of two classes each, but for the last, whose class nobody shares."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.zeros(n, classes + 1, dtype=torch.float64)
+    for i, row in enumerate(labels[:-1]):
+        share = torch.rand((), generator=generator, dtype=torch.float64)
+        row[i % classes] += share
+        row[(3 * i + 1) % classes] += 1 - share
+    labels[-1, classes] = 1
+    return labels
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5, 2.0])
+def test_loss_of_soft_labels_equals_the_double_loop_of_its_paper(temperature: float) -> None:
+    z, y = unit_vectors(8).requires_grad_(), soft_labels()
+    ours = value_and_gradient(supcon_loss(z, y, temperature=temperature), z)
+    slow = value_and_gradient(soft_double_loop(z, y, temperature), z)
+    torch.testing.assert_close(ours, slow, rtol=1e-9, atol=1e-12)
+
+
+def test_loss_of_soft_labels_equals_its_value_by_hand() -> None:
+    # Three orthogonal views; the labels of the first two have cosine 1/sqrt(2), the third has none.
+    z, y = torch.eye(3, dtype=torch.float64), torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])
+    assert supcon_loss(z, y, temperature=0.3).item() == pytest.approx(math.log(2), abs=1e-7)
+    # Moved towards each other by 60 degrees, they see cosine 1/2 against 0.
+    z = torch.tensor([[1.0, 0, 0], [0.5, 3**0.5 / 2, 0], [0, 0, 1]], dtype=torch.float64)
+    expected = math.log(1 + math.exp(-0.5 / 0.3))
+    assert supcon_loss(z, y, temperature=0.3).item() == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("base", [None, 0.1])
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 0, 1, 1, 0, 0, 1, 1], [0, 1, 2, 3, 0, 1, 4, 0], [0, 1, 2, 3, 4, 5, 6, 7]],
+    ids=["balanced", "uneven, three anchors alone", "no positive"],
+)
+def test_one_hot_labels_are_hard_labels(labels: list[int], base: float | None) -> None:
+    z, y = unit_vectors(8).requires_grad_(), torch.tensor(labels)
+    loss = partial(supcon_loss, temperature=0.2, base_temperature=base)
+    soft = value_and_gradient(loss(z, F.one_hot(y).double()), z)
+    hard = value_and_gradient(loss(z, y), z)
+    torch.testing.assert_close(soft, hard, rtol=1e-12, atol=1e-14)
+
+
+def test_soft_labels_are_compared_in_fp32_under_autocast() -> None:
+    z, y = unit_vectors(8).float(), soft_labels().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = supcon_loss(z, y, temperature=0.1)
+    assert torch.equal(inside, supcon_loss(z, y, temperature=0.1))
+
+
+def test_sincere_refuses_soft_labels() -> None:
+    with pytest.raises(ValueError, match=r"labels must be \(N,\) class ids, got \(8, 5\)"):
+        sincere_loss(unit_vectors(8), soft_labels(), temperature=0.1)
+
+
+def test_cross_entropy_of_soft_labels_is_their_mean_over_classes() -> None:
+    logits = 3 * unit_vectors(8, dim=5)
+    y = soft_labels()
+    smooth = 0.9 * y + 0.1 / 5
+    expected = -(smooth * logits.log_softmax(1)).sum(1).mean()
+    found = cross_entropy(logits, y, label_smoothing=0.1)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
 def positives(labels: Tensor) -> Tensor:
     return (labels[:, None] == labels) & ~torch.eye(len(labels), dtype=torch.bool)
 

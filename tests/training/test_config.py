@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from supcon.config import (
+    SWITCHES,
     TEXT_KEYS,
     UNUSED_KEYS,
     Config,
@@ -144,7 +145,7 @@ def test_an_unknown_key_of_a_file_names_the_nearest_right_one(
         ("model.backbone", 18, "must be a valid string"),
         ("model.pretrained", "maybe", "must be a valid boolean"),
         ("model.stem", "tiny", "must be 'auto', 'small' or 'full'"),
-        ("loss.name", "moco", "must be 'supcon', 'sincere', 'simclr' or 'ce'"),
+        ("loss.name", "moco", "must be 'supcon', 'sincere', 'simclr', 'ce' or 'supcon_ce'"),
         ("loss.temperature", 0, "must be greater than 0"),
         ("loss.temperature", float("nan"), "must be a finite number"),
         ("loss.label_smoothing", 1, "must be less than 1"),
@@ -258,6 +259,11 @@ def test_a_contrastive_loss_needs_two_views(loss: str) -> None:
         ("loss.label_smoothing", "supcon", False),
         ("loss.label_smoothing", "ce", True),
         ("loss.label_smoothing", "sincere", False),
+        ("loss.label_smoothing", "supcon_ce", True),
+        ("loss.temperature", "supcon_ce", True),
+        ("loss.ce_weight", "supcon_ce", True),
+        ("loss.ce_weight", "supcon", False),
+        ("loss.ce_weight", "ce", False),
         ("loss.temperature", "simclr", True),
         ("optim.lr_per_256", "supcon", True),
         ("optim.lr_per_256", "ce", True),
@@ -275,14 +281,24 @@ def test_a_key_is_used_where_the_loss_looks_at_it(key: str, loss: str, used: boo
         ("probe.l2", {"probe.method": "sgd"}, False),
         ("probe.lr", {"probe.method": "sgd"}, True),
         ("probe.lr", {"probe.method": "lbfgs"}, False),
+        ("augment.mix_probability", {}, False),
+        ("augment.mix_probability", {"augment.cutmix": 1.0}, True),
+        ("augment.mix_probability", {"augment.mixup": 0.2}, True),
     ],
 )
-def test_a_key_is_used_where_its_switch_is_on(key: str, switch: dict[str, str], used: bool) -> None:
+def test_a_key_is_used_where_its_switch_is_on(key: str, switch: dict[str, Any], used: bool) -> None:
     assert is_used(key, override(Config(), switch)) is used
 
 
 def test_the_table_of_unused_keys_speaks_of_keys_that_exist() -> None:
     known = set(flatten(Config()))
-    assert set(UNUSED_KEYS) <= known
-    for by_value in UNUSED_KEYS.values():
-        assert {key for keys in by_value.values() for key in keys} <= known
+    assert known >= SWITCHES
+    for where, keys in UNUSED_KEYS:
+        assert known >= {*keys}
+        assert is_used(keys[0], override(Config(), where)) is False
+
+
+@pytest.mark.parametrize("loss", ["sincere", "simclr"])
+def test_a_loss_without_a_form_for_soft_labels_refuses_mixed_views(loss: str) -> None:
+    with pytest.raises(UserError, match=f"augment.mixup and augment.cutmix must be 0 for .*{loss}"):
+        override(Config(), {"loss.name": loss, "augment.cutmix": 1.0})

@@ -68,12 +68,19 @@ def test_what_is_counted_is_what_a_real_step_has_alive(
     assert step_bytes(config, digits, CPU) == pytest.approx(around + live.peak, rel=0.01)
 
 
-@pytest.mark.parametrize("loss", ["supcon", "sincere", "simclr"])
-def test_a_contrastive_loss_has_no_more_matrices_than_are_counted(loss: str) -> None:
+@pytest.mark.parametrize(
+    ("loss", "is_mixed"),
+    [("supcon", False), ("sincere", False), ("simclr", False), ("supcon", True)],
+)
+def test_a_contrastive_loss_has_no_more_matrices_than_are_counted(
+    loss: str, is_mixed: bool
+) -> None:
     z, n = torch.randn(256, 8, requires_grad=True), 256
     loss_of = objective(override(Config(), {"loss.name": loss}), torch.ones(10) / 10)
+    labels = torch.arange(n) % 10
+    soft = torch.nn.functional.one_hot(labels, 10).float()
     with LiveTensors() as live:
-        loss_of(z, torch.arange(n) % 10).backward()
+        loss_of(z, soft if is_mixed else labels).backward()
     assert (LOSS_MATRICES - 1) * 4 * n**2 < live.peak <= LOSS_MATRICES * 4 * n**2 + 10 * z.nbytes
 
 

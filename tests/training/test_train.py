@@ -273,6 +273,7 @@ WAYS_TO_TRAIN: list[dict[str, Any]] = [
     {"optim.name": "lookahead_radam", "optim.schedule": "constant", "loss.name": "simclr"},
     {"optim.name": "ranger", "probe.method": "sgd", "probe.epochs": 3, "probe.views": 2},
     {"optim.name": "lamb", "optim.clip_norm": 0.1, "run.precision": "fp16"},
+    {"optim.name": "lion", "loss.name": "supcon_ce", "augment.cutmix": 1.0, "augment.mixup": 0.2},
 ]
 
 
@@ -541,14 +542,15 @@ def test_a_compiled_step_is_the_same_step(
 
 
 @pytest.mark.slow
-@BOTH
-def test_digits_are_learnt(tiny: Config, loss: str) -> None:
-    changes = {"data.train_size": None, "loss.name": loss, "run.epochs": 5}
+@pytest.mark.parametrize("loss", ["supcon", "ce", "supcon_ce"])
+@pytest.mark.parametrize("mixing", [{}, {"augment.cutmix": 1.0, "augment.mix_probability": 0.5}])
+def test_digits_are_learnt(tiny: Config, loss: str, mixing: dict[str, Any]) -> None:
+    changes = {"data.train_size": None, "loss.name": loss, "run.epochs": 5} | mixing
     config = override(tiny, changes)
     last = list(fit(config, load_splits(config.data)))[-1]
     assert last.metrics["val/probe_top1"] > 0.93
     assert last.metrics["val/knn_top1"] > 0.92
-    if loss == "ce":
+    if loss != "supcon":
         assert last.metrics["val/head_top1"] > 0.9
 
 
