@@ -1,0 +1,169 @@
+"""Each choice of augmentation and loss, on and off, at equal budget: what does it do to val?
+
+    python -m tests.benchmarks.training.ablations --root ~/data/cifar10-jpeg \
+        --out results/ablations/cifar10.csv
+
+One run after the other, each a row of the file as soon as it is over; started again, it goes on
+with those that are missing, so that it fills idle hours. `--table` prints what the file says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from search.judge.comparison import mean_interval
+from supcon.config import Config, override
+from supcon.images.loading import load_splits
+from supcon.parsing import parse
+from supcon.train import fit
+
+BASE: dict[str, Any] = {
+    "data": {"name": "folder", "image_size": 32, "train_size": 4000, "val_size": 5000},
+    "augment": {"strength": 0.5},
+    "model": {"backbone": "test_resnet", "stem": "full"},
+    "optim": {"lr_per_256": 0.45},  # between the best of the two losses in results/cifar10-10k.md
+    "run": {"epochs": 30, "precision": "fp32", "threads": 1},
+}
+BATCH = 128
+LOSSES: dict[str, dict[str, Any]] = {
+    "ce": {"loss.name": "ce"},
+    "supcon": {"loss.name": "supcon"},
+    "supcon_ce": {"loss.name": "supcon_ce"},
+}
+CHOICES: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "cutmix 1": {"augment.cutmix": 1.0},
+    "mixup 0.2": {"augment.mixup": 0.2},
+    "cutmix 1 or mixup 0.2, half of the views": {
+        "augment.cutmix": 1.0,
+        "augment.mixup": 0.2,
+        "augment.mix_probability": 0.5,
+    },
+    "randaugment": {"augment.policy": "randaugment"},
+    "trivialaugment": {"augment.policy": "trivialaugment"},
+    "label smoothing 0.1": {"loss.label_smoothing": 0.1},
+    "ce_weight 0.1": {"loss.ce_weight": 0.1},
+    "ce_weight 0.9": {"loss.ce_weight": 0.9},
+}
+ONLY = {  # choices that not every loss has
+    "label smoothing 0.1": ("ce", "supcon_ce"),
+    "ce_weight 0.1": ("supcon_ce",),
+    "ce_weight 0.9": ("supcon_ce",),
+}
+SCORES = ("probe_top1", "knn_top1", "head_top1")
+COLUMNS = ("loss", "choice", "seed", *SCORES, "train_loss", "train_seconds", "commit")
+Row = dict[str, str]
+
+
+def config_of(root: Path, loss: str, choice: str, seed: int, epochs: int) -> Config:
+    """The config of one run."""
+    base = parse(Config, BASE, "base")
+    own = {"data.root": str(root), "data.batch_size": BATCH, "run.seed": seed}
+    own |= {"run.epochs": epochs}
+    return override(base, own | LOSSES[loss] | CHOICES[choice], "ablation")
+
+
+def rows_of(path: Path) -> list[Row]:
+    """What is known."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run_missing(root: Path, path: Path, seeds: int, epochs: int, choices: list[str]) -> None:
+    """Train what is missing, seed after seed, so that every choice has a first one early."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = load_splits(config_of(root, "ce", "as it is", 0, epochs).data)
+    done = {(row["loss"], row["choice"], row["seed"]) for row in rows_of(path)}
+    for seed in range(seeds):
+        for choice in choices:
+            for loss in ONLY.get(choice, tuple(LOSSES)):
+                if (loss, choice, str(seed)) in done:
+                    continue
+                config = config_of(root, loss, choice, seed, epochs)
+                *_, last = fit(config, data)
+                scores = {name: last.metrics.get(f"val/{name}", "") for name in SCORES}
+                known = {"train_loss": last.metrics["train/loss"], "train_seconds": last.seconds}
+                _append(path, {"loss": loss, "choice": choice, "seed": seed, **scores, **known})
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    is_new = not path.exists()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if is_new:
+            writer.writeheader()
+        writer.writerow({**row, "commit": commit})
+    print(row, flush=True)
+
+
+def table(rows: list[Row]) -> str:
+    """A line for each loss and choice: mean over seeds, and what it adds to the same seeds."""
+    by_choice: dict[tuple[str, str], dict[str, Row]] = defaultdict(dict)
+    for row in rows:
+        by_choice[row["loss"], row["choice"]][row["seed"]] = row
+    lines = [
+        "| loss | choice | probe | kNN | head | probe, against as it is | seeds | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for loss in LOSSES:
+        plain = by_choice[loss, "as it is"]
+        for choice in CHOICES:
+            if (found := by_choice.get((loss, choice))) is None:
+                continue
+            means = [_percent([row[name] for row in found.values()]) for name in SCORES]
+            gain = _gain(plain, found) if choice != "as it is" else ""
+            seconds = statistics.median(float(row["train_seconds"]) for row in found.values())
+            cells = [loss, choice, *means, gain, str(len(found)), f"{seconds:.0f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _percent(values: list[str]) -> str:
+    numbers = [100 * float(value) for value in values if value]
+    if not numbers:
+        return ""
+    spread = f" ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else ""
+    return f"{statistics.mean(numbers):.2f}{spread}"
+
+
+def _gain(plain: dict[str, Row], found: dict[str, Row]) -> str:
+    """Mean difference over the seeds that both have, with its 95 % interval (Student's t)."""
+    both = sorted(plain.keys() & found.keys())
+    gains = [
+        100 * (float(found[seed]["probe_top1"]) - float(plain[seed]["probe_top1"])) for seed in both
+    ]
+    if not gains:
+        return ""
+    interval = mean_interval(gains)
+    within = "" if interval is None else f" ({interval[0]:+.2f} to {interval[1]:+.2f})"
+    return f"{statistics.mean(gains):+.2f}{within}"
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, help="train/<class>/*, test/<class>/*")
+    parser.add_argument("--out", type=Path, required=True, help="the table, a CSV")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=BASE["run"]["epochs"])
+    parser.add_argument("--choices", nargs="*", default=list(CHOICES), choices=list(CHOICES))
+    parser.add_argument("--table", action="store_true", help="print it as it is, and train nothing")
+    args = parser.parse_args()
+    if not args.table:
+        run_missing(args.root, args.out, args.seeds, args.epochs, args.choices)
+    print(table(rows_of(args.out)))
+
+
+if __name__ == "__main__":
+    main()
