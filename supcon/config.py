@@ -83,6 +83,11 @@ class DataConfig(Section):
 class AugmentConfig(Section):
     """The augmentation policy. `strength` scales all of it; null takes the data set's default."""
 
+    policy: Literal["crop_jitter", "randaugment", "trivialaugment"] = "crop_jitter"
+    """crop_jitter: all settings below. randaugment (arXiv:1909.13719), trivialaugment (its Wide,
+    arXiv:2103.10158): two operations or one for each view, as torchvision has them at strength 1,
+    in place of rotation, jitter and grey. Strength scales their magnitudes; solarize, autocontrast
+    and equalize, of which there is no small amount, happen that often instead."""
     strength: float = Field(1.0, ge=0, le=1)
     """0 leaves images as they are, 1 is the full policy below."""
     views: int = Field(2, ge=1, le=8)
@@ -325,6 +330,10 @@ UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "supcon": ("loss.label_smoothing", "loss.logit_adjustment"),
         "sincere": ("loss.label_smoothing", "loss.logit_adjustment"),
         "simclr": ("loss.label_smoothing", "loss.logit_adjustment"),
+    },
+    "augment.policy": {
+        "randaugment": ("augment.rotation", "augment.jitter", "augment.grey"),
+        "trivialaugment": ("augment.rotation", "augment.jitter", "augment.grey"),
     },
     "data.sampler": {"balanced": ("loss.logit_adjustment",)},
     "data.pipeline": {"resident": ("data.workers",)},
