@@ -106,26 +106,26 @@ class BatchedOperations:
     def _recolour(self, x: Tensor, is_on: Tensor, amounts: Tensor) -> Tensor:
         on = dict(zip(OPERATIONS, is_on[:, :, None, None].unbind(1), strict=True))  # (N, 1, 1)
         by = dict(zip(OPERATIONS, amounts[:, :, None, None].unbind(1), strict=True))
-        x = self._blend(x, on, by)
+        x = self._blend(x, by)
         levels = x.round().long().flatten(2)  # (N, C, H * W)
         return self._table(x, levels, on, by).gather(2, levels).view(x.shape)
 
-    def _blend(self, x: Tensor, on: dict[str, Tensor], by: dict[str, Tensor]) -> Tensor:
+    def _blend(self, x: Tensor, by: dict[str, Tensor]) -> Tensor:
         """Saturation and sharpness: away from an image without, or towards it."""
-        is_sharp, sharper = on["sharpness"][..., None], by["sharpness"][..., None]
-        plain = x
+        blended = x.clone()
         if x.shape[1] == 3:
-            grey = (
-                (x.flatten(2) * self.luma[:, None]).sum(1, keepdim=True).unflatten(2, x.shape[2:])
+            grey = torch.bmm(self.luma.expand(len(x), 1, -1), x.flatten(2)).unflatten(
+                2, x.shape[2:]
             )
-            plain = torch.where(on["saturation"][..., None], grey, x)
-        inner = plain[:, :, 1:-1, 1:-1]  # the outermost pixels stay as they are
+            blended = torch.addcmul(x, by["saturation"][..., None], x - grey)
+        # Pillow's smooth image: of nine pixels the middle one counts 5/13, the others 1/13. The
+        # outermost pixels stay as they are.
+        inner = x[:, :, 1:-1, 1:-1]
         rows = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
-        smooth = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * x[:, :, 1:-1, 1:-1]
-        plain = plain.clone()
-        plain[:, :, 1:-1, 1:-1] = torch.where(is_sharp, smooth / 13, inner)
-        factor = 1 + by["saturation"][..., None] + sharper
-        return torch.lerp(plain, x, factor).clamp_(0, 255)
+        nine = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+        edges = torch.sub(inner, nine, alpha=1 / 9)
+        blended[:, :, 1:-1, 1:-1].addcmul_(by["sharpness"][..., None], edges, value=9 / 13)
+        return blended.clamp_(0, 255)
 
     def _table(
         self, x: Tensor, levels: Tensor, on: dict[str, Tensor], by: dict[str, Tensor]
@@ -153,9 +153,8 @@ class BatchedOperations:
 
 def middles(height: int, width: int) -> Tensor:
     """(H, W, 2) middles of pixels, x before y, -1 to 1 across the image."""
-    y, x = torch.meshgrid(
-        *((torch.arange(n) * 2 + 1) / n - 1 for n in (height, width)), indexing="ij"
-    )
+    at = [(torch.arange(size) * 2 + 1) / size - 1 for size in (height, width)]
+    y, x = torch.meshgrid(*at, indexing="ij")
     return torch.stack([x, y], 2)
 
 
