@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from supcon.config import AugmentConfig
-from supcon.images.operations.by_image import MOVE, RECOLOUR, RandomOperation
+from supcon.images.operations.by_image import MAPS, RECOLOUR, RandomOperation
 from supcon.images.operations.magnitudes import ALL_OR_NOTHING, OPERATIONS, Operations
 from supcon.images.policy import resolve
 from supcon.images.views_by_image import compose, seed_steps
@@ -28,17 +28,20 @@ def test_each_operation_is_that_of_torchvision(photograph: Tensor, channels: int
         given = {"posterize": 8 - amount, "solarize": amount / 255}.get(name, amount)
         theirs = NAMES[OPERATIONS.index(name)]
         expected = policy._apply_image_or_video_transform(
-            moved if name in MOVE else recoloured, theirs, given, BILINEAR, policy._fill
+            moved if name in MAPS else recoloured, theirs, given, BILINEAR, policy._fill
         )
         if isinstance(expected, Tensor):
             expected = expected.permute(1, 2, 0)
         ours = step.apply(pixels, name, amount)
         assert ours.shape == pixels.shape
-        assert np.array_equal(ours, np.asarray(expected).reshape(pixels.shape)), (name, amount)
+        # In grey levels: older OpenCVs round coordinates to a 32nd of a pixel.
+        difference = np.abs(ours.astype(float) - np.asarray(expected).reshape(pixels.shape))
+        assert difference.max() <= (4 if name in MAPS else 0), (name, amount)
+        assert difference.mean() <= 0.5, (name, amount)
 
 
 def test_every_operation_has_a_function() -> None:
-    assert {*MOVE, *RECOLOUR} == set(OPERATIONS)
+    assert {*MAPS, *RECOLOUR} == set(OPERATIONS)
 
 
 @pytest.mark.parametrize("strength", [1, 0.4])
