@@ -83,6 +83,11 @@ class DataConfig(Section):
 class AugmentConfig(Section):
     """The augmentation policy. `strength` scales all of it; null takes the data set's default."""
 
+    policy: Literal["crop_jitter", "randaugment", "trivialaugment"] = "crop_jitter"
+    """crop_jitter: all settings below. randaugment (arXiv:1909.13719), trivialaugment (its Wide,
+    arXiv:2103.10158): two operations or one for each view, as torchvision has them at strength 1,
+    in place of rotation, jitter and grey. Strength scales their magnitudes; solarize, autocontrast
+    and equalize, of which there is no small amount, happen that often instead."""
     strength: float = Field(1.0, ge=0, le=1)
     """0 leaves images as they are, 1 is the full policy below."""
     views: int = Field(2, ge=1, le=8)
@@ -350,11 +355,14 @@ TEXT_KEYS = frozenset(
 
 _OF_CE = ("loss.label_smoothing", "loss.logit_adjustment", "loss.ce_weight")
 _OF_CONTRAST = ("loss.temperature", "loss.base_temperature", "model.head", "model.head_dim")
+_OF_JITTER = ("augment.rotation", "augment.jitter", "augment.grey")
 UNUSED_KEYS: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
     ({"loss.name": "ce"}, (*_OF_CONTRAST, "loss.ce_weight")),
     ({"loss.name": "supcon"}, _OF_CE),
     ({"loss.name": "sincere"}, _OF_CE),
     ({"loss.name": "simclr"}, _OF_CE),
+    ({"augment.policy": "randaugment"}, _OF_JITTER),
+    ({"augment.policy": "trivialaugment"}, _OF_JITTER),
     ({"augment.mixup": 0, "augment.cutmix": 0}, ("augment.mix_probability",)),
     ({"data.sampler": "balanced"}, ("loss.logit_adjustment",)),
     ({"data.pipeline": "resident"}, ("data.workers",)),

@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supcon.images.policy import BLUR_SIGMA, Policy
+from supcon.images.operations.by_batch import BatchedOperations, affine_grid, middles
+from supcon.images.policy import BLUR_SIGMA, LUMA, Policy
 from supcon.seeds import derive_seed
 
 CROP_ATTEMPTS = 10  # windows drawn for an image, of which the first that fits is taken
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class ResidentViews:
@@ -87,12 +87,15 @@ class Augmentation:
     ) -> None:
         """`shape` is (C, H, W) of the images, C 1 or 3; `device` is where they are augmented."""
         self.policy, ranges = policy, _ranges(policy, shape)
+        self.operations = None
+        if policy.operations:
+            self.operations = BatchedOperations(policy.operations, shape, device)
+            ranges.append(self.operations.ranges)
         self.sizes = [len(columns) for columns in ranges]
         lowest, highest = torch.tensor(list(itertools.chain(*ranges))).T
         self.lowest, self.span = lowest.to(device), (highest - lowest).to(device)
         _, height, width = shape
-        y, x = torch.meshgrid(_middles(height), _middles(width), indexing="ij")
-        self.grid = torch.stack([x, y], 2).to(device)  # (H, W, 2), -1 to 1 across an image
+        self.grid = middles(height, width).to(device)
         self.half = torch.tensor([width / 2, height / 2], device=device)
         self.neutral = torch.tensor([1.0, 1, 1, 0], device=device)
         self.luma = torch.tensor([[LUMA]], device=device)
@@ -109,6 +112,8 @@ class Augmentation:
         compiled = partial(torch.compile, dynamic=False)
         self.warp, self.finish = compiled(self.warp), compiled(self.finish)
         self.jitters = [compiled(jitter) for jitter in self.jitters]
+        if self.operations:
+            self.operations.compile()
 
     def __call__(
         self, images: Tensor, generator: torch.Generator, jitter_order: Sequence[int] = range(4)
@@ -125,9 +130,13 @@ class Augmentation:
         """
         random = torch.rand(len(images), len(self.span), generator=generator, device=images.device)
         drawn = torch.addcmul(self.lowest, self.span, random).split(self.sizes, 1)
-        area, stretch, place, mirror, angle, factors, sigma, corner, chances = drawn
+        area, stretch, place, mirror, angle, factors, sigma, corner, chances, *others = drawn
         jittered, greyed, blurred = (chances < 0).split(1, 1)  # (N, 1) each
-        x = self.warp(images, area, stretch, place, mirror, angle)
+        chosen = self.operations.chosen(*others) if self.operations else []
+        moved = chosen[0].moved if chosen else None
+        x = self.warp(images, area, stretch, place, mirror, angle, moved)
+        if self.operations:
+            x = self.operations.apply(x, chosen)
         if x.shape[1] == 3 and self.policy.jitter:
             factors = torch.where(jittered, factors, self.neutral)[:, :, None, None, None]
             for step in jitter_order:
@@ -142,13 +151,16 @@ class Augmentation:
         place: Tensor,
         mirror: Tensor,
         angle: Tensor,
+        moved: Tensor | None,
     ) -> Tensor:
-        """Crop, resize to full size, mirror, rotate: one bilinear sampling of the original pixels.
+        """Crop, resize to full size, mirror, rotate or move: one bilinear sampling of the pixels.
 
-        Coordinates are those of `grid_sample`: -1 to 1 across an image, x before y.
+        Coordinates are those of `grid_sample`: -1 to 1 across an image, x before y. `moved` are
+        (N, 2, 3) affine maps of them, from a view to its window.
         """
         policy, x = self.policy, images.float()
-        if policy.crop == policy.aspect == 1 and not (policy.flip or policy.rotation):
+        is_turned = policy.rotation > 0 or moved is not None
+        if policy.crop == policy.aspect == 1 and not (policy.flip or is_turned):
             return x
         size = _window(area, stretch)
         centre = (place * (1 - size))[:, None, None]
@@ -159,9 +171,11 @@ class Augmentation:
             x_axis, y_axis = self.grid.unbind(2)
             quarter = torch.stack([-y_axis, x_axis], 2)
             within = torch.addcmul(cos * self.grid, sin, quarter)
+        if moved is not None:
+            within = affine_grid(self.grid, moved)
         grid = torch.addcmul(centre, size, within)
         views = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-        if policy.rotation:  # beyond it there is black; pixels at its edge are part of both
+        if is_turned:  # beyond it there is black; pixels at its edge are part of both
             share = torch.addcmul(self.half + 0.5, self.half, within.abs(), value=-1)
             views = views * share.clamp_(0, 1).prod(3)[:, None]
         return views
@@ -272,8 +286,3 @@ def _window(area: Tensor, stretch: Tensor) -> Tensor:
     sizes = torch.stack([root * stretch, root / stretch], 2)  # (N, attempts, 2)
     first = (sizes.amax(2) <= 1).view(torch.uint8).argmax(1)
     return sizes.gather(1, first[:, None, None].expand(-1, 1, 2))[:, 0]
-
-
-def _middles(size: int) -> Tensor:
-    """(size,) middles of pixels, -1 to 1 across the image."""
-    return (torch.arange(size) * 2 + 1) / size - 1

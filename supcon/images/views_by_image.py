@@ -58,6 +58,10 @@ def compose(policy: Policy, size: int) -> A.Compose:
                 p=policy.jitter_probability,
             )
         )
+    if policy.operations:
+        from supcon.images.operations.by_image import RandomOperation  # by albumentations, too
+
+        steps += [RandomOperation(policy.operations, size) for _ in range(policy.operations.slots)]
     if policy.grey:
         steps.append(A.ToGray(p=policy.grey))
     if policy.blur:

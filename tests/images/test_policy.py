@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from supcon.config import AugmentConfig
+from supcon.images.operations.magnitudes import Operations
 from supcon.images.policy import resolve
 
 FULL = resolve(AugmentConfig(), "cifar10")
@@ -43,6 +46,19 @@ def test_the_policy_scales_with_strength() -> None:
     assert half.jitter == pytest.approx(0.2)
     assert half.grey == pytest.approx(0.1)
     assert resolve(AugmentConfig(strength=0.5), "digits").rotation == pytest.approx(7.5)
+
+
+@pytest.mark.parametrize("name", ["randaugment", "trivialaugment"])
+def test_operations_take_the_place_of_rotation_jitter_and_grey(name: Any) -> None:
+    config = {"jitter": 0.4, "grey": 0.2, "blur": 0.5, "rotation": 9, "strength": 0.5}
+    policy = resolve(AugmentConfig.model_validate(config | {"policy": name}), "cifar10")
+    assert (policy.rotation, policy.jitter, policy.grey) == (0, 0, 0)
+    assert (policy.crop, policy.flip, policy.blur) == pytest.approx((0.6, 0.25, 0.25))
+    assert policy.operations == Operations(name, 0.5)
+    digits = resolve(AugmentConfig(policy=name), "digits")
+    assert (digits.crop, digits.flip) == pytest.approx((0.6, 0))
+    assert resolve(AugmentConfig(policy=name, strength=0), "cifar10").operations is None
+    assert FULL.operations is None
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10"])

@@ -27,6 +27,16 @@ NOTHING = {
 }  # blur and cutout are off
 
 
+GOLDEN = [  # means of the channels of the first views of seed 0
+    [71.794, 71.794, 71.794],
+    [124.646, 159.433, 90.613],
+    [173.102, 157.017, 118.354],
+    [86.96, 155.518, 58.084],
+    [143.317, 147.133, 94.897],
+    [131.484, 139.551, 94.841],
+]
+
+
 def picture() -> Tensor:
     """(3, 16, 16): smooth colours without symmetry, so that every operation shows."""
     y, x = np.mgrid[0:16, 0:16] / 15
@@ -34,7 +44,7 @@ def picture() -> Tensor:
     return torch.tensor(np.stack(channels)).round().to(torch.uint8)
 
 
-def policy(**changes: float) -> Policy:
+def policy(**changes: float | str) -> Policy:
     return resolve(AugmentConfig.model_validate(NOTHING | changes), "cifar10")
 
 
@@ -50,7 +60,7 @@ def both(p: Policy) -> tuple[Tensor, Tensor]:
     return ours, torch.from_numpy(theirs).permute(0, 3, 1, 2).float()
 
 
-POLICIES = {
+POLICIES: dict[str, dict[str, float | str]] = {
     "crop": {"crop": 0.2},
     "flip": {"flip": 0.3},
     "rotation": {"rotation": 30.0},
@@ -60,6 +70,10 @@ POLICIES = {
     "cutout": {"cutout": 0.4},
     "all": {"crop": 0.3, "flip": 0.5, "rotation": 15.0, "jitter": 0.4, "grey": 0.2,
             "blur": 0.5, "cutout": 0.25},
+    "randaugment": {"policy": "randaugment"},
+    "trivialaugment": {"policy": "trivialaugment", "strength": 0.6},
+    "randaugment and more": {"policy": "randaugment", "crop": 0.3, "flip": 0.5, "blur": 0.5,
+                             "cutout": 0.25},
 }  # fmt: skip
 
 
@@ -104,6 +118,13 @@ def test_blur_of_a_width_is_that_of_the_image_by_image_one(
     assert difference.abs().max() < 8  # they cut the Gaussian off earlier
 
 
+def test_views_of_a_seed_are_those_of_earlier_versions() -> None:
+    images = picture().expand(6, -1, -1, -1)
+    views = augment(images, resolve(AugmentConfig(), "cifar10"), torch.Generator().manual_seed(0))
+    expected = torch.tensor(GOLDEN)
+    torch.testing.assert_close(views.mean((2, 3)), expected, rtol=0, atol=0.01)
+
+
 def test_a_cut_out_square_is_black_and_lies_anywhere_inside() -> None:
     images = torch.full((400, 1, 10, 8), 255, dtype=torch.uint8)
     views = augment(images, policy(cutout=0.5), torch.Generator().manual_seed(0))
@@ -112,10 +133,11 @@ def test_a_cut_out_square_is_black_and_lies_anywhere_inside() -> None:
     assert (views == 0).any(0).all()
 
 
+@pytest.mark.parametrize("name", ["crop_jitter", "randaugment", "trivialaugment"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_strength_0_leaves_images_as_they_are(channels: int) -> None:
+def test_strength_0_leaves_images_as_they_are(channels: int, name: Any) -> None:
     images = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8)
-    nothing = resolve(AugmentConfig(strength=0), "cifar10")
+    nothing = resolve(AugmentConfig(policy=name, strength=0), "cifar10")
     assert torch.equal(augment(images, nothing, torch.Generator()), images.float())
 
 
@@ -155,9 +177,10 @@ def test_views_come_in_order_with_the_labels_of_their_images() -> None:
         assert labels.tolist() == [2 * each for each in 2 * chosen]
 
 
-def test_views_are_a_function_of_the_seed() -> None:
+@pytest.mark.parametrize("name", ["crop_jitter", "randaugment", "trivialaugment"])
+def test_views_are_a_function_of_the_seed(name: Any) -> None:
     images, labels = picture().expand(8, -1, -1, -1), torch.arange(8)
-    full = Augmentation(resolve(AugmentConfig(), "cifar10"), (3, 16, 16))
+    full = Augmentation(resolve(AugmentConfig(policy=name), "cifar10"), (3, 16, 16))
 
     def epoch(seed: int) -> list[Tensor]:
         torch.rand(seed + 1)  # nothing depends on the global random numbers
@@ -191,7 +214,7 @@ def test_brightness_contrast_saturation_and_hue_come_in_an_order_of_each_batch()
     assert len(set(orders)) > 15
 
 
-@pytest.mark.parametrize("name", ["usual", "all"])
+@pytest.mark.parametrize("name", ["usual", "all", "randaugment and more"])
 def test_what_is_compiled_gives_the_same_views(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # Traced and run without the compiler, which takes a minute on a CPU.
     traced = partial(torch.compile, backend="aot_eager", fullgraph=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,31 +38,40 @@ def batch(
 
 FULL = resolve(AugmentConfig(), "cifar10")
 DIGITS = resolve(AugmentConfig(), "digits")
+RANDAUGMENT = resolve(AugmentConfig(policy="randaugment"), "cifar10")
+TRIVIALAUGMENT = resolve(AugmentConfig(policy="trivialaugment"), "digits")
 NOTHING = resolve(AugmentConfig(strength=0), "cifar10")
 
 
+@pytest.mark.parametrize("name", ["crop_jitter", "randaugment", "trivialaugment"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_strength_0_leaves_images_as_they_are(channels: int) -> None:
+def test_strength_0_leaves_images_as_they_are(channels: int, name: Any) -> None:
     split = noise(channels=channels)
-    images, _ = batch(split, NOTHING, views=3)
+    nothing = resolve(AugmentConfig(policy=name, strength=0), "cifar10")
+    images, _ = batch(split, nothing, views=3)
     expected = split.images[EIGHT]
     assert images.dtype == torch.uint8
     for view in images.permute(0, 2, 3, 1).split(8):
         assert np.array_equal(view.numpy(), expected)
 
 
-def test_stronger_augmentation_changes_more() -> None:
+@pytest.mark.parametrize("name", ["crop_jitter", "randaugment", "trivialaugment"])
+def test_stronger_augmentation_changes_more(name: Any) -> None:
     split = noise()
     original = torch.from_numpy(split.images).permute(0, 3, 1, 2).float()
     distances = []
     for strength in (0.0, 0.1, 1.0):
-        policy = resolve(AugmentConfig(strength=strength), "cifar10")
+        policy = resolve(AugmentConfig(policy=name, strength=strength), "cifar10")
         views, _ = batch(split, policy, np.arange(30), views=1)
         distances.append((views.float() - original).abs().mean().item())
     assert distances[0] == 0 < distances[1] < distances[2]
 
 
-@pytest.mark.parametrize("policy", [FULL, DIGITS], ids=["photos", "digits"])
+@pytest.mark.parametrize(
+    "policy",
+    [FULL, DIGITS, RANDAUGMENT, TRIVIALAUGMENT],
+    ids=["photos", "digits", "randaugment", "trivialaugment"],
+)
 def test_each_view_of_each_image_has_parameters_of_its_own(policy: Policy) -> None:
     split = noise()
     same = Split(np.repeat(split.images[:1], 16, axis=0), split.labels[:16])
@@ -113,8 +123,9 @@ def test_jitter_moves_the_hue_too() -> None:
     assert not torch.equal(images[:, 1], images[:, 2])
 
 
-def test_a_batch_is_a_function_of_its_seed() -> None:
-    made = ViewBatches(noise(), FULL, 2)
+@pytest.mark.parametrize("policy", [FULL, RANDAUGMENT], ids=["photos", "randaugment"])
+def test_a_batch_is_a_function_of_its_seed(policy: Policy) -> None:
+    made = ViewBatches(noise(), policy, 2)
     first = made[3, np.arange(8)]
     np.random.seed(99)  # nobody's business
     torch.manual_seed(99)
@@ -166,4 +177,13 @@ def test_grey_images_take_every_step(key: str) -> None:
     config = AugmentConfig.model_validate({key: 1.0})
     images, _ = batch(noise(channels=1), resolve(config, "digits"))
     assert images.shape == (16, 1, 16, 16)
+    assert images.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("name", ["randaugment", "trivialaugment"])
+def test_grey_images_take_every_operation(name: Any) -> None:
+    split = noise(channels=1)
+    policy = resolve(AugmentConfig(policy=name), "digits")
+    images, _ = batch(split, policy, np.arange(30), views=10)
+    assert images.shape == (300, 1, 16, 16)
     assert images.dtype == torch.uint8

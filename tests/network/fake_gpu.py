@@ -41,6 +41,8 @@ WAYS: dict[str, dict[str, Any]] = {
         "augment.blur": 0.5,
         "augment.cutout": 0.3,
     },
+    "randaugment": {"augment.policy": "randaugment"},
+    "trivialaugment": {"augment.policy": "trivialaugment"},
     "a balanced sampler": {"data.sampler": "balanced"},
     "fp32, adamw": {"run.precision": "fp32", "optim.name": "adamw"},
     "a transformer": {"model.backbone": "test_vit", "data.image_size": 32},

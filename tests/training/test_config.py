@@ -278,6 +278,10 @@ def test_a_key_is_used_where_the_loss_looks_at_it(key: str, loss: str, used: boo
     [
         ("optim.decay", {"optim.schedule": "wsd"}, True),
         ("optim.decay", {"optim.schedule": "cosine"}, False),
+        ("augment.jitter", {"augment.policy": "crop_jitter"}, True),
+        ("augment.jitter", {"augment.policy": "randaugment"}, False),
+        ("augment.rotation", {"augment.policy": "trivialaugment"}, False),
+        ("augment.crop", {"augment.policy": "trivialaugment"}, True),
         ("probe.l2", {"probe.method": "sgd"}, False),
         ("probe.lr", {"probe.method": "sgd"}, True),
         ("probe.lr", {"probe.method": "lbfgs"}, False),

@@ -1,0 +1,1 @@
+"""The operations of RandAugment and TrivialAugmentWide: magnitudes, and what does them."""
