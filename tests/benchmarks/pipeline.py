@@ -94,7 +94,8 @@ def main() -> None:
         f"{config.model.backbone}, {options.stem} stem, {data.train.images.shape[1]} pixels, "
         f"batch {config.data.batch_size}, {len(data.train)} train and {len(data.val)} val images, "
         f"{config.run.epochs} epochs, {config.augment.policy}; {device.type}, "
-        f"{torch.get_num_threads()} threads; torch {torch.__version__}, Python {platform.python_version()}; ours {describe(config, data)}",
+        f"{torch.get_num_threads()} threads; torch {torch.__version__}, "
+        f"Python {platform.python_version()}; ours {describe(config, data)}",
         flush=True,
     )
     workers = _best_workers(config, data, device)

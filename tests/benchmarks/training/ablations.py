@@ -17,11 +17,18 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
 from search.judge.comparison import mean_interval
 from supcon.config import Config, override
 from supcon.images.loading import load_splits
+from supcon.images.split import Splits
 from supcon.parsing import parse
-from supcon.train import fit
+from supcon.recipe.losses import simclr_loss, supcon_loss
+from supcon.recipe.objective import Objective
+from supcon.train import Record, Run
 
 BASE: dict[str, Any] = {
     "data": {"name": "folder", "image_size": 32, "train_size": 4000, "val_size": 5000},
@@ -50,11 +57,16 @@ CHOICES: dict[str, dict[str, Any]] = {
     "label smoothing 0.1": {"loss.label_smoothing": 0.1},
     "ce_weight 0.1": {"loss.ce_weight": 0.1},
     "ce_weight 0.9": {"loss.ce_weight": 0.9},
+    "spread 0.25": {},
+    "class prototypes": {},
 }
+TERMS = {"spread 0.25": "spread", "class prototypes": "prototypes"}
+"""Choices that are no settings: terms that would become some if they proved themselves here."""
 ONLY = {  # choices that not every loss has
     "label smoothing 0.1": ("ce", "supcon_ce"),
     "ce_weight 0.1": ("supcon_ce",),
     "ce_weight 0.9": ("supcon_ce",),
+    **dict.fromkeys(TERMS, ("supcon",)),
 }
 SCORES = ("probe_top1", "knn_top1", "head_top1")
 COLUMNS = ("loss", "choice", "seed", *SCORES, "train_loss", "train_seconds", "commit")
@@ -87,11 +99,55 @@ def run_missing(root: Path, path: Path, seeds: int, epochs: int, choices: list[s
             for loss in ONLY.get(choice, tuple(LOSSES)):
                 if (loss, choice, str(seed)) in done:
                     continue
-                config = config_of(root, loss, choice, seed, epochs)
-                *_, last = fit(config, data)
+                last = last_record(config_of(root, loss, choice, seed, epochs), data, choice)
                 scores = {name: last.metrics.get(f"val/{name}", "") for name in SCORES}
                 known = {"train_loss": last.metrics["train/loss"], "train_seconds": last.seconds}
                 _append(path, {"loss": loss, "choice": choice, "seed": seed, **scores, **known})
+
+
+def last_record(config: Config, data: Splits, choice: str) -> Record:
+    """The last record of a run with a choice."""
+    run = Run(config, data)
+    match TERMS.get(choice):
+        case "spread":
+            run.loss = spread_loss(config)
+        case "prototypes":
+            run.loss = with_prototypes(run, len(data.classes))
+    while run.epoch < config.run.epochs:
+        run.train_epoch()
+    return run.record()
+
+
+def spread_loss(config: Config) -> Objective:
+    """A quarter of it tells the images of a class apart (after Chen et al. 2022, arXiv:2204.07596).
+
+    Theirs contrasts a class's images among themselves; here it is SimCLR's term among all.
+    """
+    known = {"temperature": config.loss.temperature, "base_temperature": config.loss.temperature}
+
+    def loss(z: Tensor, labels: Tensor) -> Tensor:
+        apart = simclr_loss(z, labels, views=config.augment.views, **known)
+        return 0.75 * supcon_loss(z, labels, **known) + 0.25 * apart
+
+    return loss
+
+
+def with_prototypes(run: Run, classes: int) -> Objective:
+    """Learned centres of the classes take part as a further view of each, as in parametric
+    contrastive learning (PaCo, Cui et al. 2021, arXiv:2107.12028), without its momentum and queue.
+    """
+    t, width = run.config.loss.temperature, run.config.model.head_dim
+    generator = torch.Generator().manual_seed(run.config.run.seed)
+    centres = nn.Parameter(torch.randn(classes, width, generator=generator) / width**0.5)
+    run.optimizer.add_param_group({"params": [centres], "weight_decay": 0.0})
+    ids = torch.arange(classes)
+
+    def loss(z: Tensor, labels: Tensor) -> Tensor:
+        both = torch.cat([F.normalize(z.float(), dim=1), F.normalize(centres, dim=1)])
+        known = torch.cat([labels, ids])
+        return supcon_loss(both, known, temperature=t, base_temperature=t)
+
+    return loss
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
