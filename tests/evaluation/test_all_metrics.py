@@ -16,6 +16,7 @@ from supcon.images.split import Splits
 from supcon.network.models import network_for
 
 SPREAD = {"effective_rank", "collapsed", "collapsed_classes"}
+GEOMETRY = {"alignment", "uniformity", "nc1", "nc2_norms", "nc2_angles"}
 SEARCHED = {"precision_at_1", "r_precision", "map_at_r", "ami", "nmi"} | SPREAD
 
 
