@@ -85,7 +85,10 @@ def geometry(
     if not figure.data:
         return None
     figure.update_xaxes(title="epoch")
-    figure.update_yaxes(type="log" if metric == "val/nc1" else "linear", exponentformat="power")
+    if metric == "val/nc1":  # falls by powers of ten
+        figure.update_yaxes(type="log", tickformat="~g")
+    elif metric != "val/uniformity":
+        figure.update_yaxes(rangemode="tozero")
     return figure.update_layout(title=GEOMETRY[metric], height=250, showlegend=False)
 
 
