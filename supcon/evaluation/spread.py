@@ -146,7 +146,7 @@ def uniformity(x: Tensor) -> Tensor:
     x = _of_length_1(x).float()
     square_N = x.square().sum(1)  # 1, or 0
     near_NN = (4 * (x @ x.T) - 2 * (square_N + square_N[:, None])).exp()
-    total = near_NN.sum(dtype=torch.float64) - near_NN.trace()
+    total = near_NN.sum(dtype=torch.float64) - near_NN.diagonal().sum(dtype=torch.float64)
     n_pairs = len(x) * (len(x) - 1)
     return (total / n_pairs).log().clamp(max=0) if n_pairs else total * torch.nan
 

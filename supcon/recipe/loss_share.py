@@ -110,8 +110,8 @@ def _of_simplex(config: Config, counts: Sequence[int]) -> LossRange:
 def _hypergeometric(n: int, own_S: Tensor, drawn: int) -> Tensor:
     """(S, drawn) chances that 1, 2, ... of `drawn` out of `n` images are of a class's own."""
     own_S1, k_B = own_S[:, None].double(), torch.arange(1, drawn + 1).double()
-    log_chance_SB = _log_choices(own_S1, k_B) + _log_choices(n - own_S1, drawn - k_B)
-    return (log_chance_SB - _log_choices(torch.tensor(float(n)).double(), drawn + 0 * k_B)).exp()
+    log_all = _log_choices(torch.tensor(n).double(), torch.tensor(drawn).double())
+    return (_log_choices(own_S1, k_B) + _log_choices(n - own_S1, drawn - k_B) - log_all).exp()
 
 
 def _log_choices(n: Tensor, k: Tensor) -> Tensor:
