@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-SPREAD = ("val/effective_rank", "val/collapsed", "val/collapsed_classes")
-"""The metrics of val that are no shares of right answers."""
+GEOMETRY = ("alignment", "uniformity", "nc1", "nc2_norms", "nc2_angles")
+SPREAD = (
+    *("val/effective_rank", "val/collapsed", "val/collapsed_classes"),
+    *(f"val/{name}" for name in GEOMETRY),
+)
+"""The metrics of val that are no shares of right answers: of the encoder features, and"""
+PROJECTED = tuple(f"val/projection_{name}" for name in GEOMETRY)
+"""of the projections."""
 
 
 def describe_collapse(metrics: Mapping[str, float]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from supcon.collapse import SPREAD, describe_collapse
+from supcon.collapse import PROJECTED, SPREAD, describe_collapse
 from supcon.config import Config, dump_config, flatten
 from supcon.train import Record
 
@@ -106,7 +106,7 @@ def describe(record: Record, epochs: int) -> str:
     scores = [
         f"{name.removeprefix('val/')} {value:.2%}"
         for name, value in record.metrics.items()
-        if name.startswith("val/") and name not in SPREAD
+        if name.startswith("val/") and name not in SPREAD + PROJECTED
     ]
     if (rank := record.metrics.get("val/effective_rank")) is not None:
         scores.append(f"effective_rank {rank:.1f}")

@@ -34,6 +34,7 @@ from supcon.parsing import UserError
 from supcon.recipe.averaging import Averages
 from supcon.recipe.checkpoint import Checkpoints, check_same_config, load_state, save_atomic
 from supcon.recipe.cuda_graph import graphed
+from supcon.recipe.loss_share import loss_range, loss_share
 from supcon.recipe.objective import objective
 from supcon.recipe.optim import build_optimizer, lr_factor, set_lr
 from supcon.recipe.recomputation import in_micro_batches, unchanged_buffers
@@ -50,8 +51,9 @@ class Record:
 
     epoch: int
     metrics: dict[str, float]
-    """train/loss and train/lr; on evaluated epochs those of `supcon.evaluation.scores.Scores`, and
-    at the end val/probe_top1_raw, _ema and _swa, or of what else selects."""
+    """train/loss, train/lr and, see `supcon.recipe.loss_share`, train/loss_share; on evaluated
+    epochs those of `supcon.evaluation.scores.Scores`, and at the end val/probe_top1_raw, _ema and
+    _swa, or of what else selects."""
     views: int
     """Views trained on since the start."""
     seconds: float = field(compare=False)
@@ -124,6 +126,7 @@ class Run:
         self.forward = self._make_forward()
         counts = np.bincount(data.train.labels, minlength=len(data.classes))
         self.loss = objective(config, torch.tensor(counts / counts.sum()).to(self.device))
+        self.loss_range = loss_range(config, counts.tolist())
         self.optimizer = build_optimizer(self.network, config.optim, config.data.batch_size)
         self.peak_lr: float = self.optimizer.param_groups[0]["lr"]
         self.averages = Averages(self.network, config.average, self.steps_per_epoch)
@@ -158,7 +161,8 @@ class Run:
             lr = set_lr(self.optimizer, self.peak_lr, self._lr_factor())
             losses.append(self.step(images, labels))
         self.averages.after_epoch(self.network, self.epoch / self.config.run.epochs)
-        self.metrics = {"train/loss": self._mean_finite(torch.stack(losses)), "train/lr": lr}
+        loss = self._mean_finite(torch.stack(losses))
+        self.metrics = {"train/loss": loss, "train/lr": lr} | loss_share(self.loss_range, loss)
         self.seconds += time.perf_counter() - started
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:

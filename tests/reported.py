@@ -106,6 +106,8 @@ def run(
     for k, (epoch, score) in enumerate(zip(study.space.rungs, scores, strict=False), start=1):
         metrics = {"train/loss": 1.0, "val/probe_top1": score, "val/knn_top1": score - 0.01}
         metrics |= {"val/head_top1": score - 0.02} if arm == "ce" else {}
+        metrics |= {"train/loss_share": 1 - score, "val/alignment": 1.5 - score, "val/nc1": 2 / k}
+        metrics |= {"val/projection_alignment": 1 - score} if arm != "ce" else {}
         decision = "stop" if (k, ending) == (len(scores), "stopped") else "continue"
         study.report(arm, number, epoch, score, phase, metrics=metrics, decision=decision)
     study.end(arm, number, outcome or ending, phase, detail="<script>alert(1)</script>")

@@ -16,7 +16,16 @@ from search.judge.comparison import mean_interval
 from search.log.study import Study
 from search.reporting.summary import Picture, Summary
 from search.reporting.tables import scored
-from search.reporting.trial_figures import GREY, PALETTE, curves, parallel, percent, slice_plot
+from search.reporting.trial_figures import (
+    GEOMETRY,
+    GREY,
+    PALETTE,
+    curves,
+    geometry,
+    parallel,
+    percent,
+    slice_plot,
+)
 
 OUTCOMES = {
     "completed": "#009E73",
@@ -41,6 +50,15 @@ def all_figures(study: Study, summary: Summary) -> dict[str, Callable[[], go.Fig
         "outcomes": partial(outcomes, summary),
         "importance": partial(importance, summary),
     }
+    winners = {
+        arm: trial
+        for arm, found in summary.arms.items()
+        for trial in study.log.of(arm)
+        if found.best and trial.ask.number == found.best.number
+    }
+    shades = {arm: colour(summary, arm) for arm in summary.arms}
+    for metric in GEOMETRY:
+        figures[f"geometry/{metric}"] = partial(geometry, winners, metric, shades)
     for arm in study.arms:
         trials, shade = [t for t in study.log.of(arm) if t.reports and t.end], colour(summary, arm)
         figures[f"curves/{arm}"] = partial(curves, study, arm, shade)

@@ -127,14 +127,17 @@ def _guess(study: Study) -> Guess | None:
 def _scores(
     runs: Sequence[Trial],
 ) -> tuple[list[int], dict[str, list[float]], dict[str, list[float]]]:
-    """Seeds, val and test scores of runs, in the same order."""
+    """Seeds, val and test scores of runs, in the same order; those scores that all of them have:
+    some are not defined for some features, or unknown to the version that trained a run.
+    """
     finals = [_short(run.reports[-1].metrics) for run in runs]
     tests = [_short(run.tested.metrics) for run in runs if run.tested]
-    return (
-        [run.ask.seed for run in runs],
-        {name: [final[name] for final in finals] for name in (finals or [{}])[0]},
-        {name: [test[name] for test in tests] for name in (tests or [{}])[0]},
-    )
+    return ([run.ask.seed for run in runs], _in_all(finals), _in_all(tests))
+
+
+def _in_all(runs: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    first = runs[0] if runs else {}
+    return {n: [run[n] for run in runs] for n in first if all(n in run for run in runs)}
 
 
 def _short(metrics: dict[str, float]) -> dict[str, float]:

@@ -50,7 +50,9 @@ class Best(Section):
     classes are unequal the same by balanced accuracy (`probe_balanced` and so on); what selects by
     weights (`probe_top1_raw`, `_ema`, `_swa`); of the encoder features the `effective_rank`,
     `collapsed` (1: all are equal) and `collapsed_classes`, how many have features that are all
-    equal."""
+    equal, and their geometry, which is described under `trials.csv`: `alignment`, `uniformity`,
+    `nc1`, `nc2_norms`, `nc2_angles`, after a projection head also `projection_alignment` and so
+    on."""
 
 
 class Confirmed(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -18,6 +18,14 @@ from search.space.space import Space
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 GREY = "#b5b5b5"
+GEOMETRY = {  # a metric of trials -> the title of its panel
+    "train/loss_share": "loss share",
+    "val/alignment": "alignment",
+    "val/uniformity": "uniformity",
+    "val/nc1": "NC1: within / between",
+    "val/nc2_angles": "NC2: angles",
+    "val/effective_rank": "effective rank",
+}
 
 
 def percent(values: list[float]) -> list[float]:
@@ -50,6 +58,38 @@ def curves(study: Study, arm: str, shade: str) -> go.Figure | None:
     title = f"{measure} accuracy, linear probe, %"
     figure.update_yaxes(title=title, range=_range(percent(scores)))
     return figure.update_layout(title=arm, height=400)
+
+
+def geometry(
+    trials: Mapping[str, Trial], metric: str, shades: Mapping[str, str]
+) -> go.Figure | None:
+    """A metric of `GEOMETRY` against epochs, and dashed the same of the projections.
+
+    Args:
+        trials: one of each arm.
+        metric: its name; older logs do not tell it.
+        shades: colours of the arms.
+    """
+    figure = go.Figure()
+    for arm, trial in trials.items():
+        for name, dash in ((metric, "solid"), (metric.replace("/", "/projection_"), "dash")):
+            told = {r.epoch: r.metrics[name] for r in trial.reports if name in r.metrics}
+            if told:
+                figure.add_scatter(
+                    x=list(told), y=[float(f"{value:.5g}") for value in told.values()],
+                    mode="lines+markers", marker={"size": 4},
+                    line={"color": shades[arm], "dash": dash, "width": 1.6},
+                    hovertemplate=f"{trial.name}, {name.partition('/')[2]}, "
+                    "epoch %{x}: %{y}<extra></extra>",
+                )  # fmt: skip
+    if not figure.data:
+        return None
+    figure.update_xaxes(title="epoch")
+    if metric == "val/nc1":  # falls by powers of ten
+        figure.update_yaxes(type="log", tickformat="~g")
+    elif metric != "val/uniformity":
+        figure.update_yaxes(rangemode="tozero")
+    return figure.update_layout(title=GEOMETRY[metric], height=250, showlegend=False)
 
 
 def _range(values: list[float]) -> list[float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from supcon.config import Config
 from supcon.evaluation.retrieval import clustering_metrics, retrieval_metrics
-from supcon.evaluation.scores import accuracies, labels_of, score_embedded
+from supcon.evaluation.scores import accuracies, geometry, labels_of, named, score_embedded
 from supcon.evaluation.spread import spread_metrics
 from supcon.evaluation.trained import Trained, classify, embed_with
 from supcon.images.split import Split, Splits
@@ -28,8 +28,8 @@ def measure(
     Returns:
         On val the scores of training once more (the probe trained again and cross-fitted), on test
         those of the saved probe; and precision_at_1, r_precision, map_at_r, ami, nmi,
-        effective_rank, collapsed and collapsed_classes of the features, and with a projection head
-        also of the projections.
+        effective_rank, collapsed, collapsed_classes, alignment, uniformity, nc1, nc2_norms and
+        nc2_angles of the features, and with a projection head also of the projections.
     """
     part, split = ("val", data.val) if test is None else ("test", test)
     known = embed_with(trained, config, data.train.images)
@@ -41,6 +41,7 @@ def measure(
     else:
         predictions = classify(trained, config, data.train, known, new)
         metrics = accuracies(predictions, y.cpu(), part, config)
+        metrics |= geometry(config, new, y, part)
     spaces = {"": (known.features, new.features)}
     if config.loss.is_contrastive:
         projections = [by_head(each.outputs, config)[0] for each in (known, new)]
@@ -48,5 +49,5 @@ def measure(
     for prefix, (bank_x, x) in spaces.items():
         found = retrieval_metrics(bank_x, bank_y, x, y)
         found |= clustering_metrics(x, y, seed=config.run.seed) | spread_metrics(x, y)
-        metrics |= {f"{part}/{prefix}{name}": value for name, value in found.items()}
+        metrics |= named(found, f"{part}/{prefix}")
     return metrics

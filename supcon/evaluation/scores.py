@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from supcon.config import Config
@@ -18,7 +19,7 @@ from supcon.evaluation.accuracy import accuracy, balanced_accuracy, is_balanced
 from supcon.evaluation.embedding import Embedded, embed
 from supcon.evaluation.knn import knn_predict
 from supcon.evaluation.probe import Fitted, LinearProbe, fit_probe, fit_probe_by_sgd
-from supcon.evaluation.spread import spread_metrics
+from supcon.evaluation.spread import geometry_metrics, spread_metrics
 from supcon.images.policy import resolve
 from supcon.images.split import Split, Splits
 from supcon.images.views_by_image import one_view
@@ -42,9 +43,10 @@ class Scores:
     """val/probe_top1, val/knn_top1 (weighted vote), val/knn1_top1 (nearest neighbour); after a
     projection head also val/projection_knn_top1, for cross entropy val/head_top1; where classes are
     unequal, or selection goes by it, the same by balanced accuracy: val/probe_balanced,
-    val/knn_balanced and so on; all in [0, 1]. And of the encoder
-    features val/effective_rank, val/collapsed and val/collapsed_classes, as
-    `supcon.evaluation.spread` has them."""
+    val/knn_balanced and so on; all in [0, 1]. And, as `supcon.evaluation.spread` has them, of the
+    encoder features val/effective_rank, val/collapsed, val/collapsed_classes, and what
+    `geometry_metrics` names: val/alignment and so on; after a projection head that also of the
+    projections, brought to length 1: val/projection_alignment and so on."""
     probe: LinearProbe
     """The candidate that is best on all of val."""
 
@@ -88,9 +90,9 @@ def score_embedded(
     fitted = _fit(config, x, y, val.features, val_y, classes)
     predictions = {"probe": fitted.predictions}
     predictions |= other_predictions(config, train, labels_of(data.train, device), val, classes)
-    spread = spread_metrics(val.features, val_y)
     metrics = accuracies(predictions, val_y, "val", config)
-    metrics |= {f"val/{name}": value for name, value in spread.items()}
+    metrics |= named(spread_metrics(val.features, val_y), "val/")
+    metrics |= geometry(config, val, val_y, "val")
     return Scores(metrics, fitted.probe)
 
 
@@ -145,6 +147,29 @@ def accuracies(
         for name, ids in predictions.items():
             scores[f"{part}/{name}_balanced"] = balanced_accuracy(ids, labels)
     return scores
+
+
+def geometry(config: Config, embedded: Embedded, labels: Tensor, part: str) -> dict[str, float]:
+    """`geometry_metrics` of encoder features and, where there is a projection head, projections.
+
+    Logits of cross entropy are no projections: their length tells how sure it is.
+
+    Args:
+        config: of the run that the embeddings come from.
+        embedded: of M images.
+        labels: (M,) class ids.
+        part: val or test.
+    """
+    found = named(geometry_metrics(embedded.features, labels), f"{part}/")
+    if config.loss.is_contrastive:
+        projections = F.normalize(by_head(embedded.outputs, config)[0].float(), dim=1)
+        found |= named(geometry_metrics(projections, labels), f"{part}/projection_")
+    return found
+
+
+def named(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    """The same by other names."""
+    return {prefix + name: value for name, value in metrics.items()}
 
 
 def labels_of(split: Split, device: torch.device) -> Tensor:

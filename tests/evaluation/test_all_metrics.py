@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from supcon.collapse import GEOMETRY
 from supcon.config import Config, override
 from supcon.evaluation.accuracy import accuracy
 from supcon.evaluation.all_metrics import measure
 from supcon.evaluation.retrieval import clustering_metrics, retrieval_metrics
 from supcon.evaluation.scores import score
-from supcon.evaluation.spread import spread_metrics
+from supcon.evaluation.spread import geometry_metrics, spread_metrics
 from supcon.evaluation.trained import Trained, embed_with, predict
 from supcon.images.split import Splits
 from supcon.network.models import network_for
@@ -37,6 +38,10 @@ def test_on_test_they_are_those_of_the_saved_probe_and_its_neighbours(
     assert {name.partition("/")[0] for name in found} == {"test"}
     for name, ids in predict(trained, tiny, digits.train, test.images).items():
         assert found[f"test/{name}_top1"] == accuracy(ids, torch.tensor(test.labels)), name
+    x = embed_with(trained, tiny, test.images).features
+    for name, value in geometry_metrics(x, torch.tensor(test.labels)).items():
+        assert found[f"test/{name}"] == value, name
+    assert {f"test/projection_{name}" for name in GEOMETRY} < set(found)
 
 
 @pytest.mark.parametrize("prefix", ["", "projection_"])

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supcon.collapse import SPREAD
+from supcon.collapse import PROJECTED, SPREAD
 from supcon.config import Config, override
 from supcon.evaluation import scores as scoring
 from supcon.evaluation.accuracy import accuracy, balanced_accuracy
@@ -21,7 +22,7 @@ from supcon.evaluation.embedding import Embedded, embed
 from supcon.evaluation.knn import knn_predict
 from supcon.evaluation.probe import Fitted
 from supcon.evaluation.scores import NonFinite, Scores, score
-from supcon.evaluation.spread import spread_metrics
+from supcon.evaluation.spread import geometry_metrics, spread_metrics
 from supcon.images.policy import resolve
 from supcon.images.split import Split, Splits
 from supcon.images.views_by_image import one_view
@@ -88,7 +89,7 @@ def test_the_classifiers_that_a_loss_has_are_scored(
 ) -> None:
     found = scores(override(tiny, {"loss.name": loss}), digits).metrics
     classified = {f"val/{name}_top1" for name in ("probe", "knn", "knn1", *of_heads)}
-    assert set(found) == classified | set(SPREAD)
+    assert set(found) == classified | set(SPREAD) | set(PROJECTED if loss != "ce" else ())
     assert all(0 < found[name] < 1 for name in classified)
 
 
@@ -108,16 +109,20 @@ def test_each_score_is_of_what_its_name_says(tiny: Config, digits: Splits, loss:
         "val/knn_top1": knn(train.features, val.features, 7),
         "val/knn1_top1": knn(train.features, val.features, 1),
     }
+    projections = val.outputs[:, : config.model.head_dim]
     if loss != "supcon":  # the last 10 of a joint head
         expected["val/head_top1"] = val.outputs[:, -10:].argmax(1)
     if loss != "ce":
-        d = config.model.head_dim
-        expected["val/projection_knn_top1"] = knn(train.outputs[:, :d], val.outputs[:, :d], 7)
-    spread = spread_metrics(val.features, val_y)
-    assert found.metrics == (
-        {name: accuracy(ids, val_y) for name, ids in expected.items()}
-        | {f"val/{name}": value for name, value in spread.items()}
-    )
+        bank = train.outputs[:, : config.model.head_dim]
+        expected["val/projection_knn_top1"] = knn(bank, projections, 7)
+    expected_metrics = {name: accuracy(ids, val_y) for name, ids in expected.items()}
+    spread = spread_metrics(val.features, val_y) | geometry_metrics(val.features, val_y)
+    expected_metrics |= {f"val/{name}": value for name, value in spread.items()}
+    if loss != "ce":
+        of_length_1 = F.normalize(projections, dim=1)
+        for name, value in geometry_metrics(of_length_1, val_y).items():
+            expected_metrics[f"val/projection_{name}"] = value
+    assert found.metrics == expected_metrics
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "sgd"])
@@ -181,7 +186,7 @@ def test_of_unequal_classes_every_classifier_is_scored_by_both_measures(
     for data, changes in ((unequal(digits), {}), (digits, {"probe.selection": "balanced"})):
         found = scores(override(config, changes), data).metrics
         both = {f"val/{name}_{measure}" for name in names for measure in ("top1", "balanced")}
-        assert set(found) == both | set(SPREAD)
+        assert set(found) == both | set(SPREAD) | set(PROJECTED if loss != "ce" else ())
         assert found[override(config, changes).selection_metric] > 0.2
 
 
@@ -335,7 +340,7 @@ def test_a_score_waits_for_its_device_a_few_times_besides_the_probe(
     with Calls() as counted:
         score(net, config, digits, CPU)
     probe = 2 * 2 + 2  # two penalties, once in four iterations of each; the choice
-    assert counted.waits <= probe + 13
+    assert counted.waits <= probe + 16
 
 
 def test_a_probe_by_sgd_waits_for_no_step(tiny: Config, digits: Splits) -> None:
@@ -347,4 +352,4 @@ def test_a_probe_by_sgd_waits_for_no_step(tiny: Config, digits: Splits) -> None:
         with Calls() as counted:
             score(net, config, digits, CPU)
         waits.append(counted.waits)
-    assert waits[0] == waits[1] < 20
+    assert waits[0] == waits[1] < 23

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from search.reporting.parts import Parts
 from search.reporting.summarise import summarise
 from tests.browser import CHROMIUM, Browser
 from tests.reported import unsearched
+from tests.written import WrittenStudy
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"
@@ -56,6 +58,27 @@ def test_the_page_says_what_the_study_found(report: Path) -> None:
     assert "supcon-confirm-0, supcon-confirm-1, supcon-confirm-2" in html
 
 
+def test_geometry_is_of_the_winners_and_older_logs_have_none(report: Path, tmp_path: Path) -> None:
+    html = (report / "report.html").read_text()
+    assert html.count("<h2>Geometry of the winners") == 1
+    figures = json.loads(re.findall(r"const figures = (.*);\n", html)[0])
+    shown = [line["hovertemplate"] for line in figures["geometry/val/alignment"]["data"]]
+    arms = json.loads((report / "summary.json").read_text())["arms"]
+    best = {arm: f"{arm}-{found['best']['number']}" for arm, found in arms.items()}
+    names = [text.partition(", epoch")[0] for text in shown]
+    assert names == [
+        f"{best['supcon']}, alignment",
+        f"{best['supcon']}, projection_alignment",
+        f"{best['ce']}, alignment",
+    ]
+    study = WrittenStudy(tmp_path)
+    study.trial("ce", 0, 0.5)
+    old = render(study, summarise(study), Parts())
+    assert "curves/ce" in old
+    assert "geometry/" not in old
+    assert "Geometry of" not in old
+
+
 def test_copies_among_the_images_are_shown_with_their_parts_and_labels(report: Path) -> None:
     html = (report / "report.html").read_text()
     assert (
@@ -92,6 +115,7 @@ def test_a_browser_draws_every_figure_offline_and_without_complaint(
     browser, figures, scroll_width = asyncio.run(look())
     names = {figure["name"] for figure in figures}
     assert {"points", "per_class", "rungs", "budget", "outcomes", "importance"} < names
+    assert {"geometry/train/loss_share", "geometry/val/alignment", "geometry/val/nc1"} < names
     assert {"slices/supcon/loss.temperature", "tsne/supcon/projection"} < names
     assert {"slices/ce/loss.temperature", "tsne/ce/projection"}.isdisjoint(names)
     for arm in ("supcon", "ce"):

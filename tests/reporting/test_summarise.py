@@ -20,7 +20,8 @@ def test_the_summary_holds_the_facts_of_both_arms(study: WrittenStudy) -> None:
     assert supcon.outcomes == {"completed": 2, "stopped": 1}
     assert supcon.best is not None
     assert supcon.best.number == 1
-    assert supcon.best.val == {"probe_top1": 0.9, "knn_top1": 0.89}
+    geometry = {"alignment": 0.6, "nc1": 1.0, "projection_alignment": 0.1}
+    assert supcon.best.val == pytest.approx({"probe_top1": 0.9, "knn_top1": 0.89} | geometry)
     assert supcon.ledger == Ledger(
         epochs=21, views=2100, train_seconds=10.5, checkpoint_seconds=1.5
     )
@@ -81,6 +82,15 @@ def test_a_row_shows_val_of_all_runs_until_some_are_tested(study: WrittenStudy) 
     row = summarise(study).rows[-1]
     assert (row.arm, row.label, row.seeds) == ("ce", "ce winner", [0])
     assert (row.val, row.test) == ({"probe_top1": [0.8]}, {})
+
+
+def test_a_row_shows_those_scores_that_all_of_its_runs_have(study: WrittenStudy) -> None:
+    confirm(study, 3)
+    study.log.of("ce", "confirm")[1].reports[-1].metrics.pop("val/nc1")
+    study.log.of("supcon", "confirm")[0].reports[-1].metrics.pop("val/alignment")
+    shown = {row.arm: set(row.val) for row in summarise(study).rows}
+    assert shown["ce"] == {"probe_top1", "knn_top1", "head_top1", "alignment"}
+    assert shown["supcon"] == {"probe_top1", "knn_top1", "nc1", "projection_alignment"}
 
 
 def test_the_protocol_says_what_the_space_asks_for(study: WrittenStudy) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.log.study import Study
-from search.reporting.trial_figures import curves, parallel, slice_plot
+from search.reporting.trial_figures import PALETTE, curves, geometry, parallel, slice_plot
 from tests.written import WrittenStudy
 
 SHADE = "#D55E00"
@@ -33,6 +33,30 @@ def test_an_arm_without_a_report_has_no_curves(tmp_path: Path) -> None:
     study = WrittenStudy(tmp_path)
     study.ask("ce", 0)
     assert curves(study, "ce", SHADE) is None
+
+
+def test_geometry_is_a_line_of_each_arm_and_a_dashed_one_of_its_projections(tmp_path: Path) -> None:
+    study = WrittenStudy(tmp_path, arms={f"a{i}": {"loss.name": "ce"} for i in range(3)})
+    for i, arm in enumerate(study.arms):
+        study.ask(arm, 0)
+        for epoch in (1, 3, 9):
+            metrics = {"val/probe_top1": 0.5, "val/nc1": i + 1 / epoch}
+            metrics |= {"val/projection_nc1": 0.1} if i == 2 else {}
+            study.report(arm, 0, epoch, 0.5, metrics=metrics if epoch > 1 or i else {})
+    trials = {arm: next(iter(study.log.of(arm))) for arm in study.arms}
+    shades = dict(zip(study.arms, PALETTE, strict=False))
+    figure = geometry(trials, "val/nc1", shades)
+    assert figure is not None
+    drawn = [(line.line.color, line.line.dash, list(line.x), list(line.y)) for line in figure.data]
+    third = 0.33333
+    assert drawn == [
+        (PALETTE[0], "solid", [3, 9], pytest.approx([third, 0.11111])),
+        (PALETTE[1], "solid", [1, 3, 9], pytest.approx([2, 1.3333, 1.1111])),
+        (PALETTE[2], "solid", [1, 3, 9], pytest.approx([3, 2.3333, 2.1111])),
+        (PALETTE[2], "dash", [1, 3, 9], [0.1] * 3),
+    ]
+    assert figure.layout.yaxis.type == "log"
+    assert geometry(trials, "val/alignment", shades) is None  # an older log does not tell
 
 
 def test_a_line_leads_past_params_that_a_trial_did_not_draw(full: Study) -> None:

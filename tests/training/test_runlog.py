@@ -11,6 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from supcon.collapse import PROJECTED, SPREAD
 from supcon.config import TOP1, Config, flatten, load_config
 from supcon.runlog import RunLog, add_image, describe
 from supcon.train import Record
@@ -47,6 +48,12 @@ def test_a_line_tells_the_effective_rank_and_a_collapse() -> None:
     assert describe(seen, 9).endswith("probe_balanced 50.00%  effective_rank 3.2  62 s")
     seen = record(1, effective_rank=1.003, collapsed=1, collapsed_classes=10)
     assert describe(seen, 9).endswith("2.50e-01  effective_rank 1.0  all features equal  62 s")
+
+
+def test_no_percentage_is_told_of_what_is_no_accuracy() -> None:
+    geometry = {name.removeprefix("val/"): 0.125 for name in (*SPREAD, *PROJECTED)}
+    line = describe(record(2, projection_knn_top1=0.5, **geometry), 3)
+    assert [word for word in line.split() if word.endswith("%")] == ["50.00%"]
 
 
 def test_every_record_is_logged_as_it_comes(log: RunLog, tiny: Config) -> None:

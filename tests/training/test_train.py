@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supcon.collapse import SPREAD
+from supcon.collapse import PROJECTED, SPREAD
 from supcon.config import TOP1, Config, override
 from supcon.evaluation.probe import LinearProbe
 from supcon.evaluation.scores import Scores
@@ -58,14 +58,16 @@ def test_a_run_yields_a_record_an_epoch_and_the_result_with_the_last(
 ) -> None:
     first, second, last = whole[loss]
     assert [first.epoch, second.epoch, last.epoch] == [1, 2, 3]
-    assert set(first.metrics) == set(second.metrics) == {"train/loss", "train/lr"}
+    of_training = {"train/loss", "train/lr", "train/loss_share"}
+    assert set(first.metrics) == set(second.metrics) == of_training
     assert (first.trained, second.trained) == (None, None)
     assert last.trained is not None
     assert not last.trained.network.training
     scores = {"val/probe_top1", "val/knn_top1", "val/knn1_top1"}
     scores.add("val/head_top1" if loss == "ce" else "val/projection_knn_top1")
     each = {f"val/probe_top1_{weights}" for weights in ("raw", "ema", "swa")}
-    assert set(last.metrics) == {"train/loss", "train/lr"} | scores | each | set(SPREAD)
+    geometry = set(SPREAD) | set(PROJECTED if loss == "supcon" else ())
+    assert set(last.metrics) == of_training | scores | each | geometry
     assert all(0 <= last.metrics[name] <= 1 for name in scores | each)
     assert first.seconds < second.seconds < last.seconds
 
@@ -85,6 +87,13 @@ def test_the_loss_and_the_learning_rate_fall(whole: Runs, loss: str) -> None:
         first, second, last = (record.metrics[name] for record in whole[loss])
         assert first > second > last > 0
     assert last < 0.01 * first
+
+
+@BOTH
+def test_the_share_of_the_loss_falls_from_near_1(whole: Runs, loss: str) -> None:
+    first, second, last = (record.metrics["train/loss_share"] for record in whole[loss])
+    assert 1.01 > first > second > last > 0
+    assert first > 0.9
 
 
 @pytest.mark.parametrize(
