@@ -8,15 +8,16 @@ kept: to add searches after looking at what the first ones found would be to sto
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from search.engine.interrupts import EARLY, Interrupt
-from search.judge.comparison import MIN_SEARCHES, methods
+from search.judge.difference import MIN_SEARCHES, Difference, holm, methods
 from search.judge.sentence import methods_sentence
 from search.on_end import OnEnd
 from search.preflight.options import Options
@@ -139,14 +140,23 @@ class _Head(BaseModel):
     difference: float
 
 
-class _Verdict(BaseModel):
-    a: str
-    b: str
+class _Comparison(BaseModel):
+    a: str | None
+    b: str | None
     difference: float | None
     ci95: tuple[float, float] | None
     n_seeds: int
     against_head: _Head | None
+
+
+class _Verdict(_Comparison):
     text: str
+    comparisons: list[_Comparison] = []
+
+    @property
+    def each(self) -> list[_Comparison]:
+        """Of an only arm none."""
+        return self.comparisons or ([self] if self.b else [])
 
 
 class _Opening(BaseModel):
@@ -169,12 +179,7 @@ def conclude_repeats(folder: Path) -> str:
         for path in sorted(folder.glob("repeat-*/summary.json"), key=_number)
     }
     facts = _together(list(found.values()))
-    facts["repeats"] = {
-        name: each.verdict.model_dump(
-            mode="json", include={"difference", "ci95", "n_seeds", "text"}
-        )
-        for name, each in found.items()
-    }
+    facts["repeats"] = {name: _shown(each.verdict) for name, each in found.items()}
     write_file(folder / "summary.json", json.dumps(facts, indent=2) + "\n")
     text = _markdown(folder.name, facts)
     write_file(folder / "report.md", text)
@@ -185,28 +190,78 @@ def _number(path: Path) -> int:
     return int(path.parent.name.removeprefix("repeat-"))
 
 
+def _shown(verdict: _Verdict) -> dict[str, Any]:
+    """What is shown of a repeat: its difference, or those of several comparisons."""
+    kept = {"difference", "ci95", "n_seeds"}
+    facts = verdict.model_dump(mode="json", include={*kept, "text"})
+    if verdict.comparisons:
+        dumped = (c.model_dump(mode="json", include={"a", "b", *kept}) for c in verdict.comparisons)
+        facts["comparisons"] = list(dumped)
+    return facts
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What the searches found of an arm and the baseline."""
+
+    a: str
+    b: str
+    probes: list[float]
+    """Differences, of each search that compared the two."""
+    heads: list[float]
+    """Likewise against the baseline's own head, where it has one."""
+
+
+def _pairs(found: list[_Found]) -> Iterator[_Pair]:
+    for i, first in enumerate(found[0].verdict.each):
+        each = [one.verdict.each[i] for one in found]
+        known = [one for one in each if one.difference is not None]
+        probes = [one.difference for one in known if one.difference is not None]
+        heads = [one.against_head.difference for one in known if one.against_head]
+        yield _Pair(str(first.a), str(first.b), probes, heads)
+
+
 def _together(found: list[_Found]) -> dict[str, Any]:
-    verdicts = [each.verdict for each in found]
-    differences = [v.difference for v in verdicts if v.difference is not None]
-    judged = [v for v in verdicts if v.difference is not None]
-    heads = [v.against_head.difference for v in judged if v.against_head]
+    """What the searches come to; several comparisons are judged together."""
+    pairs = list(_pairs(found))
+    enough = [pair for pair in pairs if len(pair.probes) >= MIN_SEARCHES]
+    judged = holm([methods(pair.probes) for pair in enough], len(enough))
+    probes = {pair.a: each for pair, each in zip(enough, judged, strict=True)}
+    each = [_facts(pair, probes.get(pair.a), found) for pair in pairs]
+    if len(each) == 1:
+        return each[0]
+    for pair, facts in zip(pairs, each, strict=True):
+        facts |= {"a": pair.a, "b": pair.b, "text": f"{pair.a} and {pair.b}: {facts['text']}"}
+    texts = [facts["text"] for facts in each] or ["A single arm: there is nothing to compare."]
+    facts = dict.fromkeys(["difference", "ci95", "p_value"])
+    return facts | {"n_searches": len(found), "text": " ".join(texts), "comparisons": each}
+
+
+def _facts(pair: _Pair, probes: Difference | None, found: list[_Found]) -> dict[str, Any]:
+    """What the searches say of an arm and the baseline; None: too few compared them."""
+    head = None
+    if probes is not None and len(pair.heads) == len(pair.probes):
+        head = methods(pair.heads).judged_as(probes)
     text = methods_sentence(
-        verdicts[0].a,
-        verdicts[0].b,
-        differences,
-        heads if len(heads) == len(differences) else None,
+        pair.a,
+        pair.b,
+        probes,
+        head,
+        n_judged=len(pair.probes),
         n_searches=len(found),
         same_test_images=_are_same([o for each in found for o in each.test_openings]),
         metric=found[0].metric,
     )
-    together = methods(differences) if len(differences) >= MIN_SEARCHES else None
-    return {
-        "difference": together and together.difference,
-        "ci95": together and list(together.ci95),
-        "p_value": together and together.p_value,
-        "n_searches": len(differences),
+    facts: dict[str, Any] = {
+        "difference": probes and probes.difference,
+        "ci95": probes and list(probes.ci95),
+        "p_value": probes and probes.p_value,
+        "n_searches": len(pair.probes),
         "text": text,
     }
+    if probes is not None and probes.judged is not None:
+        facts["judged"] = asdict(probes.judged)
+    return facts
 
 
 def _are_same(openings: list[_Opening]) -> bool:
@@ -220,10 +275,14 @@ def _are_same(openings: list[_Opening]) -> bool:
 
 def _markdown(name: str, facts: dict[str, Any]) -> str:
     rows = [["search", "difference", "95 % interval", "seeds"]]
-    for repeat, v in facts["repeats"].items():
-        interval = "-"
-        if v["ci95"]:
-            interval = "{:+.2f} to {:+.2f}".format(*(100 * bound for bound in v["ci95"]))
-        difference = "-" if v["difference"] is None else f"{100 * v['difference']:+.2f}"
-        rows.append([f"[{repeat}]({repeat}/report.md)", difference, interval, str(v["n_seeds"])])
-    return f"# {name}: independent searches\n\n{facts['text']}\n\n{aligned(rows)}\n"
+    for repeat, found in facts["repeats"].items():
+        for v in found.get("comparisons", [found]):
+            what = f" {v['a']} minus {v['b']}" if "a" in v else ""
+            interval = "-"
+            if v["ci95"]:
+                interval = "{:+.2f} to {:+.2f}".format(*(100 * bound for bound in v["ci95"]))
+            difference = "-" if v["difference"] is None else f"{100 * v['difference']:+.2f}"
+            link = f"[{repeat}]({repeat}/report.md){what}"
+            rows.append([link, difference, interval, str(v["n_seeds"])])
+    text = "\n\n".join(each["text"] for each in facts.get("comparisons") or [facts])
+    return f"# {name}: independent searches\n\n{text}\n\n{aligned(rows)}\n"

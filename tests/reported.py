@@ -71,20 +71,30 @@ AUDITED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def unsearched(path: Path) -> WrittenStudy:
+TWO = {"supcon": {"loss.name": "supcon"}, "ce": {"loss.name": "ce"}}
+THREE = {
+    "supcon": {"loss.name": "supcon"},
+    "sincere": {"loss.name": "sincere"},
+    "ce": {"loss.name": "ce"},
+}
+
+
+def unsearched(path: Path, arms: dict[str, Any] = TWO, **changes: Any) -> WrittenStudy:
     return WrittenStudy(
         path,
+        arms=arms,
         params={"optim.lr_per_256": {"loguniform": [0.01, 1]}},
         budget={"trials": 3},
         scheduler={"asha": {"grace": 3, "reduction": 3}},
         confirm=CONFIRM,
+        **changes,
     )
 
 
-def searched(path: Path) -> WrittenStudy:
+def searched(path: Path, arms: dict[str, Any] = TWO, **changes: Any) -> WrittenStudy:
     """Three trials an arm, of which the second is the best and the third was stopped."""
-    study = unsearched(path)
-    for arm in ("supcon", "ce"):
+    study = unsearched(path, arms, **changes)
+    for arm in study.arms:
         for number, scores in enumerate([[0.5, 0.8], [0.6, 0.9], [0.4]]):
             params = {"optim.lr_per_256": 0.1 * (number + 1)}
             run(study, arm, number, scores, params=params, seed=10 * number)
@@ -114,16 +124,20 @@ def run(
 
 
 def confirm(
-    study: WrittenStudy, n_seeds: int, right: dict[str, npt.NDArray[np.bool_]] | None = None
+    study: WrittenStudy,
+    n_seeds: int | dict[str, int],
+    right: dict[str, npt.NDArray[np.bool_]] | None = None,
 ) -> None:
     """Train the best of each arm again, and score it on test images of three classes.
 
+    `n_seeds`: of each arm, or of each by name, none of one that is not named.
     `right`: arm -> on which images its probe and head are, of all seeds but for the image of its
     number; None: by chance.
     """
-    generator, seeds = torch.Generator().manual_seed(0), list(range(n_seeds))
-    scores = [0.7] * (len(study.space.rungs) - 1)
-    for arm in study.arms:
+    generator, scores = torch.Generator().manual_seed(0), [0.7] * (len(study.space.rungs) - 1)
+    of_all = n_seeds if isinstance(n_seeds, dict) else dict.fromkeys(study.arms, n_seeds)
+    for arm, n in of_all.items():
+        seeds = range(n)
         best = study.log.top(arm, 1)[0].ask
         for seed in seeds:
             last = 0.85 + 0.01 * seed
@@ -131,10 +145,11 @@ def confirm(
                 study, arm, seed, [*scores, last], "confirm",
                 of=best.number, params=best.params, seed=100 + seed,
             )  # fmt: skip
-    for arm in study.arms:
+    for arm, n in of_all.items():
+        seeds = range(n)
         key: dict[str, Any] = {"arm": arm, "phase": "confirm"}
         study.add(
-            Unsealed, **key, numbers=seeds, commit="abc", data_hash="0f", classes=CLASSES,
+            Unsealed, **key, numbers=list(seeds), commit="abc", data_hash="0f", classes=CLASSES,
             labels=pack_labels(np.arange(N_IMAGES) % len(CLASSES)),
         )  # fmt: skip
         names = ["probe", "knn", "head"] if arm == "ce" else ["probe", "knn"]
@@ -150,17 +165,17 @@ def confirm(
             )  # fmt: skip
 
 
-def full(path: Path) -> WrittenStudy:
+def full(path: Path, arms: dict[str, Any] = TWO) -> WrittenStudy:
     """One that has everything a report can show."""
     scheduler = {"asha": {"grace": 1, "reduction": 3}}
     study = WrittenStudy(
-        path, params=PARAMS, budget={"trials": 20}, scheduler=scheduler, confirm=CONFIRM
+        path, arms=arms, params=PARAMS, budget={"trials": 20}, scheduler=scheduler, confirm=CONFIRM
     )
     here = {"commit": "abc", "versions": {"ray": "2"}, "command": COMMAND, "machine": "here"}
     study.add(Started, study="x", space=study.tree, **here)
     study.add(Audited, **AUDITED)
     rng = np.random.default_rng(0)
-    for arm in ("supcon", "ce"):
+    for arm in arms:
         for number in range(20):
             params = draw(arm, rng)
             score = 0.6 + 0.3 * params["augment.strength"] + rng.normal(0, 0.02)
@@ -169,15 +184,15 @@ def full(path: Path) -> WrittenStudy:
             run(study, arm, number, scores, outcome="infeasible" if number == 5 else None,
                 params=params)  # fmt: skip
     confirm(study, 3)
-    for arm in ("supcon", "ce"):
+    for arm in arms:
         plane = rng.normal(size=(60, 2)).tolist()
         study.add(
             Pictured, arm=arm, phase="confirm", number=0, classes=CLASSES,
             labels=[i % len(CLASSES) for i in range(60)], encoder=plane,
-            projection=plane if arm == "supcon" else None,
+            projection=plane if arm != "ce" else None,
         )  # fmt: skip
     study.add(
-        Suspected, judges=[(arm, "confirm", 0) for arm in ("supcon", "ce")], classes=CLASSES,
+        Suspected, judges=[(arm, "confirm", 0) for arm in arms], classes=CLASSES,
         n_images=400, n_found=2, n_probable=1,
         suspects=[
             Suspect(part="val", index=7, label=0, predicted=2, self_confidence=0.01, margin=-0.9,
@@ -189,7 +204,7 @@ def full(path: Path) -> WrittenStudy:
         ],
     )  # fmt: skip
     study.add(
-        Compared, judges=[(arm, "confirm", 0) for arm in ("supcon", "ce")], n_test=N_IMAGES - 2,
+        Compared, judges=[(arm, "confirm", 0) for arm in arms], n_test=N_IMAGES - 2,
         n_found=1, least=0.65, n_val=100, n_val_found=0, n_tried=300, n_tried_found=120,
         pairs=[LookAlike(correlation=0.9, train=_shown("train", "5.png", "cat"),
                          test=_shown("test", "<u>6.png", "<owl>"))],
@@ -203,6 +218,6 @@ def draw(arm: str, rng: np.random.Generator) -> dict[str, Any]:
     params["optim.name"] = str(rng.choice(["sgd", "adamw"]))
     if params["optim.name"] == "sgd":
         params["optim.momentum"] = float(rng.uniform(0.5, 0.99))
-    if arm == "supcon":
+    if arm != "ce":
         params["loss.temperature"] = float(np.exp(rng.uniform(np.log(0.05), np.log(0.5))))
     return params

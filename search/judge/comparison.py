@@ -23,41 +23,19 @@ A t-distribution with Satterthwaite's degrees of freedom gives interval and p-va
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
-from pydantic.dataclasses import dataclass as documented
-from scipy import stats
 
-from supcon.parsing import DOCUMENTED
+from search.judge.difference import ALPHA, ROUNDING, Difference, detectable, estimate, freedom_of
 
 MIN_SEEDS = 3
-MIN_SEARCHES = 3
-ROUNDING = 1e-16  # a variance below it is float error: one image of a million gives 1e-12
 
 Correct = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64]
-
-
-@documented(frozen=True, config=DOCUMENTED)
-class Difference:
-    """Arm A minus arm B in test accuracy; fractions of 1."""
-
-    difference: float
-    ci95: tuple[float, float]
-    p_value: float
-    n_seeds: int
-    """Of the arm that has fewer; of `methods`, the number of searches."""
-    standard_error: float
-    detectable: float
-    """The smallest true difference that is found 4 times in 5; 0 without variance."""
-    n_groups: int = 0
-    """Groups of test images, which are resampled as wholes; 0: each image is by itself."""
 
 
 def compare(
@@ -88,7 +66,7 @@ def compare(
         # images. To be certain then would be wrong: 1.3 instead of 0.9 % false alarms, of 10,000
         # simulated studies with 3 seeds, 100 images and 99 % accuracy.
         terms = noise.terms(noise.of_draws(a.shape[1]), (len(a), len(b)), a.shape[1])
-    found = _estimate(d, terms, min(len(a), len(b)))
+    found = estimate(d, terms, min(len(a), len(b)))
     return found if groups is None else replace(found, n_groups=len(np.unique(groups)))
 
 
@@ -108,6 +86,7 @@ def detectable_with(
     groups: Groups | None = None,
     *,
     labels: Labels | None = None,
+    level: float = ALPHA,
 ) -> float:
     """The smallest difference that a study will probably be able to show, before it is run.
 
@@ -119,6 +98,7 @@ def detectable_with(
         n_images: its test images, >= 2.
         groups: (M,) groups of the validation images, if the study's images come in groups alike.
         labels: as in `compare`; the test images are expected in the same proportions.
+        level: at which the study will judge it.
     """
     if n_seeds < MIN_SEEDS or n_images < 2:
         raise ValueError(
@@ -131,7 +111,8 @@ def detectable_with(
     terms = noise.terms(s2, (n_seeds, n_seeds), n_images)
     here = (len(a) - 1, len(b) - 1, noise.freedom_of(a.shape[1]))
     known = [(v, freedom) for (v, _), freedom in zip(terms, here, strict=True)]
-    return _detectable(math.sqrt(sum(v for v, _ in terms)), _freedom(terms), _freedom(known))
+    error = math.sqrt(sum(v for v, _ in terms))
+    return detectable(error, freedom_of(terms), freedom_of(known), level)
 
 
 @dataclass(frozen=True)
@@ -260,66 +241,3 @@ def _over_groups(
     variance = max(0.0, float((difference**2).sum()) - of_seeds) * n_groups / (n_groups - 1)
     effective = float((weights**2).sum() ** 2 / (weights**4).sum())
     return variance * n_images, effective / n_images
-
-
-def _estimate(d: float, terms: list[tuple[float, float]], n: int) -> Difference:
-    """Satterthwaite's t from a difference and the terms of its variance."""
-    variance = sum(v for v, _ in terms)
-    if variance < ROUNDING:
-        return Difference(d, (d, d), 1.0 if d == 0 else 0.0, n, 0.0, 0.0)
-    freedom, error = _freedom(terms), math.sqrt(variance)
-    half = float(stats.t.ppf(0.975, freedom)) * error
-    p = 2 * float(stats.t.sf(abs(d) / error, freedom))
-    return Difference(d, (d - half, d + half), p, n, error, _detectable(error, freedom, freedom))
-
-
-def _freedom(terms: list[tuple[float, float]]) -> float:
-    """Satterthwaite's degrees of freedom of a sum of variances; any where the sum is 0."""
-    variance = sum(v for v, _ in terms)
-    return variance**2 / sum(v**2 / df for v, df in terms) if variance >= ROUNDING else 1.0
-
-
-def _detectable(error: float, freedom: float, known: float) -> float:
-    """The true difference that a two-sided test at 5 % finds with a probability of 80 %.
-
-    Args:
-        error: standard error, as estimated.
-        freedom: degrees of freedom of the test.
-        known: degrees of freedom from which the standard error was estimated.
-    """
-    # More than half of all estimates are too small. With the median's correction the power is 80 %
-    # at 3, 4, 5 and 10 seeds; without it 71, 75, 76 and 79 % (Welch's test of normal numbers).
-    error *= math.sqrt(known / float(stats.chi2.ppf(0.5, known)))
-    return error * float(stats.t.ppf([0.975, 0.8], freedom).sum())
-
-
-def methods(differences: Sequence[float]) -> Difference:
-    """Difference of two methods: a t-test over independent searches, each with its winners.
-
-    Args:
-        differences: A minus B of each search, >= 3 of them, of other study seeds and splits.
-
-    Returns:
-        The mean difference. If all searches found the same, nothing says how much another would
-        differ: the interval is a point and the p-value 1 (all found 0) or 0.
-    """
-    if len(differences) < MIN_SEARCHES:
-        raise ValueError(f"at least {MIN_SEARCHES} searches of both arms, got {len(differences)}")
-    mean, error = _mean_and_error(differences)
-    return _estimate(mean, [(error**2, len(differences) - 1)], len(differences))
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of a mean, by Student's t; None below 2 values, a point if all are equal."""
-    if len(values) < 2:
-        return None
-    mean, error = _mean_and_error(values)
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return mean - half, mean + half
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    if not all(map(math.isfinite, values)):
-        raise ValueError(f"finite numbers are needed, got {list(values)}")
-    # Of `statistics`, not numpy: exact, so that equal values vary by 0.
-    return statistics.mean(values), math.sqrt(statistics.variance(values) / len(values))

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from pydantic.dataclasses import dataclass as documented
 
-from search.judge.comparison import mean_interval
+from search.judge.difference import mean_interval
 from search.log.study import Study
+from search.strategy.giving_up import hopeful_arms
 from supcon.parsing import DOCUMENTED
 
 
@@ -62,10 +63,11 @@ def budget_problem(views: Mapping[str, int], full_trial: int) -> tuple[str | Non
 
 def budget_problems(study: Study) -> tuple[str | None, str | None]:
     """What unequal searches forbid, and what to keep in mind, as `budget_problem`."""
-    views = {arm: study.log.totals(arm).views for arm in study.arms}
+    arms = hopeful_arms(study)  # what the others spent is no excuse for one that gave up
+    views = {arm: study.log.totals(arm).views for arm in arms}
     full = [
         trial.last.views
-        for arm in study.arms
+        for arm in arms
         for trial in study.log.of(arm)
         if trial.is_completed and trial.last is not None
     ]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from search.judge.comparison import MIN_SEEDS, detectable_with
+from search.judge.difference import ALPHA
 from search.judge.trained_models import Place, here, predict_by_run
 from search.log.events import Ask
 from search.log.study import Study
@@ -55,11 +56,15 @@ def describe_noise(study: Study, data: Splits, place: Place = here) -> list[str]
     a, b = (_correct(study, data, done, place) for done in enough[:2])
     seeds, images = study.space.confirm.seeds, count_test(study.space.config.data)
     labels = data.val.labels if study.space.selection == "balanced" else None
-    smallest = 100 * detectable_with(a, b, seeds, images, data.val.groups, labels=labels)
+    n = max(1, len(study.space.comparisons))
+    smallest = 100 * detectable_with(
+        a, b, seeds, images, data.val.groups, labels=labels, level=ALPHA / n
+    )
+    adjusted = f", adjusted for {n} comparisons" if n > 1 else ""
     return [
         *lines,
         f"  {seeds} seeds and {images} test images will probably show differences from "
-        f"{smallest:.2f} points (in 4 of 5 cases)",
+        f"{smallest:.2f} points (in 4 of 5 cases{adjusted})",
         "",
     ]
 

@@ -27,7 +27,7 @@ from search.log.study import Study
 from search.log.trial import Trial
 from search.log.wording import show_time
 from search.space.space import Space
-from search.strategy.giving_up import is_hopeless
+from search.strategy.giving_up import is_in_vain
 from search.strategy.winners import SeedRuns, final_runs, winner
 from supcon.evaluation.scores import accuracies
 from supcon.evaluation.trained import embed_with
@@ -40,10 +40,10 @@ from supcon.parsing import DOCUMENTED, UserError
 def open_test(study: Study, data: Splits, place: Place = here) -> None:
     """Score the runs that wait for it on the test images.
 
-    Nothing is opened while an arm's winner is open, or if an arm gave up over trials that came to
-    nothing or the searches were so unequal that there will be no verdict: who has seen a test score
-    decides otherwise. Nor before a model of each row has been asked for two training images:
-    what lacks a device, a precision or a file fails by these.
+    Nothing is opened while an arm's winner is open, or if so many arms gave up over trials that
+    came to nothing that none is left to compare, or the searches were so unequal that there will be
+    no verdict: who has seen a test score decides otherwise. Nor before a model of each row has been
+    asked for two training images: what lacks a device, a precision or a file fails by these.
 
     Args:
         study: the study.
@@ -53,11 +53,11 @@ def open_test(study: Study, data: Splits, place: Place = here) -> None:
     Raises:
         UserError: the test images are not those of earlier openings, or a model cannot be asked.
     """
-    if any(is_hopeless(study, arm) for arm in study.arms):
+    if is_in_vain(study):
         return
     if any(study.log.best(arm) and winner(study, arm) is None for arm in study.arms):
         return
-    if len(study.arms) > 1 and budget_problems(study)[0] is not None:
+    if budget_problems(study)[0] is not None:
         return  # there will be no verdict: what --extend will find must be blind
     rows = final_runs(study)
     waiting = [(each, runs) for each in rows if (runs := _ready(each, study))]

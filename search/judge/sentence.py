@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic.dataclasses import dataclass as documented
 
-from search.judge.comparison import MIN_SEARCHES, Difference, methods
+from search.judge.difference import ALPHA, MIN_SEARCHES, Difference
 from supcon.config import METRICS, TOP1
 from supcon.parsing import DOCUMENTED
 
+_THESE = "These two configurations"
 MEASURES = {TOP1: "test accuracy", METRICS["balanced"]: "balanced test accuracy"}
 """What is compared, by the name of what selects."""
 
@@ -38,6 +37,8 @@ def sentence(
 ) -> str:
     """One plain sentence, about these two configurations on this split and nothing more.
 
+    One of several comparisons names its arms first, and what it shares its level with.
+
     Args:
         name_a: arm A.
         name_b: arm B.
@@ -47,14 +48,17 @@ def sentence(
         metric: name of what selects.
     """
     found = _finding(name_a, name_b, probes, against_head, _evidence(probes), metric)
-    return f"These two configurations on this split: {found}."
+    which = f"These configurations of {name_a} and {name_b}" if probes.judged else _THESE
+    return f"{which} on this split: {found}."
 
 
 def outcome(probes: Difference, head: Difference | None) -> str:
     """What a comparison comes to: `a`, `a's probe`, `b` or `none`, whatever the figures."""
-    if probes.ci95[0] > 0:
-        return "a" if head is None or head.ci95[0] > 0 else "a's probe"
-    return "b" if probes.ci95[1] < 0 else "none"
+    if not probes.is_shown:
+        return "none"
+    if probes.difference < 0:
+        return "b"
+    return "a" if head is None or (head.is_shown and head.difference > 0) else "a's probe"
 
 
 def with_copies(
@@ -80,23 +84,30 @@ def with_copies(
         return f"{text} Without the {of} that have a copy in train it is the same ({same})."
     evidence = _evidence(found.probes)
     other = _finding(name_a, name_b, found.probes, found.against_head, evidence, metric)
+    verdict = f"The verdict on {name_a} and {name_b}" if found.probes.judged else "The verdict"
     return (
-        f"The verdict hangs on test images that have a copy in train ({of}). Without them: "
+        f"{verdict} hangs on test images that have a copy in train ({of}). Without them: "
         f"{other}. With them: {text}"
     )
 
 
 def _evidence(probes: Difference) -> str:
     groups = f", test images in {probes.n_groups} groups" if probes.n_groups else ""
-    return f"{probes.n_seeds} seeds each{groups}"
+    return f"{_adjusted(probes)}{probes.n_seeds} seeds each{groups}"
+
+
+def _adjusted(probes: Difference) -> str:
+    """What its level, which the interval names, is shared with."""
+    return f"adjusted for {probes.judged.comparisons} comparisons (Holm), " if probes.judged else ""
 
 
 def methods_sentence(
     name_a: str,
     name_b: str,
-    probes: Sequence[float],
-    against_head: Sequence[float] | None,
+    probes: Difference | None,
+    against_head: Difference | None,
     *,
+    n_judged: int,
     n_searches: int,
     same_test_images: bool,
     metric: str = TOP1,
@@ -106,28 +117,28 @@ def methods_sentence(
     Args:
         name_a: arm A.
         name_b: arm B.
-        probes: A's linear probe minus B's, of each search.
-        against_head: A's linear probe minus B's own head, of each search, where B has one.
+        probes: A's linear probe minus B's, by the searches that compared them; None: too few did.
+        against_head: A's linear probe minus B's own head likewise, where B has one.
+        n_judged: searches that compared the two.
         n_searches: with those that gave no verdict, and so no difference.
         same_test_images: all searches were scored on the same test images.
         metric: name of what selects.
     """
-    scope, n = "The methods, searched like this on this data set", len(probes)
-    count = str(n) if n == n_searches else f"{n} of {n_searches}"
-    without = "" if n == n_searches else " (the others gave no verdict)"
-    if n < MIN_SEARCHES:
+    scope = "The methods, searched like this on this data set"
+    count = str(n_judged) if n_judged == n_searches else f"{n_judged} of {n_searches}"
+    without = "" if n_judged == n_searches else " (the others gave no verdict)"
+    if probes is None:
         return (
             f"{scope}: no statement is possible, since how much one search differs from the next "
             f"takes {MIN_SEARCHES} independent searches of both arms to see, and there are "
             f"{count}{without}."
         )
-    evidence = f"{count} searches{without}" + (
+    evidence = f"{_adjusted(probes)}{count} searches{without}" + (
         ", all scored on the same test images, so that the interval leaves out the chance of these"
         if same_test_images
         else ""
     )
-    head = None if against_head is None else methods(against_head)
-    return f"{scope}: {_finding(name_a, name_b, methods(probes), head, evidence, metric)}."
+    return f"{scope}: {_finding(name_a, name_b, probes, against_head, evidence, metric)}."
 
 
 def _finding(
@@ -138,7 +149,9 @@ def _finding(
     evidence: str,
     metric: str,
 ) -> str:
-    figures = _points(probes, f" points of {MEASURES[metric]}, 95 % interval")
+    level = probes.judged.level if probes.judged else ALPHA
+    interval = f"{100 * (1 - level):.4g} % interval"
+    figures = _points(probes, f" points of {MEASURES[metric]}, {interval}")
     against_head = "" if head is None else f"; against {name_b}'s head {_points(head)}"
     came_to = outcome(probes, head)
     if came_to == "a":
@@ -146,7 +159,7 @@ def _finding(
     if came_to == "a's probe" and head is not None:
         but = (
             f"{name_b}'s head beats {name_a}'s probe ({_points(head)})"
-            if head.ci95[1] < 0
+            if head.is_shown
             else f"no difference shown against {name_b}'s head ({_points(head)}{_shows(head)})"
         )
         return f"{name_a}'s probe beats {name_b}'s probe ({figures}, {evidence}), but {but}"
@@ -157,12 +170,12 @@ def _finding(
 
 
 def _points(d: Difference, unit: str = " points,") -> str:
-    low, high = (100 * bound for bound in d.ci95)
+    low, high = (100 * bound for bound in d.interval)
     return f"{100 * d.difference:+.2f}{unit} {low:+.2f} to {high:+.2f}"
 
 
 def _shows(d: Difference) -> str:
-    if d.detectable == 0:  # no variance, from which nothing can be said
+    if d.smallest == 0:  # no variance, from which nothing can be said
         return ""
-    smallest = f"{100 * d.detectable:.2f} points"
+    smallest = f"{100 * d.smallest:.2f} points"
     return f"; the smallest difference that this comparison shows 4 times in 5 is {smallest}"

@@ -15,10 +15,17 @@ from search.judge.fairness import winners_curse
 from search.judge.importance import importances
 from search.judge.range_edges import edges
 from search.judge.rung_audit import audit
-from search.judge.verdict import by_class, confirmed
+from search.judge.verdict import ByClass, by_class, confirmed
 from search.log.study import Study
 from search.reporting.parts import Parts
-from search.reporting.summary import ArmSummary, LookAlikes, Picture, Summary, Suspects
+from search.reporting.summary import (
+    ArmSummary,
+    LookAlikes,
+    Picture,
+    Summary,
+    Suspects,
+    VerdictSummary,
+)
 from search.strategy.winners import leader
 
 NOT_YET = {"extras": "figures, audit and importances are not made yet: python search/report.py"}
@@ -50,10 +57,7 @@ def with_extras(
     warnings = [*filter(None, audits), *answer.verdict.warnings]
     found = {
         "arms": arms,
-        "verdict": answer.verdict.model_copy(update={"warnings": warnings}),
-        "per_class": parts.made(
-            "per_class", "differences class by class not computed", partial(by_class, study), None
-        ),
+        **_by_class(study, answer.verdict.model_copy(update={"warnings": warnings}), parts),
         "tsne": _pictures(study, not_drawn, parts),
         "suspects": parts.made(
             "suspects", NOT_LISTED, partial(_suspects, study, not_listed, parts), None
@@ -84,6 +88,20 @@ def _arm(study: Study, arm: str, facts: ArmSummary, parts: Parts) -> ArmSummary:
         ),
     }
     return facts.model_copy(update=found)
+
+
+def _by_class(study: Study, verdict: VerdictSummary, parts: Parts) -> dict[str, Any]:
+    """The verdict and what is said of it class by class, of one comparison or within several."""
+    what, nothing = "differences class by class not computed", list[ByClass]()
+    found = parts.made("per_class", what, partial(by_class, study), nothing)
+    own = {each.a: each for each in found}
+    several = [
+        one.model_copy(update={"per_class": own.get(str(one.a))}) for one in verdict.comparisons
+    ]
+    return {
+        "verdict": verdict.model_copy(update={"comparisons": several}),
+        "per_class": None if several else next(iter(found), None),
+    }
 
 
 def _curse(study: Study, arm: str) -> Any:

@@ -12,7 +12,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from search.judge.comparison import mean_interval
+from search.judge.difference import mean_interval
+from search.judge.verdict import ByClass
 from search.log.study import Study
 from search.reporting.summary import Picture, Summary
 from search.reporting.tables import scored
@@ -43,8 +44,9 @@ SHAPES = ("circle", "diamond", "triangle-up", "x")
 def all_figures(study: Study, summary: Summary) -> dict[str, Callable[[], go.Figure | None]]:
     """What draws every figure of the report, by name; those of a panel begin with its name."""
     figures: dict[str, Callable[[], go.Figure | None]] = {
+        "comparisons": partial(comparisons, summary),
         "points": partial(test_scores, summary),
-        "per_class": partial(per_class, summary),
+        **{f"per_class/{each.a}": partial(per_class, each) for each in summary.classes},
         "rungs": partial(rungs, summary),
         "budget": partial(budget, summary),
         "outcomes": partial(outcomes, summary),
@@ -113,11 +115,37 @@ def _add_points(figure: go.Figure, y: int, test: list[float], shade: str, is_win
     )  # fmt: skip
 
 
-def per_class(summary: Summary) -> go.Figure | None:
-    """Difference of the winners class by class, the largest first."""
-    found = summary.per_class
-    if found is None:
+def comparisons(summary: Summary) -> go.Figure | None:
+    """Several comparisons: each arm minus the baseline, with the interval that its verdict is by;
+    filled: probe against probe, open: against the baseline's own head.
+    """
+    found = [each for each in summary.verdict.comparisons if each.difference is not None]
+    figure = go.Figure()
+    for each in found:
+        shade, name = colour(summary, str(each.a)), f"{each.a} minus {each.b}"
+        low, high = each.interval or (0.0, 0.0)
+        rows = [("circle", name, each.difference or 0.0, low, high)]
+        if (head := each.against_head) is not None:
+            rows.append(("circle-open", f"{name}'s head", head.difference, *head.interval))
+        for symbol, label, d, low, high in rows:
+            figure.add_scatter(
+                x=percent([d]), y=[escape(label)], mode="markers",
+                marker={"color": shade, "symbol": symbol, "size": 10},
+                error_x={"array": percent([high - d]), "arrayminus": percent([d - low]),
+                         "color": shade, "thickness": 1.4},
+                hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
+            )  # fmt: skip
+    if not found:
         return None
+    n = len(figure.data)
+    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    figure.update_xaxes(title="difference in test accuracy, points")
+    figure.update_yaxes(autorange="reversed", type="category")
+    return figure.update_layout(height=90 + 34 * n, showlegend=False)
+
+
+def per_class(found: ByClass) -> go.Figure:
+    """Difference of the winners class by class, the largest first."""
     order = sorted(range(len(found.n)), key=lambda i: -found.difference[i])
     d, low, high = ([x[i] for i in order] for x in (found.difference, found.low, found.high))
     figure = go.Figure(
@@ -202,7 +230,7 @@ def outcomes(summary: Summary) -> go.Figure | None:
 
 
 def importance(summary: Summary) -> go.Figure | None:
-    """Shares of the parameters, both arms."""
+    """Shares of the parameters, all arms."""
     figure = go.Figure()
     for arm, found in summary.arms.items():
         if found.importance:

@@ -119,5 +119,5 @@ def outcome(summary: Summary) -> str:
     """The table and the verdict, for a terminal; if there is none, why comes first."""
     found = summary.verdict
     warnings = [f"warning: {text}" for text in found.warnings]
-    said, table = ["", found.text, *warnings], ["", aligned(results_table(summary))]
-    return "\n".join([*(said + table if found.difference is None else table + said), ""])
+    said, table = ["", *found.sentences, *warnings], ["", aligned(results_table(summary))]
+    return "\n".join([*(said + table if not found.is_given else table + said), ""])

@@ -10,6 +10,7 @@ from search.log.wording import show_params
 from search.reporting.summary import ArmSummary, Summary, Suspects
 from search.reporting.tables import (
     aligned,
+    comparisons_table,
     lookalikes_text,
     results_table,
     scores_table,
@@ -22,9 +23,10 @@ def markdown(summary: Summary) -> str:
     """report.md."""
     verdict = summary.verdict
     parts = [
-        f"# {summary.study}: does SupCon beat cross entropy here?",
-        verdict.text,
+        f"# {summary.study}: {summary.question}",
+        *verdict.sentences,
         f"p = {verdict.p_value:.3g}." if verdict.p_value is not None else "",
+        aligned(comparisons_table(verdict)) if verdict.comparisons and verdict.is_given else "",
         "\n".join(f"- Warning: {warning}" for warning in verdict.warnings),
         *_images(summary),
         "## Scores",
@@ -35,7 +37,8 @@ def markdown(summary: Summary) -> str:
         or "![validation score of every trial against epochs](curves.svg)",
         "## Winners",
         "\n".join(_winner(arm, facts) for arm, facts in summary.arms.items()),
-        *_classes(summary.per_class),
+        *(["## Class by class"] if summary.classes else []),
+        *map(_classes, summary.classes),
         "## What each arm spent",
         aligned(spent_table(summary)),
         "\n".join(_budget(arm, facts) for arm, facts in summary.arms.items()),
@@ -88,16 +91,14 @@ def _winner(arm: str, facts: ArmSummary) -> str:
     )
 
 
-def _classes(found: ByClass | None) -> list[str]:
+def _classes(found: ByClass) -> str:
     """Differences class by class."""
-    if found is None:
-        return []
     rows = [["class", "test images", f"{found.a} minus {found.b}, points", "95 % interval"]]
     columns = found.classes, found.n, found.difference, found.low, found.high
     for name, n, d, low, high in zip(*columns, strict=True):
         interval = f"{100 * low:+.2f} to {100 * high:+.2f}"
         rows.append([escaped(name), str(n), f"{100 * d:+.2f}", interval])
-    return ["## Class by class", aligned(rows)]
+    return aligned(rows)
 
 
 def escaped(name: str) -> str:

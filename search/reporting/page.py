@@ -21,6 +21,7 @@ from search.reporting.parts import Parts
 from search.reporting.summary import Summary
 from search.reporting.tables import (
     collapsed_text,
+    comparisons_table,
     guess_rows,
     interval_text,
     lookalikes_text,
@@ -76,6 +77,7 @@ def render(study: Study, summary: Summary, parts: Parts) -> str:
         figures=figures,
         missing=parts.missing,
         arms=summary.arms,
+        comparisons=_comparisons(summary),
         lines=_lines(summary),
         copies=study.log.audited.copies if study.log.audited else [],
         guesses=guess_rows(summary),
@@ -106,6 +108,15 @@ def _plain(make: Callable[[], Any]) -> Any:
     figure.update_xaxes(**AXIS)
     figure.update_yaxes(**AXIS)
     return json.loads(figure.to_json())
+
+
+def _comparisons(summary: Summary) -> dict[str, Any]:
+    """The table of several comparisons; empty if there is one, or none."""
+    if not (summary.verdict.comparisons and summary.verdict.is_given):
+        return {}
+    names, *rows = comparisons_table(summary.verdict)
+    arms = [each.a for each in summary.verdict.comparisons]
+    return {"names": names, "rows": list(zip(arms, rows, strict=True))}
 
 
 def _lines(summary: Summary) -> list[dict[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from search.judge.nothing_learned import count_collapsed
+from search.judge.refusals import count_collapsed
 from search.judge.sealed import openings
-from search.judge.verdict import confirmed, verdict
+from search.judge.verdict import Comparison, confirmed, verdict
 from search.log.packed import unpack_labels
 from search.log.study import Study
 from search.log.trial import Totals, Trial, totals
@@ -16,6 +17,7 @@ from search.reporting.provenance import commands, resumed_with
 from search.reporting.summary import (
     ArmSummary,
     Best,
+    ComparisonSummary,
     Confirmed,
     Guess,
     Images,
@@ -177,21 +179,38 @@ def _images(study: Study) -> Images | None:
 
 def _verdict(study: Study) -> VerdictSummary:
     found = verdict(study)
+    said = {"warnings": found.warnings, "text": found.text}
+    match found.comparisons:
+        case [only]:
+            return VerdictSummary(**_compared(only), **said)
+        case several:
+            each = [ComparisonSummary(**_compared(one), text=one.text) for one in several]
+            n_seeds = min((one.n_seeds for one in several), default=0)
+            return VerdictSummary(**NOT_ONE, n_seeds=n_seeds, comparisons=each, **said)
+
+
+NOT_ONE = dict.fromkeys(
+    ["a", "b", "difference", "ci95", "p_value", "detectable", "against_head", "without_copies"]
+)
+"""What the summary of a single comparison has, where there is none or several."""
+
+
+def _compared(found: Comparison) -> dict[str, Any]:
+    """The values of a Compared."""
     probes = found.probes
-    return VerdictSummary(
-        a=found.a,
-        b=found.b,
-        difference=probes and probes.difference,
-        ci95=probes and probes.ci95,
-        p_value=probes and probes.p_value,
-        detectable=probes and probes.detectable,
-        n_seeds=found.n_seeds,
-        against_head=found.against_head,
-        without_copies=found.without_copies,
-        standard_error=probes and probes.standard_error,
-        warnings=found.warnings,
-        text=found.text,
-    )
+    return {
+        "a": found.a,
+        "b": found.b,
+        "difference": probes and probes.difference,
+        "ci95": probes and probes.ci95,
+        "p_value": probes and probes.p_value,
+        "detectable": probes and probes.detectable,
+        "n_seeds": found.n_seeds,
+        "against_head": found.against_head,
+        "without_copies": found.without_copies,
+        "standard_error": probes and probes.standard_error,
+        "judged": probes and probes.judged,
+    }
 
 
 def _protocol(space: Space) -> list[str]:

@@ -6,12 +6,13 @@ results/README.md has its table: `python -m search.reporting.summary_table`.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from search.judge.best_by_budget import ExpectedBest
-from search.judge.comparison import Difference
+from search.judge.difference import ALPHA, Difference, Judged
 from search.judge.fairness import Curse
 from search.judge.importance import Importance
 from search.judge.range_edges import Edge
@@ -147,12 +148,16 @@ class Guess(Section):
     """Balanced accuracy, 1 by the number of classes."""
 
 
-class VerdictSummary(Section):
-    """Linear probe against linear probe on test: a minus b; null without a verdict."""
+def _is_nothing(value: Any) -> bool:
+    return value is None or value == []
 
-    a: str
-    b: str
-    """What is compared: a minus b; SupCon first."""
+
+class Compared(Section):
+    """Linear probe against linear probe on test: a minus b; null where they are not compared."""
+
+    a: str | None
+    b: str | None
+    """What is compared: a minus b, the baseline; null with another number of arms than two."""
     difference: float | None
     ci95: tuple[float, float] | None
     p_value: float | None
@@ -165,12 +170,65 @@ class VerdictSummary(Section):
     without_copies: WithoutCopies | None
     """The same on the test images that have no copy in train; null: all are such, or it is not
     known."""
-    standard_error: float | None = Field(None, exclude_if=lambda value: value is None)
+    standard_error: float | None = Field(None, exclude_if=_is_nothing)
     """Left out without a verdict."""
+    judged: Judged | None = Field(None, exclude_if=_is_nothing)
+    """As one of several comparisons; left out where it is the only one, or none."""
+
+    @property
+    def level(self) -> float:
+        """At which a difference would be shown."""
+        return self.judged.level if self.judged else ALPHA
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of confidence 1 - level."""
+        return self.judged.interval if self.judged else self.ci95
+
+    @property
+    def smallest(self) -> float | None:
+        """What is detectable at that level."""
+        return self.judged.detectable if self.judged else self.detectable
+
+
+class ComparisonSummary(Compared):
+    """One of several comparisons: an arm minus the baseline."""
+
+    per_class: ByClass | None = None
+    """The same difference class by class."""
+    text: str
+    """The sentence."""
+
+
+class VerdictSummary(Compared):
+    """Linear probe against linear probe on test: a minus b; null without a verdict, and where more
+    than two arms are compared.
+    """
+
     warnings: list[str]
     """What to keep in mind."""
     text: str
-    """The sentence."""
+    """The sentence, or all of them."""
+    comparisons: list[ComparisonSummary] = Field([], exclude_if=_is_nothing)
+    """Each other arm minus the baseline; left out where there is one comparison, or none."""
+
+    @property
+    def each(self) -> Sequence[Compared]:
+        """What is compared, be it one or several."""
+        return self.comparisons or ([self] if self.a is not None else [])
+
+    @property
+    def sentences(self) -> list[str]:
+        """`text` in parts: a sentence of each comparison, and what is said of all."""
+        if not self.is_given:
+            return [self.text]
+        said = [each.text for each in self.comparisons]
+        return [text for text in [*said, self.text.removeprefix(" ".join(said)).strip()] if text]
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything could be compared."""
+        return any(each.difference is not None for each in self.each)
 
 
 class Images(Section):
@@ -256,9 +314,9 @@ class Summary(Section):
     guess: Guess | None = None
     """What always naming the largest class scores; null where classes are equal."""
     verdict: VerdictSummary
-    """Linear probe against linear probe on test; null without a verdict."""
+    """What the winners come to on test."""
     per_class: ByClass | None
-    """The same difference class by class; null without a verdict."""
+    """The same difference class by class; null without a verdict, or with several comparisons."""
     tsne: dict[str, Picture]
     """Arm -> a picture of val by its winner."""
     suspects: Suspects | None = None
@@ -278,6 +336,24 @@ class Summary(Section):
     missing: dict[str, str]
     """Place in this file, or a part of the report -> a line that says what could not be made, and
     why; `python search/report.py` tries again."""
+
+    @property
+    def classes(self) -> list[ByClass]:
+        """The differences class by class, of each comparison that has them."""
+        several = [each.per_class for each in self.verdict.comparisons]
+        return [each for each in [self.per_class, *several] if each is not None]
+
+    @property
+    def question(self) -> str:
+        """What the study is asked."""
+        arms = list(self.arms)
+        if len(arms) == 2:
+            return "does SupCon beat cross entropy here?"
+        if len(arms) == 1:
+            return f"how good is {arms[0]} here?"
+        baseline = self.verdict.comparisons[0].b
+        others = [arm for arm in arms if arm != baseline]
+        return f"does {', '.join(others[:-1])} or {others[-1]} beat {baseline} here?"
 
     def to_json(self) -> str:
         """The text of summary.json."""

@@ -14,12 +14,18 @@ from search.reporting.summary import Summary
 def summary_table() -> str:
     """A row for every key: where it stands, what it holds, what it means. Markdown."""
     schema = Summary.model_json_schema(mode="serialization")
-    rows = [f"| `{key}` | {kind} | {text} |" for key, kind, text in _rows(schema, schema, "")]
+    found = _rows(schema, schema, "", {})
+    rows = [f"| `{key}` | {kind} | {text} |" for key, kind, text in found]
     return "\n".join(["| key | holds | meaning |", "|---|---|---|", *rows])
 
 
-def _rows(part: Any, schema: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    """The rows of an object's properties, and of what they hold in turn."""
+def _rows(
+    part: Any, schema: Any, path: str, listed: dict[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """The rows of an object's properties, and of what they hold in turn.
+
+    `listed`: kind of object -> where its keys stand already, so that they need not again.
+    """
     for name, field in part["properties"].items():
         place, inner, kind = f"{path}{name}", _resolved(field, schema), _kind(field, schema)
         if inner.get("type") == "array" and "items" in inner:
@@ -28,10 +34,11 @@ def _rows(part: Any, schema: Any, path: str) -> Iterator[tuple[str, str, str]]:
         elif "properties" not in inner and isinstance(inner.get("additionalProperties"), dict):
             inner = _resolved(inner["additionalProperties"], schema)
             place = f"{place}.<name>" if "properties" in inner else place
-        text = field.get("description") or inner.get("description") or ""
-        yield place, kind, " ".join(text.split())
-        if "properties" in inner:
-            yield from _rows(inner, schema, f"{place}.")
+        text = " ".join((field.get("description") or inner.get("description") or "").split())
+        first = listed.setdefault(inner["title"], place) if "properties" in inner else place
+        yield place, kind, text if first == place else f"{text} Keys: as in `{first}`."
+        if "properties" in inner and first == place:
+            yield from _rows(inner, schema, f"{place}.", listed)
 
 
 def _resolved(field: Any, schema: Any) -> Any:

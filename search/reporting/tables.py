@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from search.judge.comparison import mean_interval
+from search.judge.difference import mean_interval
 from search.log.study import Study
 from search.log.trial import Trial
 from search.log.wording import mean_percent
-from search.reporting.summary import ArmSummary, LookAlikes, Row, Summary, Suspects
+from search.reporting.summary import ArmSummary, LookAlikes, Row, Summary, Suspects, VerdictSummary
 
 CLASSIFIERS = {
     "probe": "linear probe",
@@ -77,6 +77,25 @@ def interval_text(values: list[float]) -> str:
     if interval is None:
         return "-"
     return "{:.2f} to {:.2f}".format(*(100 * min(max(bound, 0.0), 1.0) for bound in interval))
+
+
+def comparisons_table(verdict: VerdictSummary) -> list[list[str]]:
+    """Several comparisons: differences with their intervals, each at the level of its verdict."""
+    columns = ["comparison", "difference, points", "interval", "p", "shown if p is below"]
+    rows = [[*columns, "detectable, points", "seeds"]]
+    for each in verdict.comparisons:
+        cells = ["-"] * 5
+        if each.difference is not None and each.interval is not None:
+            low, high = (100 * bound for bound in each.interval)
+            cells = [
+                f"{100 * each.difference:+.2f}",
+                f"{low:+.2f} to {high:+.2f} ({100 * (1 - each.level):.4g} %)",
+                f"{each.p_value:.3g}",
+                f"{each.level:.3g}",
+                f"{100 * (each.smallest or 0):.2f}",
+            ]
+        rows.append([f"{each.a} minus {each.b}", *cells, str(each.n_seeds)])
+    return rows
 
 
 def scores_table(summary: Summary) -> list[list[str]]:

@@ -79,6 +79,7 @@ def check(space: Space) -> None:
         for key in params:
             for corner in _corners(params, key):
                 override(space.arm_config(arm), corner, "params")
+    _check_baseline(space)
     for arm in space.points:
         if arm not in space.arms:
             raise UserError(f"points: unknown arm '{arm}'{nearest(arm, space.arms)}")
@@ -86,6 +87,23 @@ def check(space: Space) -> None:
             space.point(arm, number)
     _check_device(space)
     _check_budget(space)
+
+
+def _check_baseline(space: Space) -> None:
+    """Whether it is clear what each arm is compared with."""
+    names = ", ".join(space.arms)
+    if space.baseline is not None and space.baseline not in space.arms:
+        raise UserError(
+            f"baseline must be one of the arms ({names}), got '{space.baseline}'"
+            f"{nearest(space.baseline, space.arms)}"
+        )
+    n_plain = len(space.plain_arms)
+    if space.baseline is None and len(space.arms) > 2 and n_plain != 1:
+        raise UserError(
+            f"baseline must name the arm that each other one is compared with: of {names}, "
+            f"{n_plain or 'none'} {'have' if n_plain else 'has'} loss.name ce, and one would be it "
+            f"by default; for example --set baseline={[*space.arms, *space.plain_arms[:1]][-1]}"
+        )
 
 
 def _check_not_protocol(key: str, where: str) -> None:

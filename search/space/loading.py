@@ -17,7 +17,7 @@ from supcon.config import TEXT_KEYS as SETTINGS
 from supcon.config import Config
 from supcon.parsing import UserError, nearest, parse, read_yaml
 
-TEXT_KEYS = frozenset(["name", *SETTINGS, *(f"base.{key}" for key in SETTINGS)])
+TEXT_KEYS = frozenset(["name", "baseline", *SETTINGS, *(f"base.{key}" for key in SETTINGS)])
 """Keys of --set whose value is any text."""
 
 

@@ -133,6 +133,8 @@ class Space(Section):
     }
     """Arm -> settings that make it, and distributions of parameters that are drawn for it alone;
     the arms share everything else."""
+    baseline: str | None = Field(None, exclude_if=lambda value: value is None)
+    """The arm that each other one is compared with; default: the one whose loss.name is ce."""
     points: dict[str, list[dict[str, Any]]] = {}
     """Arm -> the params of its first trials (dotted config key -> value, and if wanted `seed`); a
     parameter that is left out has its value in the base config."""
@@ -155,6 +157,20 @@ class Space(Section):
     def selection_metric(self) -> str:
         """Name of what decides between trials and arms; `auto` of an older log was accuracy."""
         return METRICS["balanced" if self.selection == "balanced" else "top1"]
+
+    @property
+    def comparisons(self) -> list[tuple[str, str]]:
+        """What is compared: each other arm, minus the baseline."""
+        if not self.arms:
+            return []
+        # Of two arms of one kind the first is compared with the second, as they always were.
+        baseline = self.baseline or [*self.arms, *self.plain_arms][-1]
+        return [(arm, baseline) for arm in self.arms if arm != baseline]
+
+    @property
+    def plain_arms(self) -> list[str]:
+        """Those that train cross entropy alone."""
+        return [arm for arm in self.arms if self.arm_config(arm).loss.name == "ce"]
 
     @property
     def rungs(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from search.log.events import Started
 from search.log.remembered import remembered
@@ -61,6 +61,18 @@ def is_hopeless(study: Study, arm: str) -> bool:
 def hopeful_arms(study: Study) -> list[str]:
     """The arms of which something may come."""
     return [arm for arm in study.arms if not is_hopeless(study, arm)]
+
+
+def is_in_vain(study: Study) -> bool:
+    """Whether so many arms are hopeless that nothing is left to compare, or to look at."""
+    return not is_any_left(study, [arm for arm in study.arms if is_hopeless(study, arm)])
+
+
+def is_any_left(study: Study, without: Iterable[str]) -> bool:
+    """Whether something can be compared, or the only arm looked at, without these arms."""
+    left = set(study.arms).difference(without)
+    pairs = study.space.comparisons
+    return any({a, b} <= left for a, b in pairs) if pairs else bool(left)
 
 
 def _counts(study: Study, trial: Trial) -> bool:

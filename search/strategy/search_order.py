@@ -11,9 +11,9 @@ from search.strategy.sampler import Suggester
 
 
 class SearchOrder:
-    """What the search trains next: a trial of the arm that has spent less.
+    """What the search trains next: a trial of the arm that has spent least.
 
-    The arms advance side by side, so that at any moment, also when the search is cut short, both
+    The arms advance side by side, so that at any moment, also when the search is cut short, all
     have had about the same budget.
     """
 
@@ -22,7 +22,7 @@ class SearchOrder:
         self.suggesters = {arm: Suggester(study, arm) for arm in study.arms}
 
     def __call__(self) -> Ask | None:
-        """The next trial, or None when both arms have spent their budget."""
+        """The next trial, or None when all arms have spent their budget."""
         log, space = self.study.log, self.study.space
         arms = [] if self.is_time_up() else open_arms(self.study)
         if not arms:

@@ -14,7 +14,7 @@ from search.strategy.confirmation import (
     next_after_search,
     seed_runs,
 )
-from search.strategy.giving_up import is_hopeless
+from search.strategy.giving_up import is_in_vain
 
 Stage = Literal["noise floor", "search", "confirmation", "test", "done"]
 
@@ -34,7 +34,7 @@ def stage(study: Study, seconds: float) -> Stage:
             return "search"
         if (has_best(study) and not log.is_searched) or not confirmation_is_over(study):
             return "confirmation"
-    if any(is_hopeless(study, arm) for arm in study.arms):
+    if is_in_vain(study):
         return "done"  # there will be no verdict, and the test images stay sealed
     final = [run for r in seed_runs(study) if r.phase in FINAL for run in r.completed(study)]
     return "test" if any(run.tested is None for run in final) else "done"

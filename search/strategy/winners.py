@@ -121,14 +121,20 @@ def final_runs(study: Study) -> Sequence[SeedRuns]:
 
 
 def published_runs(space: Space, arms: Iterable[str]) -> Sequence[SeedRuns]:
-    """The published settings of each loss that these arms have."""
-    found, losses = [], set()
+    """The published settings of each loss that these arms have, in the plainest arm of it."""
+    by_loss: dict[str, list[str]] = {}
     for arm in arms:
-        loss = space.arm_config(arm).loss.name
-        if loss not in losses:  # the same configuration in two arms needs one reference
-            found.append(SeedRuns(arm, "published", published(space, arm), space.confirm.seeds))
-        losses.add(loss)
-    return found
+        by_loss.setdefault(space.arm_config(arm).loss.name, []).append(arm)
+    # The same configuration in two arms needs one reference.
+    return [
+        SeedRuns(arm, "published", published(space, arm), space.confirm.seeds)
+        for arm in (plainest(space, same) for same in by_loss.values())
+    ]
+
+
+def plainest(space: Space, arms: Sequence[str]) -> str:
+    """The arm with the fewest settings of its own: plain cross entropy, not that with CutMix."""
+    return min(arms, key=lambda arm: len(space.arms[arm]))
 
 
 @remembered
@@ -146,12 +152,14 @@ def _reference_runs(study: Study) -> Iterator[SeedRuns]:
     if not study.space.confirm.references:
         return
     yield from published_runs(study.space, hopeful_arms(study))
-    for won in winner_runs(study):
-        config = study.space.arm_config(won.arm)
-        if not config.loss.is_contrastive and config.augment.views > 1:
-            settings = one_view(study.space, won.arm)
-            yield SeedRuns(won.arm, "one_view", won.params, won.seeds, won.of, settings)
-            return  # of one arm: others that train cross entropy need no second one
+    space = study.space
+    trained = [arm for arm in study.arms if candidates(study, arm)]
+    plain = [arm for arm in trained if not space.arm_config(arm).loss.is_contrastive]
+    if not plain or space.config.augment.views == 1:
+        return
+    arm = plainest(space, plain)  # others that train cross entropy need no second one
+    for won in (each for each in winner_runs(study) if each.arm == arm):
+        yield SeedRuns(arm, "one_view", won.params, won.seeds, won.of, one_view(space, arm))
 
 
 @remembered

@@ -119,7 +119,9 @@ def _limits(manifest: Manifest, won: Winner | None) -> Iterator[str]:
     yield "  one passes."
     yield "- Not measured: corrupted images, other cameras, fairness between groups of people."
     if won is not None:
-        yield "- The verdict speaks of two configurations on one split, not of the methods."
+        several = won.summary["verdict"].get("comparisons")
+        of = "single configurations" if several else "two configurations"
+        yield f"- The verdict speaks of {of} on one split, not of the methods."
     if manifest.source.on == "train":
         yield "- The probe's penalty and the weights (raw, EMA, SWA) were chosen on val."
 

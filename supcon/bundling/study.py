@@ -49,7 +49,7 @@ def winners(folder: Path, arm: str | None, seed_of: str) -> list[Winner]:
 
     Args:
         folder: of the study.
-        arm: None: the one whose confirmed runs are better on val.
+        arm: None: the one whose confirmed runs are best on val.
         seed_of: best (on val), all, or the number of a run: 0 is the first.
 
     Raises:
@@ -72,7 +72,8 @@ def winners(folder: Path, arm: str | None, seed_of: str) -> list[Winner]:
     places = list(range(len(scores))) if seed_of == "all" else [_place(seed_of, best, len(scores))]
     why = f"arm {chosen}"
     if arm is None and len(ready) > 1:
-        why += f" (better on val: {_mean(scores):.4f}; --arm takes another)"
+        how = "better" if len(ready) == 2 else "best"
+        why += f" ({how} on val: {_mean(scores):.4f}; --arm takes another)"
     if seed_of == "best":
         why += f", run {best} of {len(scores)} (best on val; --seed-of takes another)"
     runs = ready[chosen].get("runs")

@@ -27,7 +27,8 @@ import numpy.typing as npt
 import scipy
 from scipy import optimize, stats
 
-from search.judge.comparison import Difference, compare, detectable_with
+from search.judge.comparison import compare, detectable_with
+from search.judge.difference import Difference
 from search.judge.sentence import sentence
 
 HARDNESS = 2.0

@@ -88,3 +88,10 @@ def test_a_summary_of_an_earlier_version_says_how_to_write_it_anew(tmp_path: Pat
     folder = write(tmp_path / "x", supcon=arm(0.7, runs=[]))
     with pytest.raises(UserError, match=r"earlier version; .*search/report\.py"):
         winners(folder, None, "best")
+
+
+def test_of_several_arms_the_best_on_val_is_taken(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", supcon=arm(0.7), sincere=arm(0.9, 0.8), ce=arm(0.8, 0.8))
+    (won,) = winners(folder, None, "best")
+    assert (won.arm, won.place) == ("sincere", 0)
+    assert won.why.startswith("arm sincere (best on val: 0.8500; --arm takes another)")

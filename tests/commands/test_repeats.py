@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from search.engine.interrupts import Interrupt
+from search.judge.difference import holm, methods
 from search.on_end import OnEnd
 from search.preflight.options import Options, parse_options
 from search.repeats import (
@@ -240,3 +241,52 @@ def test_an_interrupted_repeat_ends_them_all_and_they_go_on_where_they_were(
     assert searched[2:] == ["repeat-1 again", "repeat-2 again", "repeat-3"]
     with pytest.raises(UserError, match=r"run\.epochs was given with another value"):
         repeat_as(parse_options("", [*flags, "--epochs", "3", flag]), search_as(tmp_path, [], []))
+
+
+# More than two arms, or one
+
+
+def add_repeat_of_three(folder: Path, number: int, differences: dict[str, float | None]) -> None:
+    nothing: dict[str, Any] = {"difference": None, "ci95": None, "against_head": None}
+    each = [
+        nothing | {"a": a, "b": "ce", "n_seeds": 5, "difference": difference, "text": "..."}
+        for a, difference in differences.items()
+    ]
+    verdict = nothing | {"a": None, "b": None, "n_seeds": 5, "text": "...", "comparisons": each}
+    path = folder / f"repeat-{number}" / "summary.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"verdict": verdict, "test_openings": []}))
+
+
+def test_of_several_arms_each_gets_its_sentence_and_holm_judges_them(tmp_path: Path) -> None:
+    found = {"supcon": [0.03, 0.031, 0.032, 0.029], "sincere": [0.01, -0.01, 0.02, 0.0]}
+    for number in range(4):
+        add_repeat_of_three(tmp_path, number + 1, {a: d[number] for a, d in found.items()})
+    text = conclude_repeats(tmp_path)
+    scope = "The methods, searched like this on this data set"
+    assert f"supcon and ce: {scope}: supcon beats ce" in text
+    assert f"sincere and ce: {scope}: no difference shown" in text
+    assert text.count("adjusted for 2 comparisons (Holm), 4 searches") == 2
+    facts = json.loads((tmp_path / "summary.json").read_text())
+    assert facts["difference"] is None
+    judged = holm([methods(each) for each in found.values()], 2)
+    for each, wanted in zip(facts["comparisons"], judged, strict=True):
+        assert each["difference"] == wanted.difference
+        assert each["judged"]["level"] == wanted.judged.level  # type: ignore[union-attr]
+    assert len(facts["repeats"]["repeat-1"]["comparisons"]) == 2
+    assert "| [repeat-4](repeat-4/report.md) sincere minus ce |" in text
+
+
+def test_an_arm_that_too_few_searches_compared_is_no_part_of_the_family(tmp_path: Path) -> None:
+    for number, other in enumerate([0.1, None, None], start=1):
+        add_repeat_of_three(tmp_path, number, {"supcon": 0.03 + number / 1e4, "sincere": other})
+    text = conclude_repeats(tmp_path)
+    assert "adjusted" not in text
+    assert "sincere and ce: The methods, searched like this on this data set: no statement" in text
+    assert json.loads((tmp_path / "summary.json").read_text())["comparisons"][1]["n_searches"] == 1
+
+
+def test_searches_of_an_only_arm_say_that_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        add_repeat_of_three(tmp_path, number, {})
+    assert "A single arm: there is nothing to compare." in conclude_repeats(tmp_path)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from search.judge.comparison import Difference, compare, detectable_with, mean_interval, methods
+from search.judge.comparison import compare, detectable_with
+from search.judge.difference import Difference
 from search.judge.sentence import sentence
 from tests.benchmarks.calibration import Cell, simulate, simulate_groups
 
@@ -20,7 +21,6 @@ Correct = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int64]
 
 quick = settings(derandomize=True, max_examples=60, deadline=None)
-scores = st.lists(st.integers(-1000, 1000).map(lambda n: n / 1000), min_size=3, max_size=8)
 
 
 @st.composite
@@ -187,50 +187,6 @@ def test_four_times_the_images_halve_what_is_there_by_draws() -> None:
 def test_planning_refuses_what_allows_no_verdict(n_a: int, n_seeds: int, n_images: int) -> None:
     with pytest.raises(ValueError, match="seeds"):
         detectable_with(random_arm(0, n_a, 50), random_arm(1, 2, 50), n_seeds, n_images)
-
-
-@quick
-@given(scores.filter(lambda values: min(values) < max(values)))
-def test_methods_is_the_t_test_of_one_sample(differences: list[float]) -> None:
-    found, oracle = methods(differences), stats.ttest_1samp(differences, 0)
-    assert found.difference == pytest.approx(np.mean(differences), abs=1e-12)
-    assert found.p_value == pytest.approx(oracle.pvalue)
-    assert found.ci95 == pytest.approx(tuple(oracle.confidence_interval()))
-    assert found.standard_error == pytest.approx(stats.sem(differences))
-    assert found.n_seeds == len(differences)
-
-
-@pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.1, 0.0), (-0.1, 0.0)])
-def test_searches_that_all_find_the_same_leave_no_interval(value: float, p: float) -> None:
-    assert methods([value] * 3) == Difference(value, (value, value), p, 3, 0.0, 0.0)
-
-
-def test_two_searches_say_nothing_about_methods() -> None:
-    with pytest.raises(ValueError, match="at least 3 searches"):
-        methods([0.01, 0.02])
-
-
-@quick
-@given(scores.filter(lambda values: min(values) < max(values)))
-def test_interval_of_a_mean_is_scipys(values: list[float]) -> None:
-    oracle = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
-    assert mean_interval(values) == pytest.approx(oracle, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("values", "interval"), [([], None), ([0.9], None), ([0.1] * 3, (0.1, 0.1))]
-)
-def test_interval_of_a_mean_of_few_or_equal_values(
-    values: list[float], interval: tuple[float, float] | None
-) -> None:
-    assert mean_interval(values) == interval
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_numbers_that_are_none_are_refused(bad: float) -> None:
-    for function in (methods, mean_interval):
-        with pytest.raises(ValueError, match="finite"):
-            function([0.5, 0.5, bad])
 
 
 def test_simulated_studies_raise_few_false_alarms() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from search.judge.comparison import Difference, compare
+from search.judge.comparison import compare
+from search.judge.difference import Difference, Judged, methods
 from search.judge.sentence import WithoutCopies, methods_sentence, outcome, sentence, with_copies
 
 
@@ -43,24 +46,38 @@ def test_without_any_variance_the_sentence_claims_no_smallest_difference() -> No
     assert "smallest" not in text
 
 
+def said_of_methods(
+    probes: Difference | None,
+    head: Difference | None = None,
+    *,
+    n_judged: int = 3,
+    n_searches: int = 3,
+    same_test_images: bool = False,
+) -> str:
+    return methods_sentence(
+        "supcon", "ce", probes, head, n_judged=n_judged, n_searches=n_searches,
+        same_test_images=same_test_images,
+    )  # fmt: skip
+
+
 def test_the_sentence_about_methods_speaks_of_methods_and_of_their_test_images() -> None:
-    found = [0.01, 0.012, 0.011]
-    shared = methods_sentence("supcon", "ce", found, None, n_searches=3, same_test_images=True)
+    found = methods([0.01, 0.012, 0.011])
+    shared = said_of_methods(found, same_test_images=True)
     assert shared.startswith("The methods, searched like this on this data set: supcon beats ce (")
     assert "3 searches, all scored on the same test images" in shared
-    own = methods_sentence("supcon", "ce", found, None, n_searches=3, same_test_images=False)
+    own = said_of_methods(found)
     assert "same test images" not in own
 
 
 def test_methods_too_must_beat_the_head() -> None:
-    probes, head = [0.01, 0.012, 0.011], [0.01, -0.01, 0.0]
-    text = methods_sentence("supcon", "ce", probes, head, n_searches=3, same_test_images=False)
+    probes, head = methods([0.01, 0.012, 0.011]), methods([0.01, -0.01, 0.0])
+    text = said_of_methods(probes, head)
     assert "no difference shown against ce's head" in text
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_the_sentence_about_methods_says_why_too_few_searches_say_nothing(n: int) -> None:
-    text = methods_sentence("supcon", "ce", [0.01] * n, None, n_searches=n, same_test_images=True)
+    text = said_of_methods(None, n_judged=n, n_searches=n)
     assert "no statement is possible" in text
     assert f"there are {n}." in text
 
@@ -73,8 +90,8 @@ def test_the_sentence_about_methods_says_why_too_few_searches_say_nothing(n: int
 def test_the_sentence_about_methods_counts_the_searches_without_a_verdict(
     n: int, words: str
 ) -> None:
-    found = [0.01, 0.012, 0.011][:n]
-    text = methods_sentence("supcon", "ce", found, None, n_searches=5, same_test_images=True)
+    found = methods([0.01, 0.012, 0.011]) if n == 3 else None
+    text = said_of_methods(found, n_judged=n, n_searches=5, same_test_images=True)
     assert words in text
 
 
@@ -124,3 +141,28 @@ def test_what_is_said_without_copies_names_the_groups_too() -> None:
     found = Difference(0.0, (-0.1, 0.1), 1.0, 3, 0.05, 0.1, n_groups=7)
     text = with_copies("all", "a", "b", WithoutCopies(5, 95, found, None, agrees=False))
     assert "3 seeds each, test images in 7 groups" in text
+
+
+def test_one_of_several_comparisons_names_its_arms_its_level_and_how_many_there_are() -> None:
+    level = 0.05 / 3
+    judged = Judged(comparisons=3, level=level, interval=(0.001, 0.039), detectable=0.05)
+    probes = replace(known(0.02, (0.005, 0.035)), judged=judged)
+    assert sentence("a", "b", probes, None) == (
+        "These configurations of a and b on this split: a beats b (+2.00 points of test accuracy, "
+        "98.33 % interval +0.10 to +3.90, adjusted for 3 comparisons (Holm), 3 seeds each)."
+    )
+    none = replace(probes, judged=replace(judged, interval=(-0.001, 0.041)))
+    text = sentence("a", "b", none, None)
+    assert "no difference shown (+2.00 points of test accuracy, 98.33 % interval -0.10 to" in text
+    assert "4 times in 5 is 5.00 points" in text
+    found = WithoutCopies(36, 324, none, None, agrees=False)
+    said = with_copies("A wins.", "a", "b", found)
+    assert said.startswith("The verdict on a and b hangs on test images that have a copy in train")
+
+
+def test_an_arm_beats_the_baseline_only_if_it_beats_its_head_at_the_same_level() -> None:
+    probes, head = known(0.02, (0.01, 0.03)), known(0.01, (0.001, 0.019))
+    assert outcome(probes, head) == "a"
+    judged = Judged(comparisons=2, level=0.025, interval=(-0.001, 0.021), detectable=0.02)
+    at_level = replace(probes, judged=replace(judged, interval=(0.008, 0.032)))
+    assert outcome(at_level, replace(head, judged=judged)) == "a's probe"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from search.log.events import Audited, Searched
+from search.log.packed import pack
 from search.reporting.files import outcome, write_report
 from search.reporting.summary import Summary
 from search.space.loading import load_space
@@ -14,8 +18,11 @@ from search.strategy.search_order import SearchOrder
 from search.strategy.winners import best_config
 from supcon.config import load_config
 from supcon.parsing import UserError
-from tests.reported import confirm, unsearched
+from tests.reported import CONFIRM, confirm, full, searched, unsearched
 from tests.written import WrittenStudy
+
+TWO_ARMS = Path(__file__).with_name("two_arms.txt")
+"""What was said of the studies below when a verdict was always of two arms."""
 
 
 def test_the_summary_on_disk_is_the_one_returned_and_holds_what_is_documented(
@@ -87,3 +94,68 @@ def test_without_a_verdict_a_terminal_gets_the_reason_before_any_table(tmp_path:
         assert text.index("No verdict: every trial scores at chance") < text.index("Scores")
     assert "- ce: none, it gave up after 2 trials" in (study.folder.path / "report.md").read_text()
     assert "none: gave up" in study.folder.page.read_text()
+
+
+# Two arms
+
+
+def two_arms(path: Path) -> Iterator[tuple[str, WrittenStudy]]:
+    """Studies of two arms, one for each way in which they may end."""
+    yield "all that there is", full(path / "full")
+    for name, shares in (
+        ("hangs on copies", (1.0, 0.4)),
+        ("ce wins", (0.3, 0.9)),
+        ("even", (1, 1)),
+    ):
+        study = searched(path / name)
+        confirm(study, 3, {arm: _right(s) for arm, s in zip(study.arms, shares, strict=True)})
+        copies = np.arange(120) >= 60 if name == "hangs on copies" else np.arange(120) < 10
+        facts = {"n_test": 120, "test_in_train": pack(copies), "test_in_val": pack(~copies)}
+        if name != "even":
+            study.add(Audited, looks=[], twins=[], copies=[], **facts)
+        yield name, study
+    for name, n_seeds in (("not searched", 0), ("two seeds", 2)):
+        study = searched(path / name)
+        if n_seeds:
+            study.add(Searched)
+            confirm(study, n_seeds)
+        yield name, study
+    study = WrittenStudy(path / "gave up", budget={"trials": 9, "give_up": 2})
+    study.trial("supcon", 0, 0.8)
+    for number in range(2):
+        study.ask("ce", number)
+        study.end("ce", number, "diverged")
+    study.add(Searched)
+    yield "gave up", study
+    study = WrittenStudy(path / "unequal", confirm=CONFIRM)
+    for arm, n_trials in (("supcon", 1), ("ce", 3)):
+        for number in range(n_trials):
+            study.trial(arm, number, 0.8)
+    study.add(Searched)
+    for arm in study.arms:
+        for number in range(3):
+            study.trial(arm, number, 0.7, "confirm", of=0)
+        study.test(arm, [0, 1, 2], 3)
+    yield "unequal", study
+
+
+def _right(share: float) -> np.ndarray:
+    """On the first half of 120 images all arms are equal, on the other they have their share."""
+    same = np.random.default_rng(0).random(60) < 0.8
+    return np.concatenate([same, np.arange(60) < 60 * share])
+
+
+def said_of(study: WrittenStudy) -> str:
+    """What a terminal shows, the verdict of summary.json, and report.md without its tables."""
+    summary = write_report(study)
+    written = json.loads(study.folder.summary.read_text(), parse_float=lambda x: f"{float(x):.9g}")
+    facts = json.dumps({key: written[key] for key in ("verdict", "per_class")})
+    report = (study.folder.path / "report.md").read_text()
+    before, _, rest = report.partition("## Scores")
+    classes = rest.partition("## Class by class")[2].partition("## What each arm spent")[0]
+    return "\n".join([outcome(summary), facts, before, classes])
+
+
+def test_of_two_arms_every_word_is_as_it_was_before_there_could_be_more(tmp_path: Path) -> None:
+    said = "".join(f"===== {name}\n{said_of(study)}\n" for name, study in two_arms(tmp_path))
+    assert said == TWO_ARMS.read_text(encoding="utf-8")

@@ -28,6 +28,10 @@ def when(parent: str, value: Any) -> dict[str, Any]:
     return {"params": params}
 
 
+def arms_of(*losses: str) -> dict[str, Any]:
+    return {f"{'abc'[i]}_{loss}": {"loss.name": loss} for i, loss in enumerate(losses)}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -59,6 +63,18 @@ def when(parent: str, value: Any) -> dict[str, Any]:
         ({"arms": {"supcon": {"data.val_size": 0.3}}}, "all trials must share it"),
         ({"arms": {"sup con": {"loss.name": "supcon"}}}, "letters, digits and _"),
         ({"arms": {}}, "at least one arm"),
+        ({"baseline": "cee"}, "one of the arms (supcon, ce), got 'cee'; did you mean 'ce'?"),
+        (
+            {"arms": arms_of("supcon", "sincere", "simclr")},
+            "baseline must name the arm that each other one is compared with: of a_supcon, "
+            "b_sincere, c_simclr, none has loss.name ce, and one would be it by default; for "
+            "example --set baseline=c_simclr",
+        ),
+        (
+            {"arms": arms_of("ce", "supcon", "ce")},
+            "of a_ce, b_supcon, c_ce, 2 have loss.name ce, and one would be it by default; for "
+            "example --set baseline=a_ce",
+        ),
         ({"budget": {}}, "budget must give total_epochs, trials or time"),
         ({"budget": {"total_epochs": 8}}, "total_epochs must be at least run.epochs (9)"),
         ({"scheduler": {"asha": {"grace": 10}}}, "grace must be at most run.epochs (9), got 10"),

@@ -192,3 +192,32 @@ def test_the_sampler_may_be_drawn_for_both_arms_and_the_adjustment_for_one_that_
     found = space(params=drawn)
     assert list(found.arm_params("supcon")) == ["data.sampler"]
     assert list(found.arm_params("ce")) == ["data.sampler", "loss.logit_adjustment"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "baseline", "pairs"),
+    [
+        (["ce"], None, []),
+        (["supcon", "ce"], None, ["ac"]),  # whatever the order, supcon minus ce
+        (["ce", "supcon"], None, ["ca"]),
+        (["ce", "ce"], None, ["ac"]),
+        (["sincere", "supcon"], None, ["ac"]),
+        (["supcon", "ce"], "a", ["ca"]),
+        (["supcon", "ce", "sincere"], None, ["ac", "dc"]),
+        (["supcon", "ce", "sincere", "ce"], "e", ["ae", "ce", "de"]),
+        (["supcon", "simclr", "sincere"], "c", ["ac", "dc"]),
+    ],
+)
+def test_each_other_arm_is_compared_with_the_baseline_which_is_ce_by_default(
+    losses: list[str], baseline: str | None, pairs: list[str]
+) -> None:
+    arms = {name: {"loss.name": loss} for name, loss in zip("acde", losses, strict=False)}
+    found = space(arms=arms, baseline=baseline)
+    assert ["".join(pair) for pair in found.comparisons] == pairs
+
+
+def test_a_space_without_a_baseline_is_written_without_one() -> None:
+    assert "baseline" not in space().dump()
+    named = space(baseline="supcon")
+    assert named.dump()["baseline"] == "supcon"
+    assert parse_space(named.dump(), "x") == named

@@ -10,7 +10,7 @@ import pytest
 from search.log.events import TIME_UP, Outcome
 from search.strategy.budget import may_start
 from search.strategy.confirmation import has_best, next_after_search, planned_runs, seed_runs
-from search.strategy.giving_up import gave_up_over, hopeful_arms, is_hopeless
+from search.strategy.giving_up import gave_up_over, hopeful_arms, is_hopeless, is_in_vain
 from search.strategy.search_order import SearchOrder
 from search.strategy.stage import end_search, stage
 from search.strategy.winners import leader, winner
@@ -197,3 +197,36 @@ def test_a_study_in_which_all_gave_up_is_done(tmp_path: Path) -> None:
     end_search(study)
     assert not study.log.is_searched
     assert stage(study, 0) == "done"
+
+
+# How many are left
+
+
+@pytest.mark.parametrize(
+    ("hopeless", "is_over"),
+    [([], False), (["a"], False), (["a", "b"], True), (["base"], True), (["a", "b", "base"], True)],
+)
+def test_the_others_go_on_while_one_can_be_compared_with_the_baseline(
+    tmp_path: Path, hopeless: list[str], is_over: bool
+) -> None:
+    losses = {"a": "supcon", "b": "sincere", "base": "ce"}
+    arms = {arm: {"loss.name": loss} for arm, loss in losses.items()}
+    study = WrittenStudy(tmp_path, val_counts=EVEN, arms=arms, budget={"trials": 9, "give_up": 2})
+    for arm in arms:
+        for number in range(2):
+            study.ask(arm, number)
+            if arm in hopeless:
+                study.end(arm, number, "diverged")
+            else:
+                study.report(arm, number, 9, 0.9)
+                study.end(arm, number, "completed")
+    assert [arm for arm in arms if is_hopeless(study, arm)] == hopeless
+    assert is_in_vain(study) == is_over
+
+
+def test_an_only_arm_is_in_vain_if_it_is_hopeless(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"arms": {"ce": {"loss.name": "ce"}}} | FREE
+    study = WrittenStudy(tmp_path, val_counts=EVEN, **changes)
+    assert not is_in_vain(study)
+    end(study, "diverged", 4)
+    assert is_in_vain(study)

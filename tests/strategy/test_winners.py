@@ -12,7 +12,7 @@ from search.log.events import Searched
 from search.log.study import Study
 from search.reporting.summarise import summarise
 from search.space.loading import parse_space
-from search.strategy.confirmation import confirmation_is_over, next_after_search
+from search.strategy.confirmation import confirmation_is_over, next_after_search, planned_runs
 from search.strategy.winners import best_config, final_runs, leader, published_runs, winner
 from supcon.parsing import UserError
 from tests.written import TREE, WrittenStudy
@@ -113,6 +113,27 @@ def test_the_same_loss_in_both_arms_has_one_reference() -> None:
     assert [row.arm for row in published_runs(parse_space(TREE | {"arms": arms}, "x"), arms)] == [
         "a"
     ]
+
+
+def test_arms_of_one_loss_have_one_reference_each_that_of_the_plainest() -> None:
+    cutout = {"loss.name": "ce", "augment.cutout": 0.5}
+    arms = {"supcon": {"loss.name": "supcon"}, "ce_cutout": cutout, "ce": {"loss.name": "ce"}}
+    tree = TREE | {"arms": arms, "baseline": "ce"}
+    confirm_all = TREE["confirm"] | {"references": True}
+    space = parse_space(tree | {"confirm": confirm_all}, "x")
+    assert [row.arm for row in published_runs(space, arms)] == ["supcon", "ce"]
+    assert planned_runs(space, list(arms), 2).reference == 3 * 3  # and one of one view
+
+
+def test_the_row_of_one_view_is_of_the_plainest_arm_of_cross_entropy(tmp_path: Path) -> None:
+    cutout = {"loss.name": "ce", "augment.cutout": 0.5}
+    arms = {"ce_cutout": cutout, "ce": {"loss.name": "ce"}}
+    study = WrittenStudy(tmp_path, arms=arms, **RULES)
+    for arm in arms:
+        study.trial(arm, 0, 0.8)
+    study.add(Searched)
+    confirm(study, {})
+    assert [row.arm for row in final_runs(study) if row.phase == "one_view"] == ["ce"]
 
 
 def test_the_config_of_a_winner_is_that_of_its_search_trial(study: WrittenStudy) -> None:

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search.judge.comparison import mean_interval
+from search.judge.difference import mean_interval
 from supcon.config import Config, override
 from supcon.images.loading import load_splits
 from supcon.images.split import Splits

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.judge.nothing_learned import collapse_warnings, count_collapsed, nothing_learned
+from search.judge.refusals import collapse_warnings, count_collapsed, nothing_learned
 from search.judge.verdict import verdict
 from search.strategy.confirmation import next_after_search
 from search.strategy.search_order import SearchOrder
@@ -36,7 +36,7 @@ def test_a_study_in_which_every_trial_scores_at_chance_says_so_first(tmp_path: P
         "No verdict: every trial scores at chance, at most 13.0% on val, where 10.0% of val is one "
         "class, and luck may reach 16.1%; look at the images and labels."
     )
-    assert (found.probes, found.against_head) == (None, None)
+    assert [each.probes for each in found.comparisons] == [None]
 
 
 def test_so_does_one_in_which_both_arms_gave_up_over_it(tmp_path: Path) -> None:
