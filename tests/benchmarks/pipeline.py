@@ -84,6 +84,7 @@ def main() -> None:
     options = _options()
     shape: dict[str, Any] = dict(QUICK) if options.quick else FULL | {"data.root": options.root}
     shape |= {"model.stem": options.stem, "run.device": options.device}
+    shape |= {"augment.policy": options.policy}
     shape |= {"run.epochs": options.epochs} if options.epochs else {}
     config = override(Config(), shape, "options")
     data, unseen = _split(load_splits(config.data), 200 if options.quick else N_VAL)
@@ -92,8 +93,9 @@ def main() -> None:
     print(
         f"{config.model.backbone}, {options.stem} stem, {data.train.images.shape[1]} pixels, "
         f"batch {config.data.batch_size}, {len(data.train)} train and {len(data.val)} val images, "
-        f"{config.run.epochs} epochs; {device.type}, {torch.get_num_threads()} threads; torch "
-        f"{torch.__version__}, Python {platform.python_version()}; ours {describe(config, data)}",
+        f"{config.run.epochs} epochs, {config.augment.policy}; {device.type}, "
+        f"{torch.get_num_threads()} threads; torch {torch.__version__}, "
+        f"Python {platform.python_version()}; ours {describe(config, data)}",
         flush=True,
     )
     workers = _best_workers(config, data, device)
@@ -118,6 +120,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="of stage one")
     parser.add_argument("--root", default="~/data/cifar10-jpeg", help="train/<class>/*")
     parser.add_argument("--stem", choices=("full", "small"), default="full", help="timm's, or ours")
+    policies = ("crop_jitter", "randaugment", "trivialaugment")
+    parser.add_argument("--policy", choices=policies, default="crop_jitter", help="of both")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args()
     options.root = str(Path(options.root).expanduser())
