@@ -112,12 +112,11 @@ class BatchedOperations:
 
     def _blend(self, x: Tensor, by: dict[str, Tensor]) -> Tensor:
         """Saturation and sharpness: away from an image without, or towards it."""
-        blended = x.clone()
         if x.shape[1] == 3:
-            grey = torch.bmm(self.luma.expand(len(x), 1, -1), x.flatten(2)).unflatten(
-                2, x.shape[2:]
-            )
+            grey = torch.bmm(self.luma.expand(len(x), 1, -1), x.flatten(2)).view_as(x[:, :1])
             blended = torch.addcmul(x, by["saturation"][..., None], x - grey)
+        else:
+            blended = x.clone()
         # Pillow's smooth image: of nine pixels the middle one counts 5/13, the others 1/13. The
         # outermost pixels stay as they are.
         inner = x[:, :, 1:-1, 1:-1]
