@@ -36,7 +36,9 @@ def test_an_arm_without_a_report_has_no_curves(tmp_path: Path) -> None:
 
 
 def test_geometry_is_a_line_of_each_arm_and_a_dashed_one_of_its_projections(tmp_path: Path) -> None:
-    study = WrittenStudy(tmp_path, arms={f"a{i}": {"loss.name": "ce"} for i in range(3)})
+    losses = ("supcon", "sincere", "ce")
+    arms = {f"a{i}": {"loss.name": loss} for i, loss in enumerate(losses)}
+    study = WrittenStudy(tmp_path, arms=arms)
     for i, arm in enumerate(study.arms):
         study.ask(arm, 0)
         for epoch in (1, 3, 9):
