@@ -3,7 +3,7 @@
     import search
     found = search.load("results/digits")
     found.trials.plot.scatter("loss.temperature", "val/probe_top1", logx=True)
-    found.summary, found.verdict, found.config("supcon")
+    found.summary, found.comparisons, found.verdict, found.config("supcon")
 
 Also of a study that still runs: all of it is read from its log, which nothing here changes.
 """
@@ -76,9 +76,24 @@ class Results:
         found["seeds"] = self.scores.groupby(by, sort=False).size()
         return found.reset_index()
 
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """A row for each arm but the baseline: arm, baseline, difference, low, high (the interval
+        that its verdict goes by), level, p_value, detectable, seeds; missing: not compared.
+        """
+        import pandas as pd
+
+        columns = ["arm", "baseline", "difference", "low", "high", "level", "p_value", "detectable"]
+        rows = [
+            (each.a, each.b, each.difference, *(each.interval or (None, None)), each.level,
+             each.p_value, each.smallest, each.n_seeds)
+            for each in self.facts.verdict.each
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=[*columns, "seeds"])
+
     @property
     def verdict(self) -> str:
-        """The sentence."""
+        """The sentence, or all of them."""
         return self.facts.verdict.text
 
     def config(self, arm: str) -> Config:

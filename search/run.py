@@ -1,6 +1,6 @@
 """Search SupCon and cross entropy under one protocol: `python search/run.py --space spaces/x.yaml`.
 
-Plan, search both arms, confirm the winners on fresh seeds, open the test images once, report.
+Plan, search all arms, confirm the winners on fresh seeds, open the test images once, report.
 Exit codes: 0 done, 1 no arm has a result, 2 the input is wrong, 75 asked to stop by SIGTERM or
 SIGUSR1 (put it into the queue again), 130 interrupted by Ctrl-C.
 """

@@ -38,7 +38,7 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         *(f"left out  {phrase}" for phrase in data.left_out.describe()),
         *_describe_selection(space, data),
         f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",
-        f"budget    {', '.join(limit for limit in limits if limit)}; arms {', '.join(space.arms)}; "
+        f"budget    {', '.join(limit for limit in limits if limit)}; arms {_describe_arms(space)}; "
         f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "
         f"{space.confirm.top}",
     ]
@@ -47,6 +47,12 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]
         lines.append(f"{arm:9s} draws {', '.join(drawn)}")
     return lines
+
+
+def _describe_arms(space: Space) -> str:
+    """Their names and, of several comparisons, the baseline."""
+    names, pairs = ", ".join(space.arms), space.comparisons
+    return f"{names} (each against {pairs[0][1]})" if len(pairs) > 1 else names
 
 
 def _describe_selection(space: Space, data: Splits) -> list[str]:

@@ -84,11 +84,7 @@ def test_scores(summary: Summary) -> go.Figure | None:
         if not test:
             continue
         _add_points(figure, n, test, colour(summary, row.arm), row.phase == "confirm")
-        # Above its line and not at its side, where a telephone has no room for it.
-        figure.add_annotation(
-            x=0, xref="paper", y=n - 0.42, text=f"{escape(row.label)}: {label}",
-            xanchor="left", showarrow=False, font={"size": 12, "color": "#555"},
-        )  # fmt: skip
+        _add_label(figure, n, f"{row.label}: {label}")
         n += 1
     if n == 0:
         return None
@@ -119,29 +115,51 @@ def comparisons(summary: Summary) -> go.Figure | None:
     """Several comparisons: each arm minus the baseline, with the interval that its verdict is by;
     filled: probe against probe, open: against the baseline's own head.
     """
-    found = [each for each in summary.verdict.comparisons if each.difference is not None]
-    figure = go.Figure()
-    for each in found:
+    figure, n = go.Figure(), 0
+    for each in summary.verdict.comparisons:
+        if each.difference is None or each.interval is None:
+            continue
         shade, name = colour(summary, str(each.a)), f"{each.a} minus {each.b}"
-        low, high = each.interval or (0.0, 0.0)
-        rows = [("circle", name, each.difference or 0.0, low, high)]
+        _add_interval(figure, n, name, each.difference, each.interval, shade, "circle")
+        n += 1
         if (head := each.against_head) is not None:
-            rows.append(("circle-open", f"{name}'s head", head.difference, *head.interval))
-        for symbol, label, d, low, high in rows:
-            figure.add_scatter(
-                x=percent([d]), y=[escape(label)], mode="markers",
-                marker={"color": shade, "symbol": symbol, "size": 10},
-                error_x={"array": percent([high - d]), "arrayminus": percent([d - low]),
-                         "color": shade, "thickness": 1.4},
-                hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
-            )  # fmt: skip
-    if not found:
+            name += "'s head"
+            _add_interval(figure, n, name, head.difference, head.interval, shade, "circle-open")
+            n += 1
+    if n == 0:
         return None
-    n = len(figure.data)
     figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    figure.update_xaxes(title="difference in test accuracy, points")
-    figure.update_yaxes(autorange="reversed", type="category")
-    return figure.update_layout(height=90 + 34 * n, showlegend=False)
+    figure.update_xaxes(title="points of test accuracy")
+    figure.update_yaxes(visible=False, range=[n - 0.5, -0.8])
+    return figure.update_layout(height=90 + 40 * n, showlegend=False, margin={"l": 10})
+
+
+def _add_interval(
+    figure: go.Figure,
+    y: int,
+    name: str,
+    d: float,
+    interval: tuple[float, float],
+    shade: str,
+    symbol: str,
+) -> None:
+    low, high = interval
+    figure.add_scatter(
+        x=percent([d]), y=[y], mode="markers", name=name,
+        marker={"color": shade, "symbol": symbol, "size": 10},
+        error_x={"array": percent([high - d]), "arrayminus": percent([d - low]),
+                 "color": shade, "thickness": 1.4},
+        hovertemplate="%{x:+.2f} points<extra></extra>",
+    )  # fmt: skip
+    _add_label(figure, y, name)
+
+
+def _add_label(figure: go.Figure, y: int, text: str) -> None:
+    """Above its line and not at its side, where a telephone has no room for it."""
+    figure.add_annotation(
+        x=0, xref="paper", y=y - 0.42, text=escape(text),
+        xanchor="left", showarrow=False, font={"size": 12, "color": "#555"},
+    )  # fmt: skip
 
 
 def per_class(found: ByClass) -> go.Figure:

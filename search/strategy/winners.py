@@ -121,10 +121,14 @@ def final_runs(study: Study) -> Sequence[SeedRuns]:
 
 
 def published_runs(space: Space, arms: Iterable[str]) -> Sequence[SeedRuns]:
-    """The published settings of each loss that these arms have, in the plainest arm of it."""
+    """The published settings of each loss that these arms have, in the plainest arm of it.
+
+    Of the joint loss there are none that many would know.
+    """
     by_loss: dict[str, list[str]] = {}
     for arm in arms:
-        by_loss.setdefault(space.arm_config(arm).loss.name, []).append(arm)
+        if (loss := space.arm_config(arm).loss.name) != "supcon_ce":
+            by_loss.setdefault(loss, []).append(arm)
     # The same configuration in two arms needs one reference.
     return [
         SeedRuns(arm, "published", published(space, arm), space.confirm.seeds)

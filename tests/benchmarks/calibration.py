@@ -229,8 +229,19 @@ def draw(
     alike: float = 1.0,
     groups: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Correct, Correct]:
+    """One study of two arms, as `draw_arms`."""
+    a, b = draw_arms(cell, rng, accuracies or (cell.accuracy, cell.accuracy), alike, groups)
+    return a, b
+
+
+def draw_arms(
+    cell: Cell,
+    rng: np.random.Generator,
+    accuracies: tuple[float, ...],
+    alike: float = 1.0,
+    groups: npt.NDArray[np.int64] | None = None,
+) -> list[Correct]:
     """One study: which of its fresh test images each seed of each arm classifies correctly."""
-    shape = cell.n_seeds, cell.n_images
 
     def difficulty() -> npt.NDArray[np.float32]:
         each = rng.standard_normal(cell.n_images, np.float32)
@@ -242,13 +253,13 @@ def draw(
     shared = difficulty()
     harder = np.float32(0) if cell.labels is None else (HARDER * cell.labels).astype(np.float32)
     arms = []
-    for accuracy in accuracies or (cell.accuracy, cell.accuracy):
+    for accuracy in accuracies:
         own = difficulty()
         images = HARDNESS * (math.sqrt(alike) * shared + math.sqrt(1 - alike) * own)
         seeds = cell.level(accuracy) + cell.shift * rng.standard_normal((cell.n_seeds, 1))
-        draws = rng.standard_normal(shape, np.float32)
+        draws = rng.standard_normal((cell.n_seeds, cell.n_images), np.float32)
         arms.append(draws > harder - images - seeds.astype(np.float32))
-    return arms[0], arms[1]
+    return arms
 
 
 def _share(found: list[bool]) -> float:
@@ -257,9 +268,9 @@ def _share(found: list[bool]) -> float:
 
 def markdown(row: Row, studies: int) -> str:
     """A line of the table; shares in %, with the 95 % interval that so many studies leave."""
-    power = "-" if row.power is None else _percent(row.power, studies)
+    power = "-" if row.power is None else percent(row.power, studies)
     alarm, ours, welch = (
-        _percent(share, studies) for share in (row.false_alarms, row.different, row.different_welch)
+        percent(share, studies) for share in (row.false_alarms, row.different, row.different_welch)
     )
     cell, stated, plan = row.cell, f"{100 * row.detectable:.2f}", f"{100 * row.planned:.2f}"
     n_images = f"{cell.n_images}, unequal" if cell.sizes else str(cell.n_images)
@@ -270,14 +281,15 @@ def markdown(row: Row, studies: int) -> str:
 def grouped_markdown(row: GroupedRow, studies: int) -> str:
     """A line of the second table, likewise."""
     alarm, ours, images = (
-        _percent(share, studies) for share in (row.false_alarms, row.different, row.by_images)
+        percent(share, studies) for share in (row.false_alarms, row.different, row.by_images)
     )
     n_groups, of = row.sizes.split(" of ")
     columns = [row.n_seeds, n_groups, of, alarm, f"{100 * row.detectable:.2f}", ours, images]
     return "| " + " | ".join(map(str, columns)) + " |"
 
 
-def _percent(share: float, studies: int) -> str:
+def percent(share: float, studies: int) -> str:
+    """A share in %, with the 95 % interval that so many studies leave."""
     test = stats.binomtest(round(share * studies), studies)
     low, high = (100 * bound for bound in test.proportion_ci(method="wilson"))
     return f"{100 * share:.1f} ({low:.1f} to {high:.1f})"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import search
+from search.judge.verdict import verdict
+from search.log.events import Searched
 from search.reporting.summarise import answer
 from search.reporting.tables import results_table, trials_csv
 from search.strategy.winners import best_config
@@ -72,3 +74,26 @@ def test_nothing_is_loaded_before_it_is_asked_for() -> None:
     assert done.stdout == "[]\n"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         search.nothing  # noqa: B018
+
+
+def test_comparisons_are_those_of_the_verdict_each_with_its_interval(tmp_path: Path) -> None:
+    three = reported.searched(tmp_path, reported.THREE)
+    reported.confirm(three, {"supcon": 3, "sincere": 2, "ce": 3})
+    three.add(Searched)
+    frame = search.load(three.folder.path).comparisons
+    assert frame[["arm", "baseline"]].to_numpy().tolist() == [["supcon", "ce"], ["sincere", "ce"]]
+    first, second = verdict(three).comparisons
+    assert first.probes is not None
+    assert tuple(frame.loc[0, ["low", "high"]]) == first.probes.interval
+    assert frame.loc[0, "level"] == 0.025
+    assert frame.loc[1, ["difference", "low", "p_value"]].isna().all()
+    assert frame["seeds"].tolist() == [3, second.n_seeds]
+
+
+def test_a_study_of_two_arms_has_one_comparison(study: WrittenStudy) -> None:
+    study.add(Searched)
+    frame = search.load(study.folder.path).comparisons
+    found = answer(study).verdict
+    assert frame[["arm", "baseline", "level"]].to_numpy().tolist() == [["supcon", "ce", 0.05]]
+    assert found.ci95 is not None
+    assert tuple(frame.loc[0, ["low", "high"]]) == found.ci95

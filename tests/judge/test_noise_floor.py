@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -47,3 +48,14 @@ def test_noise_runs_are_those_of_the_reference_rows(study: TrainedStudy) -> None
     assert ask is not None
     assert (ask.phase, ask.number, ask.of) == ("published", 0, None)
     assert next_run(study, []) is None
+
+
+def test_of_several_comparisons_the_level_of_the_first_is_planned_for(study: TrainedStudy) -> None:
+    study.follow(partial(next_of_noise_floor, study), lambda ask: 0.5 + ask.number / 100)
+    alone = describe_noise(study, study.data)[-2]
+    more = {"b": {"loss.name": "ce", "augment.cutout": 0.5}}
+    study.restart(arms=study.tree["arms"] | more, baseline="ce")
+    text = describe_noise(study, study.data)[-2]
+    assert text.endswith("(in 4 of 5 cases, adjusted for 2 comparisons)")
+    points = [float(re.findall(r"from ([0-9.]+) points", said)[0]) for said in (alone, text)]
+    assert points[0] < points[1]

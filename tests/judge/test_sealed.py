@@ -45,6 +45,21 @@ def test_each_row_is_opened_once_and_the_opening_comes_before_any_score(
     assert len(study.log.events) == n_events
 
 
+@pytest.mark.parametrize(("baseline", "n_openings"), [("ce", 2), ("sincere", 0)])
+def test_without_an_arm_that_gave_up_the_others_are_opened_unless_it_is_the_baseline(
+    study: TrainedStudy, baseline: str, n_openings: int
+) -> None:
+    arms = {arm: {"loss.name": arm} for arm in ("supcon", "sincere", "ce")}
+    study.restart(arms=arms, baseline=baseline, budget={"trials": 3, "give_up": 2})
+    for number in range(2):
+        study.ask("sincere", number)
+        study.end("sincere", number, "diverged")
+    for arm in ("supcon", "ce"):
+        study.confirm(arm, 0, 3)
+    assert len(study.open_test()) == n_openings
+    assert study.log.n_tested() == 3 * n_openings
+
+
 def test_the_ledger_says_when_with_which_code_and_which_images(study: TrainedStudy) -> None:
     study.add(Started, study="x", space=study.tree, commit="abc", versions={})
     study.confirm("supcon", 0, 3)

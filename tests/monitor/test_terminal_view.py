@@ -251,3 +251,13 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     console.print(View(SEARCHING))  # would raise a UnicodeEncodeError
     file.flush()
     assert "_+#" in file.buffer.getvalue().decode()
+
+
+def test_three_arms_are_two_lines_of_panels_at_80_columns_and_one_at_120() -> None:
+    three = replace(SEARCHING, arms=(SUPCON, replace(CE, name="sincere"), CE))
+    for width, a_line in ((80, 2), (120, 3)):
+        lines = draw(three, width)
+        tops = [line for line in lines if "╭─ " in line]
+        assert [top.count("╭─ ") for top in tops] == [a_line, 3 - a_line][: len(tops)]
+        assert "\n".join(lines).count("/122 epochs") == 3
+        assert max(map(len, lines)) <= width

@@ -77,6 +77,10 @@ def test_the_plan_says_how_many_trials_fill_a_gpu(digits: Splits, busy: float, w
         ({"budget": {"total_epochs": 36, "trials": 8}}, "36 epochs an arm, 8 trials an arm;"),
         ({"budget": {"time": "90m"}}, "budget    90 minutes in all;"),
         ({"budget": {}, "sampler": "points", "points": {"ce": [{}]}}, "the points alone;"),
+        (
+            {"arms": {arm: {"loss.name": arm} for arm in ("supcon", "ce", "sincere")}},
+            "arms supcon, ce, sincere (each against ce); then 3 fresh seeds",
+        ),
         ({}, "arms supcon, ce; then 3 fresh seeds for each winner, picked from the best 2"),
     ],
 )

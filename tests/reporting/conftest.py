@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from search.log.events import Searched
 from search.reporting.files import write_report
 from search.reporting.summary import Summary
 from tests import reported as studies
@@ -27,6 +28,14 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> WrittenStudy:
 @pytest.fixture(scope="session")
 def summary(full: WrittenStudy) -> Summary:
     return write_report(full)
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[WrittenStudy, Summary]:
+    """The same of three arms, and what was written about it: likewise."""
+    study = studies.full(tmp_path_factory.mktemp("three"), studies.THREE)
+    study.add(Searched)
+    return study, write_report(study)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from search.reporting.summarise import summarise
 from search.reporting.summary import Picture, Summary
 from search.reporting.tables import scored
 from tests.reported import unsearched
+from tests.written import WrittenStudy
 
 
 def test_a_study_without_a_trial_has_hardly_a_figure(tmp_path: Path) -> None:
@@ -87,3 +88,40 @@ def test_classes_of_a_picture_differ_in_colour_or_shape() -> None:
     assert [own.x for own in figure.data] == [(x,) for x, _ in plane]
     assert figures.tsne(picture, "projection") is None
     assert figures.tsne(None, "encoder") is None
+
+
+def test_of_several_comparisons_each_is_shown_with_the_interval_that_its_verdict_goes_by(
+    three: tuple[WrittenStudy, Summary],
+) -> None:
+    summary = three[1]
+    figure = figures.comparisons(summary)
+    assert figure is not None
+    shown = [each for each in figure.data if each.marker.symbol == "circle"]
+    for point, each in zip(shown, summary.verdict.comparisons, strict=True):
+        assert each.difference is not None
+        assert each.interval is not None
+        low, high = each.interval
+        assert point.x[0] == pytest.approx(100 * each.difference, abs=1e-3)
+        assert point.x[0] + point.error_x.array[0] == pytest.approx(100 * high, abs=2e-3)
+        assert point.x[0] - point.error_x.arrayminus[0] == pytest.approx(100 * low, abs=2e-3)
+        assert point.marker.color == figures.colour(summary, str(each.a))
+    heads = [each.name for each in figure.data if each.marker.symbol == "circle-open"]
+    assert heads == ["supcon minus ce's head", "sincere minus ce's head"]
+
+
+def test_a_single_comparison_needs_no_figure(summary: Summary) -> None:
+    assert figures.comparisons(summary) is None
+
+
+def test_six_arms_have_six_colours(summary: Summary) -> None:
+    arms = dict.fromkeys("abcdef", summary.arms["ce"])
+    six = summary.model_copy(update={"arms": arms})
+    assert len({figures.colour(six, arm) for arm in arms}) == 6
+
+
+def test_each_comparison_is_shown_class_by_class(three: tuple[WrittenStudy, Summary]) -> None:
+    study, summary = three
+    names = [name for name in figures.all_figures(study, summary) if name.startswith("per_class")]
+    assert names == ["per_class/supcon", "per_class/sincere"]
+    titles = [figures.per_class(each).layout.xaxis.title.text for each in summary.classes]
+    assert titles == ["supcon minus ce, points", "sincere minus ce, points"]

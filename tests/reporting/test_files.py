@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,52 @@ def said_of(study: WrittenStudy) -> str:
 def test_of_two_arms_every_word_is_as_it_was_before_there_could_be_more(tmp_path: Path) -> None:
     said = "".join(f"===== {name}\n{said_of(study)}\n" for name, study in two_arms(tmp_path))
     assert said == TWO_ARMS.read_text(encoding="utf-8")
+
+
+# One arm, three arms
+
+
+def test_every_form_of_the_report_has_a_sentence_for_each_comparison(
+    three: tuple[WrittenStudy, Summary],
+) -> None:
+    study, summary = three
+    said = [each.text for each in summary.verdict.comparisons]
+    assert len(said) == 2
+    assert summary.verdict.text == " ".join(said)
+    for name in ("report.html", "report.md"):
+        text = unescape((study.folder.path / name).read_text())
+        assert all(sentence in text for sentence in said)
+        assert "x: does supcon or sincere beat ce here?" in text
+    assert "\n" + "\n".join(said) + "\n" in outcome(summary)
+
+
+def test_a_summary_of_three_arms_lists_its_comparisons_and_reads_its_own_file(
+    three: tuple[WrittenStudy, Summary],
+) -> None:
+    study, summary = three
+    written = json.loads(study.folder.summary.read_text())
+    verdict = written["verdict"]
+    assert (verdict["a"], verdict["difference"], written["per_class"]) == (None, None, None)
+    assert [(each["a"], each["b"]) for each in verdict["comparisons"]] == [
+        ("supcon", "ce"), ("sincere", "ce"),
+    ]  # fmt: skip
+    for each in verdict["comparisons"]:
+        assert each["judged"]["comparisons"] == 2
+        assert each["against_head"]["judged"]["level"] == each["judged"]["level"]
+        assert each["per_class"]["a"] == each["a"]
+    assert Summary.model_validate(written) == summary
+
+
+def test_a_study_of_one_arm_has_a_report_that_says_why_there_is_no_verdict(tmp_path: Path) -> None:
+    study = searched(tmp_path, {"sincere": {"loss.name": "sincere"}})
+    study.add(Searched)
+    confirm(study, 3)
+    summary = write_report(study)
+    assert summary.verdict.text.startswith("No verdict: sincere is the only arm")
+    assert outcome(summary).splitlines()[1] == summary.verdict.text
+    for name in ("report.html", "report.md"):
+        text = (study.folder.path / name).read_text()
+        assert summary.verdict.text in text
+        assert "x: how good is sincere here?" in text
+        assert "sincere winner" in text
+    assert "comparisons" not in json.loads(study.folder.summary.read_text())["verdict"]

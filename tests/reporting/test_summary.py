@@ -35,3 +35,14 @@ def test_without_a_verdict_its_numbers_are_null_and_its_error_is_left_out(
     for name in ("difference", "ci95", "p_value", "detectable", "against_head"):
         assert verdict[name] is None
     assert "standard_error" not in verdict
+
+
+def test_the_sentences_of_several_comparisons_and_what_follows_them_stand_apart(
+    three: tuple[WrittenStudy, Summary], summary: Summary
+) -> None:
+    several = three[1].verdict
+    tail = "The test images of this study had been opened before."
+    assert several.sentences == [each.text for each in several.comparisons]
+    longer = several.model_copy(update={"text": f"{several.text} {tail}"})
+    assert longer.sentences == [*several.sentences, tail]
+    assert summary.verdict.sentences == [summary.verdict.text]

@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.log.events import Phase, Unsealed
+from search.log.events import Phase, Searched, Unsealed
 from search.log.packed import pack_labels
 from search.reporting.page import render
 from search.reporting.parts import Parts
 from search.reporting.summarise import summarise
 from search.reporting.tables import (
     aligned,
+    comparisons_table,
     interval_text,
     results_table,
     scores_table,
     spent_table,
     trials_csv,
 )
-from tests.reported import confirm
+from tests.reported import THREE, confirm, searched
 from tests.written import WrittenStudy
 
 
@@ -136,3 +137,15 @@ def test_where_classes_are_equal_no_guess_has_a_row(tmp_path: Path) -> None:
     study = WrittenStudy(tmp_path, val_counts=(10, 12))
     assert summarise(study).guess is None
     assert results_table(summarise(study))[1:] == []
+
+
+def test_a_comparison_that_could_not_be_made_has_a_row_without_figures(tmp_path: Path) -> None:
+    study = searched(tmp_path, THREE)
+    study.add(Searched)
+    confirm(study, {"supcon": 3, "sincere": 2, "ce": 3})
+    header, first, second = comparisons_table(summarise(study).verdict)
+    assert len(header) == len(first) == len(second)
+    assert second == ["sincere minus ce", *"-----", "2"]
+    assert first[0] == "supcon minus ce"
+    assert first[2].endswith(" (97.5 %)")
+    assert first[4:] == ["0.025", first[5], "3"]

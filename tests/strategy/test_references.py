@@ -41,6 +41,25 @@ def test_a_setting_that_is_off_by_default_has_a_reference_too() -> None:
         this.trial_config(arm, published(this, arm), seed=0)
 
 
+def test_published_cross_entropy_is_plain_where_the_search_may_mix_views() -> None:
+    params = {
+        "augment.policy": {"choice": ["trivialaugment", "crop_jitter"]},
+        "augment.cutmix": {"choice": [1.0, 0.0]},
+        "augment.mixup": {"uniform": [0.0, 0.5]},
+    }
+    plain = {"augment.policy": "crop_jitter", "augment.cutmix": 0.0, "augment.mixup": 0.0}
+    this = parse_space(
+        TREE
+        | {
+            "params": params,
+            "base": TREE["base"] | {"augment": {"policy": "trivialaugment", "cutmix": 1.0}},
+        },
+        "x",
+    )
+    for arm in this.arms:
+        assert published(this, arm) == plain
+
+
 def test_published_settings_keep_the_conditions_of_the_space() -> None:
     momentum = {"uniform": [0.5, 0.8], "when": {"optim.name": "sgd"}}
     decay = {"uniform": [0.01, 0.1], "when": {"optim.name": "adamw"}}

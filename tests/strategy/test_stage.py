@@ -65,3 +65,21 @@ def test_trials_that_the_end_of_the_time_cuts_are_told_from_those_that_were_stop
     end_for_time(study)
     assert [trial.is_cut for trial in study.log.of("ce")] == [False, True, True]
     assert study.log.of("ce", "published")[0].end is None  # no trial of the search
+
+
+@pytest.mark.parametrize(("baseline", "end"), [("ce", "test"), ("sincere", "done")])
+def test_without_an_arm_that_gave_up_the_others_are_tested_unless_it_is_the_baseline(
+    tmp_path: Path, baseline: str, end: str
+) -> None:
+    arms = {arm: {"loss.name": arm} for arm in ("supcon", "sincere", "ce")}
+    budget = {"trials": 2, "give_up": 2}
+    study = WrittenStudy(tmp_path, arms=arms, baseline=baseline, budget=budget)
+    study.follow(
+        SearchOrder(study), outcome=lambda ask: "diverged" if ask.arm == "sincere" else "completed"
+    )
+    end_search(study)
+    study.follow(lambda: next_after_search(study))
+    assert {arm: len(study.log.of(arm, "confirm")) for arm in arms} == {
+        "supcon": 3, "sincere": 0, "ce": 3,
+    }  # fmt: skip
+    assert stage(study, 0) == end

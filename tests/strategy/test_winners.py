@@ -125,6 +125,12 @@ def test_arms_of_one_loss_have_one_reference_each_that_of_the_plainest() -> None
     assert planned_runs(space, list(arms), 2).reference == 3 * 3  # and one of one view
 
 
+def test_the_joint_loss_has_no_published_settings() -> None:
+    arms = {"supcon_ce": {"loss.name": "supcon_ce"}, "ce": {"loss.name": "ce"}}
+    space = parse_space(TREE | {"arms": arms}, "x")
+    assert [row.arm for row in published_runs(space, arms)] == ["ce"]
+
+
 def test_the_row_of_one_view_is_of_the_plainest_arm_of_cross_entropy(tmp_path: Path) -> None:
     cutout = {"loss.name": "ce", "augment.cutout": 0.5}
     arms = {"ce_cutout": cutout, "ce": {"loss.name": "ce"}}

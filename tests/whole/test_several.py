@@ -1,0 +1,88 @@
+"""Searches of three arms and of one, from the command line to the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+
+import search
+from supcon.bundling.study import winners
+from supcon.config import load_config
+from tests.without_ray import SMALL, searched
+
+
+def run(
+    folder: Path, arms: dict[str, Any], *flags: str, baseline: str | None = None
+) -> tuple[Path, str]:
+    """The folder of a search of these arms, and what it said."""
+    confirm = SMALL["confirm"] | {"top": 1, "references": True}
+    tree = SMALL | {"name": "x", "arms": arms, "baseline": baseline, "confirm": confirm}
+    (folder / "x.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    line = ["--space", str(folder / "x.yaml"), "--results", str(folder / "results")]
+    code, said = searched(*line, *flags)
+    assert code == 0, said
+    return folder / "results" / "x", said
+
+
+@pytest.mark.slow
+def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_path: Path) -> None:
+    arms: dict[str, Any] = {
+        "supcon": {"loss.name": "supcon"},
+        "smooth": {"loss.name": "ce", "loss.label_smoothing": 0.1},
+        "ce": {"loss.name": "ce"},
+    }
+    study, said = run(tmp_path, arms, "--noise-floor", baseline="ce")
+    assert "arms supcon, smooth, ce (each against ce)" in said
+    assert "(in 4 of 5 cases, adjusted for 2 comparisons)" in said
+    summary = json.loads((study / "summary.json").read_text())
+    assert summary["missing"] == {}
+    found = summary["arms"]
+    assert [facts["trials"] for facts in found.values()] == [2, 2, 2]
+    views = [facts["ledger"]["views"] for facts in found.values()]
+    assert max(views) <= 2 * min(views)
+    rows = [(row["arm"], row["phase"]) for row in summary["rows"]]
+    assert rows == [
+        ("supcon", "confirm"), ("smooth", "confirm"), ("ce", "confirm"),
+        ("supcon", "published"), ("ce", "published"), ("ce", "one_view"),
+    ]  # fmt: skip
+    comparisons = summary["verdict"]["comparisons"]
+    assert [(each["a"], each["b"]) for each in comparisons] == [("supcon", "ce"), ("smooth", "ce")]
+    for each in comparisons:
+        low, high = each["judged"]["interval"]
+        shown = "no difference shown" not in each["text"]
+        assert (low > 0 or high < 0) == shown == (each["p_value"] < each["judged"]["level"])
+        assert "adjusted for 2 comparisons (Holm), 3 seeds each" in each["text"]
+        assert each["text"] in said
+        assert each["text"] in (study / "report.md").read_text()
+    assert "Comparisons" in (study / "report.html").read_text()
+    assert search.load(study).comparisons["arm"].tolist() == ["supcon", "smooth"]
+    for arm, changes in arms.items():
+        assert load_config(study / "best" / f"{arm}.yaml").loss.name == changes["loss.name"]
+    mirrored = optuna.get_all_study_names(f"sqlite:///{study / 'study.db'}")
+    assert sorted(mirrored) == sorted(arms)
+    val = {arm: sum(facts["confirm"]["val"]["probe_top1"]) for arm, facts in found.items()}
+    (won,) = winners(study, None, "best")
+    assert won.arm == max(val, key=lambda arm: val[arm])
+    code, again = searched(
+        "--space", str(tmp_path / "x.yaml"), "--results", str(study.parent), "--continue"
+    )
+    assert (code, json.loads((study / "summary.json").read_text())["verdict"]) == (
+        0, summary["verdict"],
+    )  # fmt: skip
+    assert " start " not in again
+
+
+@pytest.mark.slow
+def test_a_single_arm_is_searched_and_tested_once_with_its_references(tmp_path: Path) -> None:
+    study, said = run(tmp_path, {"supcon": {"loss.name": "supcon"}})
+    assert "No verdict: supcon is the only arm, so there is nothing to compare it with" in said
+    summary = json.loads((study / "summary.json").read_text())
+    assert [row["phase"] for row in summary["rows"]] == ["confirm", "published"]
+    assert all(len(row["test"]["probe_top1"]) == 3 for row in summary["rows"])
+    assert (len(summary["test_openings"]), summary["test_evaluations"]) == (2, 6)
+    assert summary["missing"] == {}
