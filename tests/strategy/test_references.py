@@ -48,14 +48,8 @@ def test_published_cross_entropy_is_plain_where_the_search_may_mix_views() -> No
         "augment.mixup": {"uniform": [0.0, 0.5]},
     }
     plain = {"augment.policy": "crop_jitter", "augment.cutmix": 0.0, "augment.mixup": 0.0}
-    this = parse_space(
-        TREE
-        | {
-            "params": params,
-            "base": TREE["base"] | {"augment": {"policy": "trivialaugment", "cutmix": 1.0}},
-        },
-        "x",
-    )
+    mixed = {"augment": {"policy": "trivialaugment", "cutmix": 1.0}}
+    this = parse_space(TREE | {"params": params, "base": TREE["base"] | mixed}, "x")
     for arm in this.arms:
         assert published(this, arm) == plain
 
