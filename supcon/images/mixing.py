@@ -66,7 +66,8 @@ def draw(config: AugmentConfig, steps: int, views: int, seed: int) -> Draws:
     own = np.where(rng.random(size) < config.mix_probability, rng.beta(alpha, alpha), 1)
     partner = rng.permuted(np.tile(np.arange(views), (steps, 1)), axis=1)
     x, y = rng.random((2, *size))
-    return Draws(*map(torch.from_numpy, (partner, own.astype("f4"), is_cut, x, y)))
+    numbers = (own.astype("f4"), is_cut, x.astype("f4"), y.astype("f4"))
+    return Draws(*map(torch.from_numpy, (partner, *numbers)))
 
 
 def mixed(images: Tensor, labels: Tensor, draws: Draws, classes: int) -> tuple[Tensor, Tensor]:

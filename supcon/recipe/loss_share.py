@@ -18,11 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from supcon.config import Config
+
+Numbers = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -83,16 +86,14 @@ def _of_cross_entropy(counts: Sequence[int], smoothing: float) -> LossRange:
     name the shares of the classes: log K where they are equal. An adjustment of logits changes
     neither, since logits can make up for it.
     """
-    k = len(counts)
-    target = torch.full((k,), smoothing / k, dtype=torch.float64)
-    share = torch.tensor(counts, dtype=torch.float64) / sum(counts)
-    mean_target = (1 - smoothing) * share + target
-    target[0] += 1 - smoothing
+    k, share = len(counts), np.array(counts) / sum(counts)
+    mean_target = (1 - smoothing) * share + smoothing / k
+    target = (1 - smoothing) * np.eye(k)[0] + smoothing / k
     return LossRange(_entropy(target), _entropy(mean_target))
 
 
-def _entropy(p: Tensor) -> float:
-    return -torch.xlogy(p, p).sum().item()
+def _entropy(p: Numbers) -> float:
+    return float(-(p * np.log(p, where=p > 0, out=np.zeros_like(p))).sum())
 
 
 def _of_simplex(config: Config, counts: Sequence[int]) -> LossRange:
@@ -104,26 +105,29 @@ def _of_simplex(config: Config, counts: Sequence[int]) -> LossRange:
     """
     views, batch = config.augment.views, config.data.batch_size
     t, k = config.loss.temperature, len(counts)
-    size_S, times_S = torch.tensor(counts).unique(return_counts=True)
+    size_S, times_S = np.unique(counts, return_counts=True)
     chance_SB = _hypergeometric(sum(counts), size_S, batch)
-    n_B = views * torch.arange(1, batch + 1, dtype=torch.float64)
+    n_B = views * np.arange(1, batch + 1)
     others_B = views * batch - n_B
-    own_B = torch.ones_like(n_B) if config.loss.name == "sincere" else n_B - 1
-    weight_B = times_S.double() @ chance_SB * n_B / (views * batch)  # of anchors with n of N
+    own_B = np.ones(batch) if config.loss.name == "sincere" else n_B - 1
+    weight_B = times_S @ chance_SB * n_B / (views * batch)  # of anchors with n of N
     scale = t / config.loss.base_temperature
-    least = weight_B @ (own_B + others_B * math.exp(-k / (k - 1) / t)).log()
-    constant = weight_B @ (own_B + others_B).log()
-    return LossRange(scale * least.item(), scale * constant.item())
+    least = weight_B @ np.log(own_B + others_B * math.exp(-k / (k - 1) / t))
+    return LossRange(scale * float(least), scale * float(weight_B @ np.log(own_B + others_B)))
 
 
-def _hypergeometric(n: int, own_S: Tensor, drawn: int) -> Tensor:
+def _hypergeometric(n: int, own_S: Numbers, drawn: int) -> Numbers:
     """(S, drawn) chances that 1, 2, ... of `drawn` out of `n` images are of a class's own."""
-    own_S1, k_B = own_S[:, None].double(), torch.arange(1, drawn + 1).double()
-    log_all = _log_choices(torch.tensor(n).double(), torch.tensor(drawn).double())
-    return (_log_choices(own_S1, k_B) + _log_choices(n - own_S1, drawn - k_B) - log_all).exp()
+    log_factorial = np.concatenate([[0], np.log(np.arange(1, n + 1)).cumsum()])
 
+    def log_choices(of: Numbers, k: Numbers) -> Numbers:
+        rest = log_factorial[np.maximum(of - k, 0)]
+        found: Numbers = log_factorial[of] - log_factorial[np.minimum(k, n)] - rest
+        return np.where(k > of, -np.inf, found)
 
-def _log_choices(n: Tensor, k: Tensor) -> Tensor:
-    """Log of n choose k; -inf for k > n."""
-    found = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma((n - k).clamp(min=0) + 1)
-    return found.masked_fill(k > n, -torch.inf)
+    own_S1, k_B = own_S[:, None], np.arange(1, drawn + 1)
+    log_all = log_choices(np.array(n), np.array(drawn))
+    chances: Numbers = np.exp(
+        log_choices(own_S1, k_B) + log_choices(n - own_S1, drawn - k_B) - log_all
+    )
+    return chances

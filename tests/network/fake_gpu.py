@@ -43,6 +43,8 @@ WAYS: dict[str, dict[str, Any]] = {
     },
     "randaugment": {"augment.policy": "randaugment"},
     "trivialaugment": {"augment.policy": "trivialaugment"},
+    "mixed views": {"augment.mixup": 0.2, "augment.cutmix": 1.0},
+    "both losses, mixed": {"loss.name": "supcon_ce", "augment.cutmix": 1.0},
     "a balanced sampler": {"data.sampler": "balanced"},
     "fp32, adamw": {"run.precision": "fp32", "optim.name": "adamw"},
     "a transformer": {"model.backbone": "test_vit", "data.image_size": 32},
