@@ -70,3 +70,20 @@ def test_budgets_are_counted_in_views_of_the_search_alone(tmp_path: Path) -> Non
     assert refusal is not None
     assert "supcon trained on 900 views, that of ce on 1,900, more than twice" in refusal
     assert warning is None
+
+
+def test_what_an_arm_spent_that_gave_up_says_nothing_of_the_others(tmp_path: Path) -> None:
+    arms = {arm: {"loss.name": arm} for arm in ("supcon", "sincere", "ce")}
+    study = WrittenStudy(tmp_path, arms=arms, budget={"trials": 9, "give_up": 2})
+    for number in range(2):
+        study.ask("sincere", number)
+        study.end("sincere", number, "diverged")
+    for arm, n_trials in (("supcon", 2), ("ce", 2)):
+        for number in range(n_trials):
+            study.trial(arm, number, 0.8)
+    assert budget_problems(study) == (None, None)
+    for number in range(2, 5):
+        study.trial("ce", number, 0.8)
+    refusal, _ = budget_problems(study)
+    assert refusal is not None
+    assert refusal.startswith("the search of supcon trained on 1,800 views, that of ce on 4,500")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.judge.refusals import collapse_warnings, count_collapsed, nothing_learned
+from search.judge.refusals import collapse_warnings, count_collapsed, nothing_learned, refusals
 from search.judge.verdict import verdict
 from search.strategy.confirmation import next_after_search
 from search.strategy.search_order import SearchOrder
@@ -84,6 +84,21 @@ def test_nothing_is_said_before_the_search_is_over_or_of_an_older_log(tmp_path: 
 
 def test_arms_that_learned_something_are_compared(tmp_path: Path) -> None:
     assert nothing_learned(searched(tmp_path, {"supcon": 0.9, "ce": 0.3}, **SHORT)) is None
+
+
+@pytest.mark.parametrize(("baseline", "is_any_left"), [("ce", True), ("sincere", False)])
+def test_of_three_arms_one_at_chance_is_left_out_unless_it_is_the_baseline(
+    tmp_path: Path, baseline: str, is_any_left: bool
+) -> None:
+    arms = {arm: {"loss.name": arm} for arm in ("supcon", "sincere", "ce")}
+    scores = {"supcon": 0.9, "sincere": 0.1, "ce": 0.8}
+    study = searched(tmp_path, scores, arms=arms, baseline=baseline, **SHORT)
+    why = "no trial of sincere scores above chance (10.0% of val is one class, and luck may reach"
+    found = refusals(study, dict.fromkeys(arms, 3))
+    said = found.arms["sincere"] if is_any_left else str(found.everything)
+    assert said.startswith(why)
+    assert (nothing_learned(study) is None) == (found.everything is None) == is_any_left
+    assert found.waiting == frozenset()
 
 
 @pytest.mark.parametrize("n_arms", [1, 2])
