@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from search.log.study import Study
 from search.reporting.page import render
 from search.reporting.parts import Parts
 from search.reporting.summarise import summarise
+from search.reporting.summary import Summary
 from tests.browser import CHROMIUM, Browser
 from tests.reported import unsearched
 from tests.written import WrittenStudy
@@ -128,6 +130,23 @@ def test_a_browser_draws_every_figure_offline_and_without_complaint(
     assert scroll_width <= width
     assert browser.complaints == []
     assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_comparisons_of_three_arms_fit_on_a_telephone(three: tuple[Study, Summary]) -> None:
+    async def look() -> tuple[list[dict[str, Any]], int, list[str]]:
+        async with Browser() as browser:
+            await browser.open(three[0].folder.page, 390)
+            scroll_width = await browser.value("document.scrollingElement.scrollWidth")
+            return await browser.value(FIGURES), scroll_width, browser.complaints
+
+    figures, scroll_width, complaints = asyncio.run(look())
+    shown = {figure["name"]: figure for figure in figures}
+    assert shown["comparisons"]["marks"] >= 4  # each arm against the baseline's probe and its head
+    assert {"per_class/supcon", "per_class/sincere", "curves/sincere"} < shown.keys()
+    assert max(figure["width"] for figure in figures) <= 390 >= scroll_width
+    assert complaints == []
 
 
 @pytest.mark.slow
