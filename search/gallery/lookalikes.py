@@ -35,6 +35,7 @@ from supcon.evaluation.trained import embed_with
 from supcon.images.decoding import Pixels
 from supcon.images.loading import find_test, in_files
 from supcon.images.split import Split, Splits
+from supcon.parsing import Section
 
 LISTED = 24  # pairs, at most
 NEIGHBOURS = 10  # candidates of each judge
@@ -44,6 +45,25 @@ BLOCK = 64  # images that are compared together
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+class LookAlikes(Section):
+    """Test images that the winners take for one of train, though no hash named them."""
+
+    images: int
+    """Of test, that were looked at."""
+    found: int
+    """That lie unusually well on one of those nearest in features."""
+    listed: int
+    """At most 24, in lookalikes.csv."""
+    tells_nothing: bool
+    """Fewer than a tenth of those tried were found: nothing is listed."""
+    val_images: int
+    val_found: int
+    """Of val, that do so too."""
+    tried: int
+    """Training images that were changed, to see what is found."""
+    tried_found: int
 
 
 def looked_alike(study: Study) -> Compared | None:

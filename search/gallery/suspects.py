@@ -28,6 +28,7 @@ from supcon.evaluation.trained import embed_with
 from supcon.images.files import ImageFiles
 from supcon.images.loading import in_files
 from supcon.images.split import Split, Splits
+from supcon.parsing import Section
 
 PICTURES = 24
 SIDE = 96  # of a picture, in pixels
@@ -36,6 +37,19 @@ COLUMNS = (
     *("rank", "part", "index", "file", "label", "predicted"),
     *("self_confidence", "margin", "probably_wrong"),
 )
+
+
+class Suspects(Section):
+    """Labels of train and val that are probably wrong, or doubtful; suspects.csv has them."""
+
+    images: int
+    """Of train and val, that were looked at."""
+    probable: int
+    """Labels that are probably wrong, by confident learning."""
+    found: int
+    """With those for which another class is more probable, no more."""
+    listed: int
+    """At most 5,000, the most suspicious."""
 
 
 def current(study: Study) -> Suspected | None:

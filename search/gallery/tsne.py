@@ -24,13 +24,24 @@ from supcon.evaluation.trained import embed_with
 from supcon.evaluation.tsne import flatten_to_plane
 from supcon.images.split import Split, Splits
 from supcon.network.models import by_head
-from supcon.parsing import UserError, one_line
+from supcon.parsing import Section, UserError, one_line
 
 IMAGES = 1000
 SECONDS = 300.0
 """That a picture may take; it takes about 5, where most images are the same about 30."""
 
 Places = list[tuple[float, float]]
+
+
+class Picture(Section):
+    """Val by a winner, in the plane."""
+
+    classes: list[str]
+    labels: list[int]
+    encoder: Places | None
+    """By encoder features; null: `missing` says why."""
+    projection: Places | None
+    """After the projection head, where there is one."""
 
 
 def unpictured(study: Study) -> list[Trial]:

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from search.gallery.judging import judges
-from search.gallery.lookalikes import looked_alike
-from search.gallery.suspects import current
-from search.gallery.tsne import unpictured
+from search.gallery.lookalikes import LookAlikes, looked_alike
+from search.gallery.suspects import Suspects, current
+from search.gallery.tsne import Picture, unpictured
 from search.judge.best_by_budget import best_so_far, expected_best
 from search.judge.fairness import winners_curse
 from search.judge.importance import importances
@@ -18,14 +18,7 @@ from search.judge.rung_audit import audit
 from search.judge.verdict import ByClass, by_class, confirmed
 from search.log.study import Study
 from search.reporting.parts import Parts
-from search.reporting.summary import (
-    ArmSummary,
-    LookAlikes,
-    Picture,
-    Summary,
-    Suspects,
-    VerdictSummary,
-)
+from search.reporting.summary import ArmSummary, Summary, VerdictSummary
 from search.strategy.winners import leader
 
 NOT_YET = {"extras": "figures, audit and importances are not made yet: python search/report.py"}

@@ -12,10 +12,11 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from search.gallery.tsne import Picture
 from search.judge.difference import mean_interval
 from search.judge.verdict import ByClass
 from search.log.study import Study
-from search.reporting.summary import Picture, Summary
+from search.reporting.summary import Summary
 from search.reporting.tables import scored
 from search.reporting.trial_figures import (
     GEOMETRY,

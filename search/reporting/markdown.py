@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from search.gallery.suspects import Suspects
 from search.judge.sealed import Opening
 from search.judge.verdict import ByClass
 from search.log.wording import show_params
-from search.reporting.summary import ArmSummary, Summary, Suspects
+from search.reporting.summary import ArmSummary, Summary
 from search.reporting.tables import (
     aligned,
     comparisons_table,
@@ -23,7 +24,7 @@ def markdown(summary: Summary) -> str:
     """report.md."""
     verdict = summary.verdict
     parts = [
-        f"# {summary.study}: {summary.question}",
+        f"# {summary.study}: {question(summary)}",
         *verdict.sentences,
         f"p = {verdict.p_value:.3g}." if verdict.p_value is not None else "",
         aligned(comparisons_table(verdict)) if verdict.comparisons and verdict.is_given else "",
@@ -60,6 +61,18 @@ def markdown(summary: Summary) -> str:
         "\n".join(f"    {command}" for command in summary.reproduce),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def question(summary: Summary) -> str:
+    """What the study is asked; a report begins with it."""
+    arms = list(summary.arms)
+    if len(arms) == 1:
+        return f"how good is {arms[0]} here?"
+    if len(arms) == 2:
+        return "does SupCon beat cross entropy here?"
+    *others, last = (str(each.a) for each in summary.verdict.comparisons)
+    baseline = summary.verdict.comparisons[0].b
+    return f"does {', '.join(others)} or {last} beat {baseline} here?"
 
 
 def _images(summary: Summary) -> list[str]:

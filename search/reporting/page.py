@@ -17,6 +17,7 @@ from search.gallery.suspects import current
 from search.log.study import Study
 from search.log.wording import mean_percent
 from search.reporting.figures import all_figures, colour
+from search.reporting.markdown import question
 from search.reporting.parts import Parts
 from search.reporting.summary import Summary
 from search.reporting.tables import (
@@ -77,6 +78,7 @@ def render(study: Study, summary: Summary, parts: Parts) -> str:
         figures=figures,
         missing=parts.missing,
         arms=summary.arms,
+        question=question(summary),
         comparisons=_comparisons(summary),
         lines=_lines(summary),
         copies=study.log.audited.copies if study.log.audited else [],

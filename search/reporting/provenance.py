@@ -10,7 +10,19 @@ from pathlib import Path
 from search.log.events import Started
 from search.log.study import Study
 from search.log.wording import show_time
-from search.reporting.summary import Resumed
+from supcon.parsing import Section
+
+
+class Resumed(Section):
+    """Other code, packages or machines than at first, that a study went on with."""
+
+    when: str
+    """When they were first there."""
+    commit: str
+    versions: dict[str, str]
+    machine: str
+    text: str
+    """What differs."""
 
 
 def resumed_with(study: Study) -> list[Resumed]:

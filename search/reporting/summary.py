@@ -11,6 +11,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from search.gallery.lookalikes import LookAlikes
+from search.gallery.suspects import Suspects
+from search.gallery.tsne import Picture
 from search.judge.best_by_budget import ExpectedBest
 from search.judge.difference import ALPHA, Difference, Judged
 from search.judge.fairness import Curse
@@ -20,22 +23,9 @@ from search.judge.rung_audit import Audit
 from search.judge.sealed import Opening
 from search.judge.sentence import WithoutCopies
 from search.judge.verdict import ByClass
+from search.reporting.provenance import Resumed
 from supcon.audit.findings import Looks, Twins
 from supcon.parsing import Section
-
-Points = list[tuple[float, float]]
-
-
-class Resumed(Section):
-    """Other code, packages or machines than at first, that a study went on with."""
-
-    when: str
-    """When they were first there."""
-    commit: str
-    versions: dict[str, str]
-    machine: str
-    text: str
-    """What differs."""
 
 
 class Best(Section):
@@ -242,49 +232,6 @@ class Images(Section):
     """What was found, in sentences."""
 
 
-class Picture(Section):
-    """Val by a winner, in the plane."""
-
-    classes: list[str]
-    labels: list[int]
-    encoder: Points | None
-    """By encoder features; null: `missing` says why."""
-    projection: Points | None
-    """After the projection head, where there is one."""
-
-
-class Suspects(Section):
-    """Labels of train and val that are probably wrong, or doubtful; suspects.csv has them."""
-
-    images: int
-    """Of train and val, that were looked at."""
-    probable: int
-    """Labels that are probably wrong, by confident learning."""
-    found: int
-    """With those for which another class is more probable, no more."""
-    listed: int
-    """At most 5,000, the most suspicious."""
-
-
-class LookAlikes(Section):
-    """Test images that the winners take for one of train, though no hash named them."""
-
-    images: int
-    """Of test, that were looked at."""
-    found: int
-    """That lie unusually well on one of those nearest in features."""
-    listed: int
-    """At most 24, in lookalikes.csv."""
-    tells_nothing: bool
-    """Fewer than a tenth of those tried were found: nothing is listed."""
-    val_images: int
-    val_found: int
-    """Of val, that do so too."""
-    tried: int
-    """Training images that were changed, to see what is found."""
-    tried_found: int
-
-
 class Summary(Section):
     """What a study found. Accuracies are fractions of 1; lists have one entry for each confirmed
     seed, in the same order.
@@ -342,18 +289,6 @@ class Summary(Section):
         """The differences class by class, of each comparison that has them."""
         several = [each.per_class for each in self.verdict.comparisons]
         return [each for each in [self.per_class, *several] if each is not None]
-
-    @property
-    def question(self) -> str:
-        """What the study is asked."""
-        arms = list(self.arms)
-        if len(arms) == 2:
-            return "does SupCon beat cross entropy here?"
-        if len(arms) == 1:
-            return f"how good is {arms[0]} here?"
-        baseline = self.verdict.comparisons[0].b
-        others = [arm for arm in arms if arm != baseline]
-        return f"does {', '.join(others[:-1])} or {others[-1]} beat {baseline} here?"
 
     def to_json(self) -> str:
         """The text of summary.json."""

@@ -9,11 +9,13 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
+from search.gallery.lookalikes import LookAlikes
+from search.gallery.suspects import Suspects
 from search.judge.difference import mean_interval
 from search.log.study import Study
 from search.log.trial import Trial
 from search.log.wording import mean_percent
-from search.reporting.summary import ArmSummary, LookAlikes, Row, Summary, Suspects, VerdictSummary
+from search.reporting.summary import ArmSummary, Row, Summary, VerdictSummary
 
 CLASSIFIERS = {
     "probe": "linear probe",

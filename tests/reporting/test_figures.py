@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from search.gallery.tsne import Picture
 from search.log.study import Study
 from search.reporting import figures
 from search.reporting.summarise import summarise
-from search.reporting.summary import Picture, Summary
+from search.reporting.summary import Summary
 from search.reporting.tables import scored
 from tests.reported import unsearched
 from tests.written import WrittenStudy
