@@ -68,8 +68,10 @@ def question(summary: Summary) -> str:
     arms = list(summary.arms)
     if len(arms) == 1:
         return f"how good is {arms[0]} here?"
-    if len(arms) == 2:
+    if set(arms) == {"supcon", "ce"}:
         return "does SupCon beat cross entropy here?"
+    if len(arms) == 2:
+        return f"which is better here, {arms[0]} or {arms[1]}?"
     *others, last = (str(each.a) for each in summary.verdict.comparisons)
     baseline = summary.verdict.comparisons[0].b
     return f"does {', '.join(others)} or {last} beat {baseline} here?"

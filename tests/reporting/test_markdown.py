@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.reporting.markdown import escaped, markdown
+from search.reporting.markdown import escaped, markdown, question
 from search.reporting.summarise import summarise
 from search.reporting.summary import Summary
 from tests.reported import unsearched
@@ -72,3 +72,16 @@ def test_names_of_classes_do_not_break_their_table(summary: Summary) -> None:
     ]
     assert len(rows) == 3
     assert {row.replace(r"\|", "").count("|") for row in rows} == {5}
+
+
+@pytest.mark.parametrize(
+    ("arms", "asked"),
+    [
+        (["supcon", "ce"], "does SupCon beat cross entropy here?"),
+        (["sincere", "plain"], "which is better here, sincere or plain?"),
+        (["supcon"], "how good is supcon here?"),
+    ],
+)
+def test_the_question_names_what_is_compared(summary: Summary, arms: list[str], asked: str) -> None:
+    some = next(iter(summary.arms.values()))
+    assert question(summary.model_copy(update={"arms": dict.fromkeys(arms, some)})) == asked
