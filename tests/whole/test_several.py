@@ -16,12 +16,10 @@ from supcon.config import load_config
 from tests.without_ray import SMALL, searched
 
 
-def run(
-    folder: Path, arms: dict[str, Any], *flags: str, baseline: str | None = None
-) -> tuple[Path, str]:
+def run(folder: Path, arms: dict[str, Any], *flags: str) -> tuple[Path, str]:
     """The folder of a search of these arms, and what it said."""
     confirm = SMALL["confirm"] | {"top": 1, "references": True}
-    tree = SMALL | {"name": "x", "arms": arms, "baseline": baseline, "confirm": confirm}
+    tree = SMALL | {"name": "x", "arms": arms, "confirm": confirm}
     (folder / "x.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     line = ["--space", str(folder / "x.yaml"), "--results", str(folder / "results")]
     code, said = searched(*line, *flags)
@@ -33,11 +31,11 @@ def run(
 def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_path: Path) -> None:
     arms: dict[str, Any] = {
         "supcon": {"loss.name": "supcon"},
-        "smooth": {"loss.name": "ce", "loss.label_smoothing": 0.1},
-        "ce": {"loss.name": "ce"},
+        "supcon_ce": {"loss.name": "supcon_ce", "loss.ce_weight": {"uniform": [0.2, 0.8]}},
+        "ce": {"loss.name": "ce", "augment.cutmix": {"choice": [0.0, 1.0]}},
     }
-    study, said = run(tmp_path, arms, "--noise-floor", baseline="ce")
-    assert "arms supcon, smooth, ce (each against ce)" in said
+    study, said = run(tmp_path, arms, "--noise-floor")
+    assert "arms supcon, supcon_ce, ce (each against ce)" in said
     assert "(in 4 of 5 cases, adjusted for 2 comparisons)" in said
     summary = json.loads((study / "summary.json").read_text())
     assert summary["missing"] == {}
@@ -47,11 +45,14 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
     assert max(views) <= 2 * min(views)
     rows = [(row["arm"], row["phase"]) for row in summary["rows"]]
     assert rows == [
-        ("supcon", "confirm"), ("smooth", "confirm"), ("ce", "confirm"),
+        ("supcon", "confirm"), ("supcon_ce", "confirm"), ("ce", "confirm"),
         ("supcon", "published"), ("ce", "published"), ("ce", "one_view"),
     ]  # fmt: skip
     comparisons = summary["verdict"]["comparisons"]
-    assert [(each["a"], each["b"]) for each in comparisons] == [("supcon", "ce"), ("smooth", "ce")]
+    assert [(each["a"], each["b"]) for each in comparisons] == [
+        ("supcon", "ce"),
+        ("supcon_ce", "ce"),
+    ]
     for each in comparisons:
         low, high = each["judged"]["interval"]
         shown = "no difference shown" not in each["text"]
@@ -60,7 +61,7 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
         assert each["text"] in said
         assert each["text"] in (study / "report.md").read_text()
     assert "Comparisons" in (study / "report.html").read_text()
-    assert search.load(study).comparisons["arm"].tolist() == ["supcon", "smooth"]
+    assert search.load(study).comparisons["arm"].tolist() == ["supcon", "supcon_ce"]
     for arm, changes in arms.items():
         assert load_config(study / "best" / f"{arm}.yaml").loss.name == changes["loss.name"]
     mirrored = optuna.get_all_study_names(f"sqlite:///{study / 'study.db'}")
