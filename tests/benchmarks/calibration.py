@@ -113,30 +113,46 @@ class Row:
     """In the same studies, Welch's t-test of the seeds' accuracies alone."""
 
 
-def main() -> None:
-    """Run, print a table and a line of JSON."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.calibration")
+def options_of(module: str) -> argparse.Namespace:
+    """What the command line says of simulated studies; it is printed, with versions."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}")
     parser.add_argument("--studies", type=int, default=1000, help="of each setting")
     parser.add_argument("--accuracy", type=float, default=0.8, help="of all configurations")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    command = f"python -m tests.benchmarks.calibration --studies {options.studies}"
+    command = f"python -m {module} --studies {options.studies}"
     print(f"{command} --accuracy {options.accuracy} --seed {options.seed}")
     print(f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}")
-    print(f"\n{HEADER}\n{'|---' * (HEADER.count('|') - 1)}|")
-    cells = [
-        Cell(n, images, noise, options.accuracy)
+    return options
+
+
+def print_header(header: str) -> None:
+    """Of a table in Markdown."""
+    print(f"\n{header}\n{'|---' * (header.count('|') - 1)}|")
+
+
+def equal_cells(accuracy: float) -> list[Cell]:
+    """Settings with classes of one size."""
+    return [
+        Cell(n, images, noise, accuracy)
         for n in (3, 5)
         for images in (360, 5000)
         for noise in NOISES
     ]
+
+
+def main() -> None:
+    """Run, print a table and a line of JSON."""
+    options = options_of("tests.benchmarks.calibration")
+    print_header(HEADER)
+    cells = equal_cells(options.accuracy)
     cells += [Cell(5, sum(SIZES), noise, options.accuracy, SIZES) for noise in NOISES]
     rows = []
     for number, cell in enumerate(cells):
         row = simulate(cell, options.studies, np.random.default_rng([options.seed, number]))
         print(markdown(row, options.studies), flush=True)
         rows.append(row)
-    print(f"\n{GROUPED_HEADER}\n{'|---' * (GROUPED_HEADER.count('|') - 1)}|")
+    print_header(GROUPED_HEADER)
     grouped = []
     for number, (n_seeds, sizes) in enumerate((n, sizes) for n in (3, 5) for sizes in GROUPINGS):
         rng = np.random.default_rng([options.seed, 100 + number])

@@ -9,18 +9,23 @@ last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import scipy
 
 from search.judge.comparison import compare
 from search.judge.difference import Difference, holm
-from tests.benchmarks.calibration import ALIKE, NOISES, Cell, draw_arms, percent
+from tests.benchmarks.calibration import (
+    ALIKE,
+    Cell,
+    draw_arms,
+    equal_cells,
+    options_of,
+    percent,
+    print_header,
+)
 
 HEADER = (
     "| n | N | noise | false alarms | without Holm | different | without Holm | detectable | power "
@@ -54,21 +59,9 @@ class Row:
 
 def main() -> None:
     """Run, print a table and a line of JSON."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.judge.family")
-    parser.add_argument("--studies", type=int, default=1000, help="of each setting")
-    parser.add_argument("--accuracy", type=float, default=0.8, help="of all configurations")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    command = f"python -m tests.benchmarks.judge.family --studies {options.studies}"
-    print(f"{command} --accuracy {options.accuracy} --seed {options.seed}")
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}")
-    print(f"\n{HEADER}\n{'|---' * (HEADER.count('|') - 1)}|")
-    cells = [
-        Cell(n, images, noise, options.accuracy)
-        for n in (3, 5)
-        for images in (360, 5000)
-        for noise in NOISES
-    ]
+    options = options_of("tests.benchmarks.judge.family")
+    print_header(HEADER)
+    cells = equal_cells(options.accuracy)
     rows = []
     for number, cell in enumerate(cells):
         rng = np.random.default_rng([options.seed, 200 + number])
