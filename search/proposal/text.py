@@ -47,6 +47,8 @@ def space_text(
         *_model(network),
         *_run(plan),
         *_params(found, network),
+        *_arms(),
+        *_points(found, network),
         *_budget(plan, on_gpu=on_gpu),
     ]
     return "\n".join(sections) + "\n"
@@ -101,11 +103,8 @@ def _params(found: Survey, network: Network) -> Iterable[str]:
         "augment.strength": {"uniform": [0.2, 1.0]},
         "optim.lr_per_256": {"loguniform": [0.01, 0.3] if network.pretrained else [0.03, 0.6]},
     }
-    supcon: dict[str, Any] = {"loss.temperature": 0.1, "augment.strength": 1.0}
-    ce: dict[str, Any] = {"augment.strength": 1.0}
     if small < large:
         drawn["data.batch_size"] = {"pow2": [small, large]}
-        supcon["data.batch_size"] = ce["data.batch_size"] = large
     if found.imbalance > UNEQUAL:
         drawn["data.sampler"] = {"choice": ["natural", "balanced"]}
     if len(network.backbones) > 1:
@@ -117,10 +116,29 @@ def _params(found: Survey, network: Network) -> Iterable[str]:
     }
     for key, value in drawn.items():
         yield _line(2, key, value, reasons.get(key, ""))
+    yield "  # CutMix; published gains are of long runs, short ones lose by it (results/ablations.md):"
+    yield "  # augment.cutmix: {choice: [0.0, 1.0]}"
+    yield "  # augment.mix_probability: {uniform: [0.2, 1.0], when: {augment.cutmix: 1.0}}"
+
+
+def _arms() -> Iterable[str]:
+    yield "arms:"
+    yield _line(2, "supcon", {"loss.name": "supcon"}, "")
+    smoothing = {"loss.label_smoothing": {"uniform": [0.0, 0.2]}}
+    yield _line(2, "ce", {"loss.name": "ce", **smoothing}, "smoothing drawn for this arm alone")
+    yield "  # Both losses on one encoder, a third arm in half as much time again:"
+    yield "  # supcon_ce: {loss.name: supcon_ce, loss.ce_weight: {uniform: [0.1, 0.9]}}"
+
+
+def _points(found: Survey, network: Network) -> Iterable[str]:
+    small, large = batch_sizes(found.n_train)
+    batch = {"data.batch_size": large} if small < large else {}
+    lr_supcon, lr_ce = (0.05, 0.05) if network.pretrained else (0.125, 0.2)
+    shared = {"augment.strength": 1.0, **batch}
+    supcon = {"loss.temperature": 0.1, **shared, "optim.lr_per_256": lr_supcon}
     yield _line(0, "points", None, "tried first: what is published")
-    lr = 0.05 if network.pretrained else 0.125
-    yield _line(2, "supcon", [supcon | {"optim.lr_per_256": lr}], "")
-    yield _line(2, "ce", [ce | {"optim.lr_per_256": 0.05 if network.pretrained else 0.2}], "")
+    yield _line(2, "supcon", [supcon], "")
+    yield _line(2, "ce", [shared | {"optim.lr_per_256": lr_ce}], "")
 
 
 def _budget(plan: Plan, *, on_gpu: bool) -> Iterable[str]:

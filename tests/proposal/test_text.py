@@ -49,6 +49,24 @@ def test_each_choice_has_its_reason_and_flips_are_a_question(folder: Folder) -> 
     assert max(map(len, lines)) < 130
 
 
+def test_what_is_commented_out_is_part_of_a_space_once_its_signs_are_gone(
+    folder: Folder, tmp_path: Path
+) -> None:
+    found, _ = survey(folder({"cat": 90, "dog": 60}))
+    plan = Plan(**{**vars(PLANS[0]), "epochs": 60})
+    out = tmp_path / "x.yaml"
+    text = space_text(found, Network(("resnet18",), 24), plan, out, 2, on_gpu=False)
+    for setting in ("augment", "augment.cutmix", "augment.mix_probability", "supcon_ce"):
+        assert f"  # {setting}: " in text
+        text = text.replace(f"  # {setting}: ", f"  {setting}: ")
+    out.write_text(text)
+    space = load_space(out, {})
+    assert space.comparisons == [("supcon", "ce"), ("supcon_ce", "ce")]
+    assert space.config.augment.flip == 0
+    assert {"augment.cutmix", "augment.mix_probability"} < space.arm_params("supcon").keys()
+    assert "loss.label_smoothing" in space.arm_params("ce")
+
+
 @pytest.mark.parametrize("name", ["on", "12:00", "a b", "été", "x#1", "5"])
 def test_folders_of_any_name_are_written_as_they_are(
     tmp_path: Path, folder: Folder, name: str
