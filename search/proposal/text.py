@@ -116,7 +116,7 @@ def _params(found: Survey, network: Network) -> Iterable[str]:
     }
     for key, value in drawn.items():
         yield _line(2, key, value, reasons.get(key, ""))
-    yield "  # CutMix; published gains are of long runs, short ones lose by it (results/ablations.md):"
+    yield "  # CutMix: published gains are of long runs, short ones lose (results/ablations.md):"
     yield "  # augment.cutmix: {choice: [0.0, 1.0]}"
     yield "  # augment.mix_probability: {uniform: [0.2, 1.0], when: {augment.cutmix: 1.0}}"
 

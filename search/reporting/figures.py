@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from search.gallery.tsne import Picture
 from search.judge.difference import mean_interval
+from search.judge.sentence import MEASURES
 from search.judge.verdict import ByClass
 from search.log.study import Study
 from search.reporting.summary import Summary
@@ -130,7 +131,7 @@ def comparisons(summary: Summary) -> go.Figure | None:
     if n == 0:
         return None
     figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    figure.update_xaxes(title="points of test accuracy")
+    figure.update_xaxes(title=f"points of {MEASURES[summary.metric]}")
     figure.update_yaxes(visible=False, range=[n - 0.5, -0.8])
     return figure.update_layout(height=90 + 40 * n, showlegend=False, margin={"l": 10})
 
