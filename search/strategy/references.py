@@ -8,13 +8,12 @@ from search.space.distribution import Distribution
 from search.space.space import Space
 from supcon.config import flatten
 
+PLAIN = {"augment.policy": "crop_jitter", "augment.mixup": 0.0, "augment.cutmix": 0.0}
 CONTRASTIVE = {  # Khosla et al. 2020, arXiv:2004.11362, section 4 and its code for CIFAR
     "loss.temperature": 0.1,
     "loss.base_temperature": 0.1,
     "augment.strength": 1.0,
-    "augment.policy": "crop_jitter",
-    "augment.mixup": 0.0,
-    "augment.cutmix": 0.0,
+    **PLAIN,
     "data.batch_size": 1024,
     "model.backbone": "resnet50",
     "model.head": "mlp",
@@ -47,6 +46,15 @@ def published(space: Space, arm: str) -> dict[str, Any]:
         if distribution.is_drawn(chosen, params):
             chosen[key] = _within(distribution, settings.get(key, flat[key]), flat[key])
     return chosen
+
+
+def without_additions(space: Space, arm: str) -> dict[str, Any]:
+    """Settings that take back what an arm adds to its loss: mixing, a policy, label smoothing.
+
+    An arm that *is* cross entropy with CutMix has the plain one as its reference.
+    """
+    plain, own = {**PLAIN, "loss.label_smoothing": 0.0}, space.fixed(arm)
+    return {key: value for key, value in plain.items() if own.get(key, value) != value}
 
 
 def _within(distribution: Distribution, value: Any, default: Any) -> Any:

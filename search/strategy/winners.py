@@ -19,7 +19,7 @@ from search.log.study import Study
 from search.log.trial import Trial
 from search.space.space import Space
 from search.strategy.giving_up import hopeful_arms, is_hopeless
-from search.strategy.references import one_view, published
+from search.strategy.references import one_view, published, without_additions
 from supcon.config import Config
 from supcon.parsing import UserError
 
@@ -131,7 +131,13 @@ def published_runs(space: Space, arms: Iterable[str]) -> Sequence[SeedRuns]:
             by_loss.setdefault(loss, []).append(arm)
     # The same configuration in two arms needs one reference.
     return [
-        SeedRuns(arm, "published", published(space, arm), space.confirm.seeds)
+        SeedRuns(
+            arm,
+            "published",
+            published(space, arm),
+            space.confirm.seeds,
+            settings=without_additions(space, arm),
+        )
         for arm in (plainest(space, same) for same in by_loss.values())
     ]
 

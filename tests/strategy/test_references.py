@@ -6,7 +6,8 @@ from typing import Any
 
 from search.space.loading import parse_space
 from search.space.space import Space
-from search.strategy.references import one_view, published
+from search.strategy.references import one_view, published, without_additions
+from search.strategy.winners import published_runs
 from tests.written import TREE
 
 
@@ -52,6 +53,17 @@ def test_published_cross_entropy_is_plain_where_the_search_may_mix_views() -> No
     this = parse_space(TREE | {"params": params, "base": TREE["base"] | mixed}, "x")
     for arm in this.arms:
         assert published(this, arm) == plain
+
+
+def test_what_an_arm_adds_to_its_loss_is_taken_back_for_its_reference() -> None:
+    ce = {"loss.name": "ce", "augment.cutmix": 1.0, "loss.label_smoothing": 0.1}
+    arms = {"supcon": {"loss.name": "supcon", "augment.strength": 0.5}, "ce": ce}
+    this = parse_space(TREE | {"arms": arms}, "x")
+    assert without_additions(this, "supcon") == {}
+    assert without_additions(this, "ce") == {"augment.cutmix": 0.0, "loss.label_smoothing": 0.0}
+    (_, runs) = published_runs(this, arms)
+    config = this.trial_config("ce", runs.params | runs.settings, seed=0)
+    assert (config.augment.is_mixed, config.loss.label_smoothing) == (False, 0.0)
 
 
 def test_published_settings_keep_the_conditions_of_the_space() -> None:
