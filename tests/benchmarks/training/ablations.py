@@ -169,8 +169,8 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         by_choice[row["loss"], row["choice"]][row["seed"]] = row
     lines = [
-        "| loss | choice | probe | kNN | head | probe, against as it is | seeds | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| loss | choice | probe | kNN | head | probe, against as it is | seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for loss in LOSSES:
         plain = by_choice[loss, "as it is"]
@@ -179,8 +179,7 @@ def table(rows: list[Row]) -> str:
                 continue
             means = [_percent([row[name] for row in found.values()]) for name in SCORES]
             gain = _gain(plain, found) if choice != "as it is" else ""
-            seconds = statistics.median(float(row["train_seconds"]) for row in found.values())
-            cells = [loss, choice, *means, gain, str(len(found)), f"{seconds:.0f}"]
+            cells = [loss, choice, *means, gain, str(len(found))]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
