@@ -312,17 +312,23 @@ def test_the_baseline_of_a_space_is_what_all_others_are_compared_with(tmp_path: 
     assert all(each.against_head is None for each in found.comparisons)  # it has none
 
 
-def test_an_arm_that_gave_up_is_left_out_and_the_others_are_compared_without_it(
-    tmp_path: Path,
-) -> None:
+def of_which_gave_up(tmp_path: Path, hopeless: str) -> WrittenStudy:
+    """Three arms that are searched, of which one diverged twice and gave up."""
     study = studies.unsearched(tmp_path, studies.THREE)
     study.restart(budget={"trials": 9, "give_up": 2})
     for number in range(2):
-        study.ask("sincere", number)
-        study.end("sincere", number, "diverged")
-    for arm in ("supcon", "ce"):
+        study.ask(hopeless, number)
+        study.end(hopeless, number, "diverged")
+    for arm in (each for each in studies.THREE if each != hopeless):
         study.trial(arm, 0, 0.8)
     study.add(Searched)
+    return study
+
+
+def test_an_arm_that_gave_up_is_left_out_and_the_others_are_compared_without_it(
+    tmp_path: Path,
+) -> None:
+    study = of_which_gave_up(tmp_path, "sincere")
     studies.confirm(study, {"supcon": 3, "ce": 3}, {"supcon": right(1.0), "ce": right(0.4)})
     found = verdict(study)
     first, second = found.comparisons
@@ -335,14 +341,7 @@ def test_an_arm_that_gave_up_is_left_out_and_the_others_are_compared_without_it(
 
 
 def test_without_the_baseline_nothing_is_compared(tmp_path: Path) -> None:
-    study = studies.unsearched(tmp_path, studies.THREE)
-    study.restart(budget={"trials": 9, "give_up": 2})
-    for number in range(2):
-        study.ask("ce", number)
-        study.end("ce", number, "diverged")
-    for arm in ("supcon", "sincere"):
-        study.trial(arm, 0, 0.8)
-    study.add(Searched)
+    study = of_which_gave_up(tmp_path, "ce")
     studies.confirm(study, {"supcon": 3, "sincere": 3})
     assert verdict(study).text.startswith("No verdict: ce gave up after 2 trials")
 
