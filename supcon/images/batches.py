@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from supcon.config import Config
 from supcon.images.decoding import Pixels
 from supcon.images.files import ImageFiles
-from supcon.images.mixing import MixedViews, draw
+from supcon.images.mixing import Epoch, MixedViews, draw
 from supcon.images.policy import resolve
 from supcon.images.split import Split
 from supcon.images.views_by_batch import Augmentation, ResidentViews
@@ -126,7 +126,7 @@ class Batches:
         drawn = draw(augment, steps, augment.views * n, derive_seed(seed, "mixing"))
         return MixedViews(batches, drawn.to(self.device), self.classes)
 
-    def _plain(self, order_SB: npt.NDArray[np.intp], seed: int) -> Plain:
+    def _plain(self, order_SB: npt.NDArray[np.intp], seed: int) -> Epoch:
         if self.resident is not None:
             views = self.config.augment.views
             return ResidentViews(*self.resident, order_SB, views=views, seed=seed)
@@ -171,10 +171,6 @@ class CopiedAhead:
             for part in (images, labels):
                 part.record_stream(computing)  # or its memory might be given away before
             yield images, labels
-
-
-Plain = ResidentViews | CopiedAhead | DataLoader[tuple[Tensor, Tensor]]
-"""Batches whose views are of one image each."""
 
 
 def _resident(images: Pixels, device: torch.device) -> Tensor:

@@ -19,8 +19,8 @@ from torch import Tensor
 from supcon.config import AugmentConfig
 
 
-class Batches(Protocol):
-    """Batches of (N, C, H, W) views and their (N,) labels."""
+class Epoch(Protocol):
+    """Batches of (N, C, H, W) views of one image each, and their (N,) labels."""
 
     def __len__(self) -> int: ...
 
@@ -111,7 +111,7 @@ def own_pixels(draws: Draws, height: int, width: int) -> Tensor:
 class MixedViews:
     """The batches of one epoch, their views mixed with each other."""
 
-    def __init__(self, batches: Batches, draws: Draws, classes: int) -> None:
+    def __init__(self, batches: Epoch, draws: Draws, classes: int) -> None:
         """`draws` are for as many steps as there are batches, on their device."""
         self.batches, self.draws, self.classes = batches, draws, classes
 
