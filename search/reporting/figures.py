@@ -29,6 +29,7 @@ from search.reporting.trial_figures import (
     percent,
     slice_plot,
 )
+from search.strategy.winners import leader
 
 OUTCOMES = {
     "completed": "#009E73",
@@ -54,12 +55,7 @@ def all_figures(study: Study, summary: Summary) -> dict[str, Callable[[], go.Fig
         "outcomes": partial(outcomes, summary),
         "importance": partial(importance, summary),
     }
-    winners = {
-        arm: trial
-        for arm, found in summary.arms.items()
-        for trial in study.log.of(arm)
-        if found.best and trial.ask.number == found.best.number
-    }
+    winners = {arm: trial for arm in study.arms if (trial := leader(study, arm))}
     shades = {arm: colour(summary, arm) for arm in summary.arms}
     for metric in GEOMETRY:
         figures[f"geometry/{metric}"] = partial(geometry, winners, metric, shades)
