@@ -124,6 +124,11 @@ def find_test(config: DataConfig) -> Split:
     return _find_test(config)[0] if config.is_own else load_published(config, "test")[0]
 
 
+def load_unknown(config: DataConfig) -> Split | None:
+    """Images of unknown classes, whose labels mean nothing; None: there are none."""
+    return None
+
+
 def check_test(config: DataConfig) -> LeftOut:
     """Raise unless the test images are there and can be read; none is kept.
 
