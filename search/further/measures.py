@@ -106,10 +106,11 @@ MEASURES: dict[str, Measure] = {
         ),
         *(
             Measure(
-                f"corrupted_{kind}", kind, "the same of one way", "corruptions",
+                f"corrupted_{kind}", label, f"the same of {label} alone", "corruptions",
                 is_higher_better=True, is_asked=False,
             )
             for kind in KINDS
+            for label in ["JPEG" if kind == "jpeg" else kind]
         ),
         *_unknown("knn"), *_unknown("energy"), *_unknown("softmax"),
     )

@@ -212,7 +212,7 @@ def _sentence(question: Question) -> str:
     head = question.against_head
     against = f"; against {question.b}'s head {_figures(measure, head)}" if head else ""
     return (
-        f"Beyond accuracy, {measure.label}: {question.a}'s is {'higher' if is_higher else 'lower'} "
+        f"{measure.label[0].upper()}{measure.label[1:]}: {question.a}'s is {'higher' if is_higher else 'lower'} "
         f"than {question.b}'s, which is {better} ("
         f"{_figures(measure, probes, f' {measure.unit}, {100 * (1 - level):.4g} % interval')}"
         f"{against})."

@@ -72,17 +72,17 @@ def differences(found: Further, a: str, shade: str) -> go.Figure | None:
         colour = shade if each.is_shown else GREY
         _add_line(figure, y, each, each.probes, colour, "circle")
         if each.against_head is not None:
-            _add_line(figure, y + 0.22, each, each.against_head, colour, "circle-open")
+            _add_line(figure, y + 0.18, each, each.against_head, colour, "circle-open")
         figure.add_annotation(
-            x=0, xref="paper", y=y - 0.42, text=escape(_label(each)),
+            x=0, xref="paper", y=y - 0.36, text=escape(_label(each)),
             xanchor="left", showarrow=False, font={"size": 12, "color": "#555"},
         )  # fmt: skip
         y += 1
     figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
     title = f"← {own[0].b} better · standard errors · {a} better →"
     figure.update_xaxes(title=escape(title))
-    figure.update_yaxes(visible=False, range=[y - 0.3, -0.8])
-    return figure.update_layout(height=90 + 46 * y, showlegend=False, margin={"l": 10})
+    figure.update_yaxes(visible=False, range=[y - 0.5, -0.7])
+    return figure.update_layout(height=90 + 56 * y, showlegend=False, margin={"l": 10})
 
 
 def _label(question: Question) -> str:

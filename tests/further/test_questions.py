@@ -144,13 +144,11 @@ def test_each_difference_that_is_shown_gets_a_line_that_says_which_is_better(
     studies.examine(study, "supcon")
     *lines, last = found_of(study).text
     assert len(lines) == 13
-    assert lines[0].startswith(
-        "Beyond accuracy, calibration error: supcon's is lower than ce's, which is better (-"
-    )
+    assert lines[0].startswith("Calibration error: supcon's is lower than ce's, which is better (-")
     assert sum("99.62 % interval " in line for line in lines) == 1  # 1 - 5 % / 13
     assert " points, " in lines[0]
     assert "; against ce's head -" in lines[0]
-    assert "macro F1: supcon's is higher than ce's, which is better (+" in lines[4]
+    assert "Macro F1: supcon's is higher than ce's, which is better (+" in lines[4]
     assert " nats, " in lines[2]
     assert last == (
         f"13 further questions were asked beside the verdict's; {SHARED} a difference is shown in "
@@ -163,7 +161,7 @@ def test_where_the_baseline_is_better_that_is_said(tmp_path: Path) -> None:
     study = confirmed_study(tmp_path)
     studies.examine(study, "ce")
     first = found_of(study).text[0]
-    assert "calibration error: supcon's is higher than ce's, which is worse (+" in first
+    assert "Calibration error: supcon's is higher than ce's, which is worse (+" in first
 
 
 def test_who_is_better_than_a_probe_but_not_than_the_head_is_said_to_be_nothing(
@@ -181,7 +179,7 @@ def test_who_is_better_than_a_probe_but_not_than_the_head_is_said_to_be_nothing(
     assert by_name["macro_f1"].probes.is_shown
     assert not by_name["macro_f1"].is_shown
     assert by_name["worst_class"].is_shown
-    assert not any("macro F1" in line for line in found_of(study).text)
+    assert not any("Macro F1" in line for line in found_of(study).text)
 
 
 def test_without_a_verdict_rows_have_values_and_nothing_is_asked(tmp_path: Path) -> None:
