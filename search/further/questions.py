@@ -208,14 +208,14 @@ def _said(questions: Sequence[Question], asked: int) -> list[str]:
 def _sentence(question: Question) -> str:
     measure, probes = MEASURES[question.measure], question.probes
     is_higher, level = probes.difference > 0, probes.judged.level if probes.judged else ALPHA
+    how = "higher" if is_higher else "lower"
     better = "better" if is_higher == measure.is_higher_better else "worse"
+    interval = f" {measure.unit}, {100 * (1 - level):.4g} % interval"
     head = question.against_head
     against = f"; against {question.b}'s head {_figures(measure, head)}" if head else ""
     return (
-        f"{measure.label[0].upper()}{measure.label[1:]}: {question.a}'s is {'higher' if is_higher else 'lower'} "
-        f"than {question.b}'s, which is {better} ("
-        f"{_figures(measure, probes, f' {measure.unit}, {100 * (1 - level):.4g} % interval')}"
-        f"{against})."
+        f"{measure.label[0].upper()}{measure.label[1:]}: {question.a}'s is {how} than "
+        f"{question.b}'s, which is {better} ({_figures(measure, probes, interval)}{against})."
     )
 
 
