@@ -53,6 +53,9 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
         ("supcon", "ce"),
         ("supcon_ce", "ce"),
     ]
+    asked = [(each["a"], each["measure"]) for each in summary["further"]["questions"]]
+    assert len(set(asked)) == len(asked) == 2 * 7
+    assert "14 further questions were asked" in said
     for each in comparisons:
         low, high = each["judged"]["interval"]
         shown = "no difference shown" not in each["text"]
