@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from search.preflight.packing import Node, trials_to_fill
+from search.preflight.pretrained import describe_weights, pinned_weights
 from search.preflight.trial_cost import describe_cost
 from search.space.resources import Footprint, Resources
 from search.space.space import Space
@@ -42,6 +43,7 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "
         f"{space.confirm.top}",
     ]
+    lines += describe_weights(pinned_weights(space))
     lines += [_describe_share(each, space.resources) for each in measured]
     for arm in space.arms:
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from search.preflight.packing import Node, at_once, misfit, this_machine
+from search.preflight.pretrained import DRAWN_TOGETHER, configs_by_backbone
 from search.preflight.trial_cost import kinds
 from search.space.checks import conditions
 from search.space.loading import with_base, with_resources, with_settings
@@ -132,9 +133,12 @@ def load_checked_data(space: Space) -> Splits:
         fixed = space.arm_config(arm).data.batch_size
         check_batch_size(max(drawn.values) if drawn else fixed, len(data.train), hint)
         keys = [key for key in params if key.startswith("model.") or key == "optim.name"]
-        for changes in _each_value(params, keys) or [{}]:
-            given = {k: v for key in changes for k, v in conditions(key, params).items()}
-            config = space.trial_config(arm, {**given, **changes}, seed=0)
+        single = [
+            space.trial_config(arm, {**conditions(key, params), **changes}, seed=0)
+            for changes in _each_value(params, set(keys) - {*DRAWN_TOGETHER})
+            for key in changes
+        ]
+        for config in [*configs_by_backbone(space, arm), *single]:
             build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
     return data
 
