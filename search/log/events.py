@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from search.space.resources import Footprint
 from supcon.audit.findings import Looks, Twins
-from supcon.config import METRICS
+from supcon.config import METRICS, renamed
 from supcon.parsing import Section
 
 Phase = Literal["search", "pick", "confirm", "published", "one_view", "frozen"]
@@ -159,14 +159,15 @@ class Ask(_TrialEvent):
     @model_validator(mode="before")
     @classmethod
     def _from_older_log(cls, value: Any) -> Any:
-        """Earlier versions wrote such settings among the params, which never draws them."""
-        if isinstance(value, dict) and isinstance(value.get("params"), dict):
-            params = value["params"]
-            moved = {key: each for key, each in params.items() if key.startswith(NEVER_DRAWN)}
-            if moved:
-                drawn = {key: each for key, each in params.items() if key not in moved}
-                return value | {"params": drawn, "settings": moved}
-        return value
+        """Earlier versions wrote such settings among the params, which never draws them, and had
+        other names of some.
+        """
+        if not (isinstance(value, dict) and isinstance(value.get("params"), dict)):
+            return value
+        params = renamed(value["params"])
+        moved = {key: each for key, each in params.items() if key.startswith(NEVER_DRAWN)}
+        drawn = {key: each for key, each in params.items() if key not in moved}
+        return value | {"params": drawn} | ({"settings": moved} if moved else {})
 
 
 class Report(_TrialEvent):

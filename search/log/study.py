@@ -68,7 +68,7 @@ class Study:
     def evaluated_at(self, ask: Ask) -> Sequence[int]:
         """Epochs after which a trial reports."""
         found: Sequence[int] = ask.settings.get("run.eval_at", self.space.rungs)
-        return found
+        return found or (0,)  # without training, at its start
 
     def known(self) -> dict[Any, Any]:
         """What was found since the last event."""

@@ -19,6 +19,7 @@ from supcon.config import (
     is_used,
     load_config,
     override,
+    renamed,
 )
 from supcon.parsing import UserError, parse
 from supcon.plain_yaml import read
@@ -229,6 +230,21 @@ def test_a_value_is_what_its_setting_makes_of_it(key: str, given: Any, kept: Any
 def test_a_value_that_its_setting_cannot_have_is_refused_by_its_dotted_key() -> None:
     with pytest.raises(UserError, match=r"^params: loss\.temperature must be greater than 0"):
         as_setting("loss.temperature", 0, "params")
+
+
+@pytest.mark.parametrize(("before", "now"), [(True, "timm"), (False, "none")])
+def test_pretrained_of_earlier_versions_is_what_weights_are_now(before: bool, now: str) -> None:
+    config = parse(Config, {"model": {"pretrained": before}}, "x")
+    assert config.model.weights == now
+    assert override(Config(), {"model.pretrained": before}) == config
+    assert renamed({"model.pretrained": {"choice": [before]}}) == {
+        "model.weights": {"choice": [now]}
+    }
+
+
+def test_both_names_of_the_weights_are_too_many() -> None:
+    with pytest.raises(UserError, match="pretrained is an earlier name of weights: give weights"):
+        parse(Config, {"model": {"pretrained": True, "weights": "a.pth"}}, "x")
 
 
 def test_settings_of_any_text_are_paths_and_names() -> None:

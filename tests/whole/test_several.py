@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import timm
+import torch
 import yaml
 
 import search
@@ -34,7 +37,9 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
         "supcon_ce": {"loss.name": "supcon_ce", "loss.ce_weight": {"uniform": [0.2, 0.8]}},
         "ce": {"loss.name": "ce", "augment.cutmix": {"choice": [0.0, 1.0]}},
     }
-    study, said = run(tmp_path, arms, "--noise-floor")
+    weights = tmp_path / "start.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
+    study, said = run(tmp_path, arms, "--noise-floor", "--set", f"model.weights={weights}")
     assert "arms supcon, supcon_ce, ce (each against ce)" in said
     assert "(in 4 of 5 cases, adjusted for 2 comparisons)" in said
     summary = json.loads((study / "summary.json").read_text())
@@ -46,8 +51,13 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
     rows = [(row["arm"], row["phase"]) for row in summary["rows"]]
     assert rows == [
         ("supcon", "confirm"), ("supcon_ce", "confirm"), ("ce", "confirm"),
-        ("supcon", "published"), ("ce", "published"), ("ce", "one_view"),
+        ("supcon", "published"), ("ce", "published"), ("supcon", "frozen"), ("ce", "one_view"),
     ]  # fmt: skip
+    frozen = summary["rows"][5]
+    assert frozen["label"] == "test_resnet with its pretrained weights, frozen"
+    assert {name: len(scores) for name, scores in frozen["test"].items()} == {
+        "probe_top1": 1, "knn_top1": 1, "knn1_top1": 1,
+    }  # fmt: skip
     comparisons = summary["verdict"]["comparisons"]
     assert [(each["a"], each["b"]) for each in comparisons] == [
         ("supcon", "ce"),
@@ -63,7 +73,10 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
     assert "Comparisons" in (study / "report.html").read_text()
     assert search.load(study).comparisons["arm"].tolist() == ["supcon", "supcon_ce"]
     for arm, changes in arms.items():
-        assert load_config(study / "best" / f"{arm}.yaml").loss.name == changes["loss.name"]
+        best = load_config(study / "best" / f"{arm}.yaml")
+        assert best.loss.name == changes["loss.name"]
+        assert best.model.weights == str(weights)
+        assert best.model.weights_hash == hashlib.sha256(weights.read_bytes()).hexdigest()
     mirrored = optuna.get_all_study_names(f"sqlite:///{study / 'study.db'}")
     assert sorted(mirrored) == sorted(arms)
     val = {arm: sum(facts["confirm"]["val"]["probe_top1"]) for arm, facts in found.items()}
@@ -76,6 +89,12 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
         0, summary["verdict"],
     )  # fmt: skip
     assert " start " not in again
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)  # drawn anew
+    code, again = searched(
+        "--space", str(tmp_path / "x.yaml"), "--results", str(study.parent), "--continue"
+    )
+    assert code == 2
+    assert "is not the file that" in again
 
 
 @pytest.mark.slow
