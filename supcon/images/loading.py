@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from supcon.config import DataConfig
-from supcon.images.broken import refuse_broken
 from supcon.images.files import ImageFiles
 from supcon.images.memory import has_room_for, is_resident
 from supcon.images.sources import list_images, load_published, part_of
 from supcon.images.split import Split, Splits
+from supcon.listing.broken import refuse_broken
 from supcon.listing.listing import LeftOut
 from supcon.listing.names import TEST, TRAIN, VAL
 from supcon.listing.partition import assign

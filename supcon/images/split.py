@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from supcon.images.broken import refuse_broken
 from supcon.images.files import ImageFiles, Images
+from supcon.listing.broken import refuse_broken
 from supcon.listing.listing import NOTHING, LeftOut
 
 STATISTICS_IMAGES = 4096  # that tell the channels' statistics of images that stay in files
