@@ -62,6 +62,9 @@ class Splits:
     """Names, by label."""
     left_out: LeftOut = NOTHING
     """What lies among the images and is not used."""
+    unknown: tuple[str, ...] = ()
+    """A phrase for each place from which images of unknown classes come; filled in by those who
+    look for them."""
 
     def check(self) -> None:
         """Raise a UserError if images that were not decoded yet cannot be, naming them."""
