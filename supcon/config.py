@@ -86,6 +86,13 @@ class DataConfig(Section):
     """Files that are no readable images: refuse names them; skip leaves them out, and says so."""
     train_size: int | None = Field(None, ge=1)
     """Use only so many training images (stratified, after val is taken); null uses all."""
+    hold_out: int = Field(0, ge=0)
+    """So many classes, drawn by `split_seed`, train, validate and test nothing: their test images
+    are asked as images of unknown classes, the others of them are not used. At least 2 stay."""
+    unknown: Path | None = None
+    """A folder with images of other classes than those of the data set, at any depth: asked, like
+    test images, once and at the end, whether a model tells them from known ones. For digits they
+    are turned grey."""
     sampler: Literal["natural", "balanced"] = "natural"
     """natural: each image once an epoch. balanced: each class equally often, in an epoch of the
     same length: images of rare classes come several times, some of frequent ones not."""

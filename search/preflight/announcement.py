@@ -36,6 +36,7 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         f"{data.train.images.shape[1]}x{data.train.images.shape[2]}, {len(data.classes)} classes; "
         f"test is sealed",
         f"images    {describe_auto(config, data)}",
+        *(f"unknown   {phrase}; sealed like test" for phrase in data.unknown),
         *(f"left out  {phrase}" for phrase in data.left_out.describe()),
         *_describe_selection(space, data),
         f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",

@@ -21,7 +21,7 @@ from supcon.auto_settings import settle
 from supcon.config import Config, DataConfig
 from supcon.evaluation.accuracy import are_equal
 from supcon.images.batches import check_room_to_share
-from supcon.images.loading import check_batch_size, check_test, load_splits
+from supcon.images.loading import check_batch_size, check_test, check_unknown, load_splits
 from supcon.images.split import Splits
 from supcon.listing.listing import LeftOut
 from supcon.network.device import pick_device, usable_gpus
@@ -150,7 +150,8 @@ def load_images(config: DataConfig) -> Splits:
         UserError: images are missing or broken; those of train and val, and those of test, are told
             together.
     """
-    problems, data, left_out = [], None, LeftOut()
+    problems, data, left_out, unknown = list[str](), None, LeftOut(), tuple[str, ...]()
+    broken = unknown
     try:
         data = load_splits(config)
         data.check()
@@ -158,12 +159,13 @@ def load_images(config: DataConfig) -> Splits:
         problems.append(str(error))
     try:
         left_out = check_test(config)
+        unknown, broken = check_unknown(config)
     except UserError as error:
         problems += [line for line in str(error).splitlines() if line not in "\n".join(problems)]
     if problems or data is None:
         raise UserError("\n".join(problems))
-    broken = data.left_out.broken + left_out.broken
-    return replace(data, left_out=replace(left_out, broken=broken))
+    broken = (*data.left_out.broken, *left_out.broken, *broken)
+    return replace(data, left_out=replace(left_out, broken=broken), unknown=unknown)
 
 
 def settle_gpus(space: Space, nodes: Sequence[Node]) -> Space:

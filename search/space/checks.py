@@ -22,6 +22,8 @@ PROTOCOL = (
     "data.val_size",
     "data.split_seed",
     "data.train_size",
+    "data.hold_out",
+    "data.unknown",
     "data.image_size",
     "data.fit",
     "data.background",

@@ -14,8 +14,12 @@ import torch
 import yaml
 
 import search
+from search.log.journal import Journal
+from search.log.packed import unpack_labels
+from supcon.__main__ import main
 from supcon.bundling.study import winners
 from supcon.config import load_config
+from tests.images.pictures import photo
 from tests.without_ray import SMALL, searched
 
 
@@ -98,11 +102,35 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
 
 
 @pytest.mark.slow
-def test_a_single_arm_is_searched_and_tested_once_with_its_references(tmp_path: Path) -> None:
-    study, said = run(tmp_path, {"supcon": {"loss.name": "supcon"}})
+def test_a_single_arm_is_searched_and_tested_once_with_its_references_of_known_classes_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    photo(20, 30).save(others / "0.png")
+    asked = ["--set", "data.hold_out=2", "--set", f"data.unknown={others}"]
+    study, said = run(tmp_path, {"supcon": {"loss.name": "supcon"}}, *asked)
+    assert ", 8 classes; test is sealed" in said
+    assert f"unknown   1 images under {others}; sealed like test" in said
+    (line,) = [line for line in said.splitlines() if "held-out classes" in line]
+    tested = Journal.open(study / "events.jsonl").openings[0]
+    held = {str(digit) for digit in range(10)} - {*tested.classes}
+    n = 360 - len(unpack_labels(tested.labels))
+    assert line == (
+        f"unknown   {n} test images of the held-out classes {', '.join(sorted(held))}; sealed "
+        f"like test"
+    )
     assert "No verdict: supcon is the only arm, so there is nothing to compare it with" in said
     summary = json.loads((study / "summary.json").read_text())
     assert [row["phase"] for row in summary["rows"]] == ["confirm", "published"]
     assert all(len(row["test"]["probe_top1"]) == 3 for row in summary["rows"])
     assert (len(summary["test_openings"]), summary["test_evaluations"]) == (2, 6)
     assert summary["missing"] == {}
+    config = study / "best/supcon.yaml"
+    assert load_config(config).data.hold_out == 2
+    capsys.readouterr()
+    assert main(["train", str(config), "--out", str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    printed = dict(line.split() for line in lines if line.startswith("  val/"))
+    best = summary["arms"]["supcon"]["best"]["val"]
+    assert printed == {f"val/{name}": f"{value:.6f}" for name, value in best.items()}
