@@ -86,14 +86,22 @@ def score_embedded(
     """
     device = val.features.device
     val_y, classes = labels_of(data.val, device), len(data.classes)
-    x, y = _probe_features(network, train.features, config, data.train)
-    fitted = _fit(config, x, y, val.features, val_y, classes)
+    fitted = fit_on(network, train, val, config, data)
     predictions = {"probe": fitted.predictions}
     predictions |= other_predictions(config, train, labels_of(data.train, device), val, classes)
     metrics = accuracies(predictions, val_y, "val", config)
     metrics |= named(spread_metrics(val.features, val_y), "val/")
     metrics |= geometry(config, val, val_y, "val")
     return Scores(metrics, fitted.probe)
+
+
+def fit_on(
+    network: Network, train: Embedded, val: Embedded, config: Config, data: Splits
+) -> Fitted:
+    """Train the probe on train, and choose on val; arguments as of `score_embedded`."""
+    x, y = _probe_features(network, train.features, config, data.train)
+    val_y = labels_of(data.val, val.features.device)
+    return _fit(config, x, y, val.features, val_y, len(data.classes))
 
 
 def other_predictions(
