@@ -15,6 +15,7 @@ from search.engine.session import ray_session
 from search.engine.shared_images import SharedImages
 from search.engine.tasks import Tasks, tasks_on_cluster
 from search.engine.tuner import remove_checkpoint, run_trials
+from search.further.examining import add_examined
 from search.gallery.lookalikes import add_lookalikes
 from search.gallery.suspects import add_suspects
 from search.gallery.tsne import add_pictures
@@ -218,7 +219,10 @@ def conclude(study: Study, images: SharedImages, interrupt: Interrupt, place: Pl
     not_drawn = {} if interrupt.requested else add_pictures(study, images.splits, place)
     not_listed = "" if interrupt.requested else add_suspects(study, images.splits, place)
     not_compared = "" if interrupt.requested else add_lookalikes(study, images.splits, place)
-    summary = write_rest(study, answer, not_drawn, not_listed, not_compared)
+    not_examined = "" if interrupt.requested else add_examined(study, images.splits, place)
+    summary = write_rest(study, answer, not_drawn, not_listed, not_compared, not_examined)
+    for line in summary.further.text if summary.further else []:
+        print(line)
     for line in summary.missing.values():
         print(f"missing   {line}")
     print(f"report    {folder.page} (also report.md, summary.json, trials.csv)")

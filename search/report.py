@@ -1,8 +1,9 @@
 """What a study found: `python search/report.py results/x` writes its report anew, without Ray.
 
 From the event log alone: report.html, report.md, summary.json, trials.csv, best/*.yaml. Only a
-picture that a winner still lacks, or a list of suspicious labels or of look-alikes, takes models
-and the images; they are asked in this process, on the CPU where there is no GPU.
+picture that a winner still lacks, a list of suspicious labels or of look-alikes, or measures beyond
+accuracy take models and the images; they are asked in this process, on the CPU where there is no
+GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 if __name__ == "__main__":  # as in run.py: our packages are found from any folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from search.further.examining import examined_later
 from search.gallery.lookalikes import lookalikes_later
 from search.gallery.suspects import suspects_later
 from search.gallery.tsne import pictures_later
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         answer = write_answer(study)
         print(outcome(answer), flush=True)
         not_drawn, not_listed = pictures_later(study), suspects_later(study)
-        failed = not_drawn, not_listed, lookalikes_later(study)
+        failed = not_drawn, not_listed, lookalikes_later(study), examined_later(study)
         now = Study.open(options.study)
         if len(now.log.events) > len(study.log.events):
             where = "a GPU" if usable_gpus() else "the CPU"
@@ -43,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2
+    for line in summary.further.text if summary.further else []:
+        print(line)
     for line in summary.missing.values():
         print(f"missing   {line}")
     print(f"wrote {study.folder.page}")

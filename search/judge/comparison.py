@@ -16,6 +16,9 @@ images are then K samples: the last term becomes the sum over classes of the sam
 of a class, times 1 / K^2; how much g differs between classes adds nothing to it. With groups, r_sk
 is then what seed s has right beyond its share of each image's class, an image counting w_i N.
 
+Other measures than accuracy come as values of runs on blocks of images, whose mean is the measure;
+blocks take the place of groups, with N = G and r what a value is beyond its run's mean.
+
 A t-distribution with Satterthwaite's degrees of freedom gives interval and p-value.
 `results/calibration.md` shows how often it errs. Accuracies and differences are fractions of 1.
 """
@@ -34,6 +37,7 @@ from search.judge.difference import ALPHA, ROUNDING, Difference, detectable, est
 MIN_SEEDS = 3
 
 Correct = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64]
 
@@ -60,14 +64,35 @@ def compare(
         d = int(a.sum()) / a.size - int(b.sum()) / b.size
     else:
         d = float(_balanced(a, labels) - _balanced(b, labels))
+    found = _estimated(d, noise, a, b)
+    return found if groups is None else replace(found, n_groups=len(np.unique(groups)))
+
+
+def compare_values(a: Values, b: Values) -> Difference:
+    """Difference in a measure that is a run's mean over blocks of images.
+
+    Args:
+        a: (n_A, J) values of each seed of A on each block, n_A >= 3, as `search.further.jackknife`
+            makes them of any measure.
+        b: (n_B, J) likewise for B, on the same blocks, J >= 2.
+    """
+    noise = _noise(a, b, MIN_SEEDS, np.arange(a.shape[1]), None)
+    return _estimated(float(a.mean() - b.mean()), noise, a, b)
+
+
+def value_of(a: Values) -> Difference:
+    """A configuration's own value, as its difference from 0; (n, J) as in `compare_values`."""
+    return compare_values(a, np.zeros_like(a))
+
+
+def _estimated(d: float, noise: _Noise, a: Correct | Values, b: Correct | Values) -> Difference:
     terms = noise.terms(noise.over_seeds, (len(a), len(b)), a.shape[1])
     if sum(v for v, _ in terms) < ROUNDING:
         # By chance no seed of an arm scores better than another, though they are right on different
         # images. To be certain then would be wrong: 1.3 instead of 0.9 % false alarms, of 10,000
         # simulated studies with 3 seeds, 100 images and 99 % accuracy.
         terms = noise.terms(noise.of_draws(a.shape[1]), (len(a), len(b)), a.shape[1])
-    found = estimate(d, terms, min(len(a), len(b)))
-    return found if groups is None else replace(found, n_groups=len(np.unique(groups)))
+    return estimate(d, terms, min(len(a), len(b)))
 
 
 def _balanced(arm: Correct, labels: Labels) -> Fraction:
@@ -146,7 +171,11 @@ class _Noise:
 
 
 def _noise(
-    a: Correct, b: Correct, min_seeds: int, groups: Groups | None, labels: Labels | None
+    a: Correct | Values,
+    b: Correct | Values,
+    min_seeds: int,
+    groups: Groups | None,
+    labels: Labels | None,
 ) -> _Noise:
     n_images = a.shape[1]
     if min(len(a), len(b)) < min_seeds or n_images != b.shape[1] or n_images < 2:
@@ -160,7 +189,7 @@ def _noise(
     return replace(noise, over_images=over_images, units=units)
 
 
-def _plain_noise(a: Correct, b: Correct) -> _Noise:
+def _plain_noise(a: Correct | Values, b: Correct | Values) -> _Noise:
     over_seeds = [float(arm.sum(1).var(ddof=1)) / a.shape[1] ** 2 for arm in (a, b)]
     within = [float(arm.var(axis=0, ddof=1).mean()) for arm in (a, b)]
     of_g = float((a.mean(0) - b.mean(0)).var(ddof=1))
@@ -168,7 +197,7 @@ def _plain_noise(a: Correct, b: Correct) -> _Noise:
     return _Noise(over_seeds, within, over_images, 1.0)
 
 
-def _balanced_noise(a: Correct, b: Correct, labels: Labels) -> _Noise:
+def _balanced_noise(a: Correct | Values, b: Correct | Values, labels: Labels) -> _Noise:
     """Of balanced accuracy; what is said of an image is N times its contribution to the mean."""
     n_images = a.shape[1]
     ids, counts, weight = _classes(labels, n_images)
@@ -217,7 +246,7 @@ def _samples(ids: npt.NDArray[np.intp], counts: npt.NDArray[np.intp]) -> list[Co
 
 
 def _over_groups(
-    a: Correct, b: Correct, groups: Groups, labels: Labels | None
+    a: Correct | Values, b: Correct | Values, groups: Groups, labels: Labels | None
 ) -> tuple[float, float]:
     """N times the variance of D over groups, and how many independent groups an image stands for.
 

@@ -32,7 +32,7 @@ from search.strategy.winners import SeedRuns, final_runs, winner
 from supcon.evaluation.scores import accuracies
 from supcon.evaluation.trained import embed_with
 from supcon.images.files import ImageFiles
-from supcon.images.loading import find_test, load_test
+from supcon.images.loading import find_test, load_test, load_unknown
 from supcon.images.split import Split, Splits, fingerprint
 from supcon.parsing import DOCUMENTED, UserError
 
@@ -199,6 +199,19 @@ def check_same_test(study: Study, data: Splits) -> Identity:
                 f"another study"
             )
     return now
+
+
+def opened_images(study: Study, data: Splits) -> tuple[Split, Split | None]:
+    """The test images once more, of a study that has opened them, and those of unknown classes.
+
+    Raises:
+        UserError: they are not those that were opened, or a file cannot be read.
+    """
+    if not study.log.openings:
+        raise UserError(f"{study.folder.path}: its test images are sealed; go on with --resume")
+    check_same_test(study, data)
+    config = study.space.config.data
+    return load_test(config), load_unknown(config)
 
 
 def unlike_images(study: Study, runs: Sequence[Trial]) -> str | None:

@@ -251,6 +251,22 @@ class Tested(_TrialEvent):
     """Classifier -> which images it got right: bits packed in image order, base64."""
 
 
+class Examined(_TrialEvent):
+    """A tested run was examined by measures beyond accuracy, on the same test images."""
+
+    event: Literal["examined"] = "examined"
+    n_images: int
+    n_corrupted: int
+    """Test images that were also looked at corrupted."""
+    n_unknown: int = 0
+    """Images of unknown classes."""
+    unknown_hash: str = Field("", exclude_if=_is_empty)
+    """Of these."""
+    values: dict[str, dict[str, list[float]]]
+    """`probe`, `head`, or `features` alone -> measure -> its value on all images, then without each
+    block of them."""
+
+
 class Pictured(_TrialEvent):
     """The val images of a confirmed run in the plane, by t-SNE."""
 
@@ -350,6 +366,7 @@ Event = (
     | Slept
     | Unsealed
     | Tested
+    | Examined
     | Pictured
     | Suspected
     | Compared

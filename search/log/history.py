@@ -13,6 +13,7 @@ from search.log.events import (
     Compared,
     End,
     Event,
+    Examined,
     Phase,
     Pictured,
     Report,
@@ -183,6 +184,8 @@ class History:
                 self.openings.append(event)
             case Tested():
                 self.trials[event.key].tested = event
+            case Examined():
+                self.trials[event.key].examined = event
             case Pictured():
                 self.pictures.append(event)
             case Suspected():

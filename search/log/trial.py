@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from search.log.events import TIME_UP, Ask, End, Outcome, Report, Retry, Tested
+from search.log.events import TIME_UP, Ask, End, Examined, Outcome, Report, Retry, Tested
 from supcon.collapse import describe_collapse
 from supcon.config import TOP1
 
@@ -20,6 +20,7 @@ class Trial:
     retry: Retry | None = None
     end: End | None = None
     tested: Tested | None = None
+    examined: Examined | None = None
     metric: str = TOP1
     """Name of what selects in its study."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import traceback
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from search.further.examining import unexamined
+from search.further.questions import Further, further
 from search.gallery.judging import judges
 from search.gallery.lookalikes import LookAlikes, looked_alike
 from search.gallery.suspects import Suspects, current
@@ -17,15 +21,45 @@ from search.judge.range_edges import edges
 from search.judge.rung_audit import audit
 from search.judge.verdict import ByClass, by_class, confirmed
 from search.log.study import Study
-from search.reporting.parts import Parts
 from search.reporting.summary import ArmSummary, Summary, VerdictSummary
 from search.strategy.winners import leader
+from supcon.parsing import one_line
+
+T = TypeVar("T")
 
 NOT_YET = {"extras": "figures, audit and importances are not made yet: python search/report.py"}
 NOT_LISTED = "suspicious labels not listed"
 NOT_COMPARED = "look-alikes of test in train not looked for"
+NOT_EXAMINED = "measures beyond accuracy not computed"
 LATER = "not made yet: python search/report.py"
 PLANES = {"encoder": "encoder features", "projection": "after the projection head"}
+
+
+class Parts:
+    """Makes parts of a report, and knows which are missing."""
+
+    def __init__(self, missing: Mapping[str, str] | None = None) -> None:
+        """`missing`: those that are known to be."""
+        self.missing: dict[str, str] = dict(missing or {})
+        """Place in summary.json or in the report -> a line that says what is missing, and why."""
+
+    def made(self, place: str, what: str, make: Callable[[], T], otherwise: T) -> T:
+        """What `make` makes; `otherwise` if it fails, whatever the reason.
+
+        Args:
+            place: where it belongs, for example `arms.ce.audit`.
+            what: the beginning of the line, for example `ce: importance not computed`.
+            make: makes it.
+            otherwise: what stands in its place.
+        """
+        try:
+            return make()
+        except Exception as error:  # a fault of ours, too, must not take the answer away
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            print(f"{what}: {type(error).__name__} at {where.filename}:{where.lineno}",
+                  file=sys.stderr)  # fmt: skip
+            self.missing[place] = f"{what}: {one_line(error)}"
+            return otherwise
 
 
 def with_extras(
@@ -34,6 +68,7 @@ def with_extras(
     not_drawn: Mapping[str, str],
     not_listed: str = "",
     not_compared: str = "",
+    not_examined: str = "",
 ) -> Summary:
     """The whole summary; `missing` says what could not be made.
 
@@ -43,6 +78,7 @@ def with_extras(
         not_drawn: arm -> why there is no picture of its winner.
         not_listed: why there is no list of suspicious labels.
         not_compared: why there is none of look-alikes.
+        not_examined: why a tested run has no measures beyond accuracy.
     """
     parts = Parts()
     arms = {arm: _arm(study, arm, facts, parts) for arm, facts in answer.arms.items()}
@@ -57,6 +93,9 @@ def with_extras(
         ),
         "lookalikes": parts.made(
             "lookalikes", NOT_COMPARED, partial(_lookalikes, study, not_compared, parts), None
+        ),
+        "further": parts.made(
+            "further", NOT_EXAMINED, partial(_further, study, not_examined, parts), None
         ),
         "missing": parts.missing,
     }
@@ -155,3 +194,10 @@ def _lookalikes(study: Study, not_compared: str, parts: Parts) -> LookAlikes | N
     if judges(study):
         parts.missing["lookalikes"] = f"{NOT_COMPARED}: {not_compared or LATER}"
     return None
+
+
+def _further(study: Study, not_examined: str, parts: Parts) -> Further | None:
+    """What is logged of further measures; a line if some run lacks them, though it was tested."""
+    if unexamined(study):
+        parts.missing["further"] = f"{NOT_EXAMINED}: {not_examined or LATER}"
+    return further(study)

@@ -17,6 +17,7 @@ from search.judge.difference import mean_interval
 from search.judge.sentence import MEASURES
 from search.judge.verdict import ByClass
 from search.log.study import Study
+from search.reporting.beyond import differences
 from search.reporting.summary import Summary
 from search.reporting.tables import scored
 from search.reporting.trial_figures import (
@@ -50,6 +51,7 @@ def all_figures(study: Study, summary: Summary) -> dict[str, Callable[[], go.Fig
         "comparisons": partial(comparisons, summary),
         "points": partial(test_scores, summary),
         **{f"per_class/{each.a}": partial(per_class, each) for each in summary.classes},
+        **_beyond(summary),
         "rungs": partial(rungs, summary),
         "budget": partial(budget, summary),
         "outcomes": partial(outcomes, summary),
@@ -68,6 +70,16 @@ def all_figures(study: Study, summary: Summary) -> dict[str, Callable[[], go.Fig
         for plane in ("encoder", "projection"):
             figures[f"tsne/{arm}/{plane}"] = partial(tsne, summary.tsne.get(arm), plane)
     return figures
+
+
+def _beyond(summary: Summary) -> dict[str, Callable[[], go.Figure | None]]:
+    """A figure of further questions for each arm that is compared."""
+    if summary.further is None:
+        return {}
+    arms = dict.fromkeys(each.a for each in summary.further.questions)
+    return {
+        f"further/{a}": partial(differences, summary.further, a, colour(summary, a)) for a in arms
+    }
 
 
 def colour(summary: Summary, arm: str) -> str:

@@ -12,10 +12,9 @@ from search.gallery.suspects import suspects_csv
 from search.judge.range_edges import wider, wider_yaml
 from search.log.study import Study
 from search.reporting.curves import draw_curves
-from search.reporting.extras import with_extras
+from search.reporting.extras import Parts, with_extras
 from search.reporting.markdown import markdown
 from search.reporting.page import render
-from search.reporting.parts import Parts
 from search.reporting.provenance import as_typed
 from search.reporting.summarise import answer
 from search.reporting.summary import Summary
@@ -51,6 +50,7 @@ def write_rest(
     not_drawn: Mapping[str, str],
     not_listed: str = "",
     not_compared: str = "",
+    not_examined: str = "",
 ) -> Summary:
     """Write what is nice to have; what cannot be made is named in its place, and no more.
 
@@ -60,11 +60,12 @@ def write_rest(
         not_drawn: arm -> why there is no picture of its winner.
         not_listed: why there is no list of suspicious labels.
         not_compared: why there is none of look-alikes.
+        not_examined: why a tested run has no measures beyond accuracy.
 
     Returns:
         The whole summary.
     """
-    summary = with_extras(study, found, not_drawn, not_listed, not_compared)
+    summary = with_extras(study, found, not_drawn, not_listed, not_compared, not_examined)
     parts = Parts(summary.missing)
     name = parts.made("wider", "wider space not written", partial(_write_wider, study), None)
     summary = summary.model_copy(update={"wider": name})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from search.further.questions import Further
 from search.gallery.suspects import Suspects
 from search.judge.sealed import Opening
 from search.judge.verdict import ByClass
 from search.log.wording import show_params
+from search.reporting.beyond import about, tables
 from search.reporting.summary import ArmSummary, Summary
 from search.reporting.tables import (
     aligned,
@@ -27,6 +29,7 @@ def markdown(summary: Summary) -> str:
         f"# {summary.study}: {question(summary)}",
         *verdict.sentences,
         f"p = {verdict.p_value:.3g}." if verdict.p_value is not None else "",
+        "\n".join(f"- {line}" for line in summary.further.text) if summary.further else "",
         aligned(comparisons_table(verdict)) if verdict.comparisons and verdict.is_given else "",
         "\n".join(f"- Warning: {warning}" for warning in verdict.warnings),
         *_images(summary),
@@ -34,6 +37,7 @@ def markdown(summary: Summary) -> str:
         "Accuracy in %, mean +- standard deviation over fresh seeds that did not pick the winner.",
         aligned(results_table(summary)),
         aligned(scores_table(summary)) if summary.test_evaluations else "",
+        *_further(summary.further),
         summary.missing.get("curves.svg")
         or "![validation score of every trial against epochs](curves.svg)",
         "## Winners",
@@ -179,6 +183,18 @@ def _parameters(summary: Summary) -> list[str]:
     if summary.wider:
         lines.append(f"- A space with these ends moved outward: {summary.wider}")
     return ["## Parameters", "\n".join(lines)] if lines else []
+
+
+def _further(found: Further | None) -> list[str]:
+    """What lies beyond accuracy, theme by theme."""
+    if found is None:
+        return []
+    parts = ["## Beyond accuracy", about(found)]
+    for theme, measures, rows in tables(found):
+        parts.append(f"### {theme.capitalize()}")
+        parts.append("\n".join(f"- {each.label}: {each.described}." for each in measures))
+        parts.append(aligned(rows))
+    return parts
 
 
 def _suspects(found: Suspects | None) -> list[str]:

@@ -16,9 +16,10 @@ from search.gallery.lookalikes import looked_alike
 from search.gallery.suspects import current
 from search.log.study import Study
 from search.log.wording import mean_percent
+from search.reporting.beyond import about, tables
+from search.reporting.extras import Parts
 from search.reporting.figures import all_figures, colour
 from search.reporting.markdown import question
-from search.reporting.parts import Parts
 from search.reporting.summary import Summary
 from search.reporting.tables import (
     collapsed_text,
@@ -87,6 +88,8 @@ def render(study: Study, summary: Summary, parts: Parts) -> str:
         suspects=suspects,
         likeness=lookalikes_text(summary.lookalikes) if summary.lookalikes else "",
         lookalikes=likes.pairs if (likes := looked_alike(study)) else [],
+        further=list(tables(summary.further)) if summary.further else [],
+        about=about(summary.further) if summary.further else "",
         metric=summary.metric.partition("/")[2],
         winners=_winners(summary),
         spent=_spent(summary),

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from search.further.questions import Further
 from search.gallery.lookalikes import LookAlikes
 from search.gallery.suspects import Suspects
 from search.gallery.tsne import Picture
@@ -270,6 +271,9 @@ class Summary(Section):
     """Labels that are suspicious to the winners; null before the test images were opened."""
     lookalikes: LookAlikes | None = None
     """Test images that may show what a training image shows; null likewise."""
+    further: Further | None = None
+    """What lies beyond accuracy: calibration, single classes, corrupted images, images of unknown
+    classes; null before the test images were opened."""
     test_openings: list[Opening]
     """The ledger of the sealed test images; null what an older log does not tell."""
     test_evaluations: int

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from supcon.bundle.calibration import (
-    calibration_error,
-    fit_temperature,
-    probabilities,
-    share_logits,
-    threshold_for,
-)
 from supcon.bundle.gallery import Gallery
 from supcon.bundle.manifest import Calibrated, Classifier, Manifest
 from supcon.bundle.nearest import TIES, Near, Search, distance, vote
+from supcon.reliability.calibration import (
+    calibration_error,
+    fit_temperature,
+    nll,
+    probabilities,
+    share_logits,
+)
+from supcon.reliability.unknown import threshold_for
 
 
 def fitted_neighbours(
@@ -49,11 +49,11 @@ def with_temperature(
 ) -> Manifest:
     """The manifest with the temperature that fits (M, K) logits of held-out images best."""
     temperature = fit_temperature(logits, labels)
-    before, after = (probabilities(logits, t).cpu() for t in (1.0, temperature))
-    labels = labels.cpu()
+    logits, labels = logits.cpu(), labels.cpu()
+    before, after = (probabilities(logits, t) for t in (1.0, temperature))
     changed = Calibrated(
-        nll_before=_nll(before, labels),
-        nll=_nll(after, labels),
+        nll_before=nll(logits, labels),
+        nll=nll(logits, labels, temperature),
         error_before=calibration_error(before.numpy(), labels.numpy()),
         error=calibration_error(after.numpy(), labels.numpy()),
     )
@@ -63,12 +63,6 @@ def with_temperature(
             "calibration": manifest.calibration | {by: changed},
         }
     )
-
-
-def _nll(probability: Tensor, labels: Tensor) -> float:
-    if not len(labels):
-        return 0.0
-    return F.nll_loss(probability.clamp(min=1e-12).log(), labels).item()
 
 
 def reach(manifest: Manifest) -> int:

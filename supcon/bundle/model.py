@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from supcon.bundle.calibration import probabilities, share_logits
 from supcon.bundle.encoding import Encoding, OnnxEncoding, TorchEncoding
 from supcon.bundle.fitting import reach
 from supcon.bundle.gallery import Gallery
@@ -29,6 +28,7 @@ from supcon.evaluation.embedding import Embedded
 from supcon.intake.pictures import AnyImages, as_pixels
 from supcon.network.device import pick_device
 from supcon.parsing import UserError, is_there
+from supcon.reliability.calibration import probabilities, share_logits
 
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supcon.bundle.calibration import probabilities
 from supcon.bundle.encoding import INSTALL, PREFIXES, Arrays, OnnxEncoding, linear_of, names_of
 from supcon.bundle.manifest import Manifest, OnnxFile
 from supcon.bundle.storing import CONFIG, load_network, load_probe
@@ -33,6 +32,7 @@ from supcon.network.device import precision_tools
 from supcon.network.models import Network
 from supcon.network.small_maps import slide_again
 from supcon.parsing import UserError, one_line
+from supcon.reliability.calibration import probabilities
 
 ONNX = "model.onnx"
 OPSET = 18

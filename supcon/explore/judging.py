@@ -9,7 +9,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from supcon.bundle.calibration import probabilities
 from supcon.bundle.fitting import reach
 from supcon.bundle.manifest import Classifier
 from supcon.bundle.model import Model
@@ -18,6 +17,7 @@ from supcon.config import ProbeConfig
 from supcon.evaluation.embedding import Embedded
 from supcon.evaluation.label_errors import find_label_errors, out_of_sample
 from supcon.explore.looking import UNKNOWN, Ids, Looked
+from supcon.reliability.calibration import probabilities
 
 SHOWN = 24  # images of a cell
 NEAREST = 5  # neighbours of an image

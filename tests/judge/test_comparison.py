@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from search.judge.comparison import compare, detectable_with
+from search.judge.comparison import compare, compare_values, detectable_with, value_of
 from search.judge.difference import Difference
 from search.judge.sentence import sentence
 from tests.benchmarks.calibration import Cell, simulate, simulate_groups
@@ -428,3 +428,68 @@ def test_balanced_variance_over_groups_is_that_of_the_formula_written_out() -> N
     )
     assert found.difference == compare(a, b, labels=labels).difference
     assert found.n_groups == 9
+
+
+# Any measure, block by block
+
+
+def random_values(seed: int, n_seeds: int, n_blocks: int) -> npt.NDArray[np.float64]:
+    rng = np.random.default_rng(seed)
+    of_block = np.random.default_rng(7).normal(size=n_blocks)
+    shifts = 0.2 * rng.normal(size=(n_seeds, 1))
+    return of_block + shifts + 0.3 * rng.normal(size=(n_seeds, n_blocks))
+
+
+def test_variance_of_values_is_that_of_the_formula_written_out() -> None:
+    a, b, n_blocks = random_values(0, 4, 12), random_values(1, 3, 12) * 1.5, 12
+    found = compare_values(a, b)
+    g = [a[:, j].mean() - b[:, j].mean() for j in range(n_blocks)]
+    u = [
+        sum(np.var([run[j] - run.mean() for run in arm], ddof=1) for j in range(n_blocks))
+        / (n_blocks - 1)
+        for arm in (a, b)
+    ]
+    terms = [np.var(arm.mean(1), ddof=1) / len(arm) for arm in (a, b)]
+    terms.append(max(0.0, np.var(g, ddof=1) - u[0] / 4 - u[1] / 3) / n_blocks)
+    assert min(terms) > 0
+    df = sum(terms) ** 2 / sum(v**2 / f for v, f in zip(terms, (3, 2, 11), strict=True))
+    low, high = stats.t.interval(0.95, df, loc=np.mean(g), scale=np.sqrt(sum(terms)))
+    assert found.difference == pytest.approx(np.mean(g))
+    assert found.ci95 == pytest.approx((low, high))
+    assert found.n_seeds == 3
+
+
+def test_accuracy_block_by_block_is_compared_as_in_groups_of_one_size() -> None:
+    a, b = random_arm(0, 4, 60, 0.8), random_arm(1, 3, 60, 0.6)
+    groups = np.arange(60) % 12
+    blocks_a, blocks_b = (
+        np.stack([arm[:, groups == j].mean(1) for j in range(12)], axis=1) for arm in (a, b)
+    )
+    found, expected = compare_values(blocks_a, blocks_b), compare(a, b, groups)
+    assert _numbers(found) == pytest.approx(_numbers(expected))
+
+
+def test_a_value_of_its_own_has_the_interval_of_its_seeds_and_blocks() -> None:
+    a = random_values(0, 4, 12)
+    found = value_of(a)
+    u = (a - a.mean(1, keepdims=True)).var(axis=0, ddof=1).sum() / 11
+    over_seeds = a.mean(1).var(ddof=1) / 4
+    over_blocks = max(0.0, a.mean(0).var(ddof=1) - u / 4) / 12
+    assert found.difference == pytest.approx(a.mean())
+    assert found.standard_error == pytest.approx(np.sqrt(over_seeds + over_blocks))
+    df = found.standard_error**4 / (over_seeds**2 / 3 + over_blocks**2 / 11)
+    half = stats.t.ppf(0.975, df) * found.standard_error
+    assert found.ci95 == pytest.approx((a.mean() - half, a.mean() + half))
+
+
+def test_values_that_never_vary_are_known_for_certain() -> None:
+    same = np.full((3, 5), 0.25)
+    assert compare_values(same, same) == Difference(0.0, (0.0, 0.0), 1.0, 3, 0.0, 0.0)
+    assert value_of(same).ci95 == (0.25, 0.25)
+
+
+def test_values_of_two_seeds_or_of_other_blocks_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 3 seeds"):
+        value_of(random_values(0, 2, 12))
+    with pytest.raises(ValueError, match="on the same 2 or more images"):
+        compare_values(random_values(0, 3, 12), random_values(0, 3, 11))

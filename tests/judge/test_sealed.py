@@ -284,3 +284,23 @@ def test_nothing_is_opened_where_unequal_searches_allow_no_verdict(study: Traine
         study.confirm(arm, 0, 3)
     assert study.open_test() == []
     assert "more than twice as many" in summarise(study).verdict.text
+
+
+def test_opened_images_are_looked_at_again_without_a_further_opening(study: TrainedStudy) -> None:
+    with pytest.raises(UserError, match="its test images are sealed"):
+        sealed.opened_images(study, study.data)
+    study.confirm_both()
+    before = len(study.log.events)
+    test, unknown = sealed.opened_images(study, study.data)
+    assert len(test) == 360
+    assert unknown is None
+    assert len(study.log.events) == before
+
+
+def test_other_images_than_those_that_were_opened_are_refused(
+    study: TrainedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.confirm_both()
+    change_test_images(monkeypatch, fewer, study.space.config.data)
+    with pytest.raises(UserError, match="the test images are not those"):
+        sealed.opened_images(study, study.data)

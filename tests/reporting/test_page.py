@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from search.log.study import Study
+from search.reporting.extras import Parts
 from search.reporting.page import render
-from search.reporting.parts import Parts
 from search.reporting.summarise import summarise
 from search.reporting.summary import Summary
 from tests.browser import CHROMIUM, Browser

@@ -11,8 +11,8 @@ import pytest
 
 from search.log.events import Phase, Searched, Unsealed
 from search.log.packed import pack_labels
+from search.reporting.extras import Parts
 from search.reporting.page import render
-from search.reporting.parts import Parts
 from search.reporting.summarise import summarise
 from search.reporting.tables import (
     aligned,

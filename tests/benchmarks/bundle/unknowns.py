@@ -19,11 +19,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from supcon.__main__ import main as supcon
-from supcon.bundle.calibration import threshold_for
 from supcon.bundle.gallery import HELD_OUT, Gallery
 from supcon.bundle.model import load
 from supcon.bundle.nearest import distance
 from supcon.intake.inputs import Inputs
+from supcon.reliability.unknown import threshold_for
 
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)
 RATES = (0.01, 0.05, 0.1)

@@ -1,7 +1,4 @@
-"""What makes scores mean something: temperatures of probabilities, a threshold for unknown images.
-
-Both are fitted on images that no weight was trained on.
-"""
+"""How well probabilities are calibrated: temperatures, calibration error, likelihood of labels."""
 
 from __future__ import annotations
 
@@ -57,30 +54,38 @@ def calibration_error(probability: Floats, labels: npt.NDArray[np.int64]) -> flo
         probability: (M, K).
         labels: (M,) class ids.
     """
-    sure, right = probability.max(1), probability.argmax(1) == labels
+    return gap(probability.max(1), probability.argmax(1) == labels)
+
+
+def gap(sure: Floats, right: npt.NDArray[np.bool_]) -> float:
+    """The same, from (M,) largest probabilities and whether their classes are right."""
+    if not len(sure):
+        return 0.0
     order = np.argsort(sure, kind="stable")
-    bins = [b for b in np.array_split(order, min(BINS, len(order))) if len(b)]
-    gaps = [abs(float(right[b].mean() - sure[b].mean())) * len(b) for b in bins]
-    return sum(gaps) / max(1, len(order))
+    bins = np.arange(min(BINS, len(order)))
+    size, larger = divmod(len(order), len(bins))  # the first ones have an image more
+    starts = bins * size + np.minimum(bins, larger)
+    # Of a bin, its size times |mean - mean| is |sum - sum|.
+    return float(np.abs(np.add.reduceat((right - sure)[order], starts)).sum()) / len(order)
 
 
-def threshold_for(distances: Floats, false_alarms: float) -> float | None:
-    """The distance that a further image like these exceeds with at most the given probability.
-
-    It is the ceil((M + 1)(1 - rate))-th smallest (split conformal prediction, Vovk et al. 2005): it
-    holds for any distribution, as long as the further image is drawn like the M were.
+def nll(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood of the labels by softmax(logits / temperature), in nats.
 
     Args:
-        distances: (M,) of images of known classes, none of which was trained on.
-        false_alarms: the probability, in (0, 1).
+        logits: (M, K).
+        labels: (M,) class ids.
+        temperature: > 0.
 
     Returns:
-        The threshold; None if M is too small to promise it (M < 1 / rate - 1).
+        At least 0; 0 without images.
     """
-    place = math.ceil((len(distances) + 1) * (1 - false_alarms) - 1e-9)
-    if place > len(distances):
-        return None
-    return float(np.sort(distances)[place - 1])
+    return losses(logits, labels, temperature).mean().item() if len(labels) else 0.0
+
+
+def losses(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
+    """(M,) of which `nll` is the mean; fp64."""
+    return F.cross_entropy(logits.double() / temperature, labels, reduction="none")
 
 
 def share_logits(votes: Tensor) -> Tensor:

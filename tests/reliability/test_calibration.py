@@ -1,4 +1,4 @@
-"""Temperatures and thresholds, against slow searches and simulations."""
+"""Temperatures, calibration error and likelihood, against slow searches and loops."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from supcon.bundle.calibration import (
+from supcon.reliability.calibration import (
     calibration_error,
     fit_temperature,
+    nll,
     probabilities,
     share_logits,
-    threshold_for,
 )
 
 
@@ -72,30 +72,22 @@ def test_calibration_error_equals_a_slow_loop() -> None:
     assert calibration_error(probabilities(logits, 3.0).numpy(), y) < total / 3
 
 
-@pytest.mark.parametrize("n", [30, 99, 1000])
-@pytest.mark.parametrize("rate", [0.05, 0.2])
-def test_a_further_image_is_above_the_threshold_at_most_as_often_as_asked(
-    n: int, rate: float
-) -> None:
-    rng, alarms = np.random.default_rng(n), []
-    for _ in range(2000):
-        limit = threshold_for(rng.exponential(size=n), rate)
-        assert limit is not None
-        alarms.append(np.exp(-limit))  # the probability that another one is above
-    mean, error = np.mean(alarms), np.std(alarms) / np.sqrt(len(alarms))
-    assert mean <= rate + 3 * error
-    assert mean >= rate - 1 / (n + 1) - 3 * error  # and no rarer than the images allow
-
-
-def test_too_few_images_promise_nothing() -> None:
-    assert threshold_for(np.arange(18.0), 0.05) is None
-    assert threshold_for(np.arange(19.0), 0.05) == 18
-    assert threshold_for(np.empty(0), 0.5) is None
-
-
 def test_a_class_without_a_vote_is_improbable_and_not_impossible() -> None:
     votes = torch.tensor([[3.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0]])
     p = probabilities(share_logits(votes), 1.0)
     assert p.sum(1).tolist() == pytest.approx([1, 1])
     assert p[0].tolist() == pytest.approx([0.749, 0.25, 0.00025, 0.00025], abs=6e-4)
     assert (p > 0).all()
+
+
+def test_nll_equals_a_slow_loop_and_is_finite_where_the_right_class_seems_impossible() -> None:
+    logits, labels = labelled_logits(3.0, n=50)
+    logits[0] = torch.tensor([0.0, 0.0, 0.0, 0.0, 2000.0])
+    labels[0] = 0
+    total = 0.0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        highest = max(row)
+        total -= row[label] / 2 - highest / 2
+        total += np.log(sum(np.exp(x / 2 - highest / 2) for x in row))
+    assert nll(logits, labels, 2.0) == pytest.approx(total / 50)
+    assert nll(logits[:0], labels[:0]) == 0

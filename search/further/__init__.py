@@ -1,0 +1,1 @@
+"""What is found beyond accuracy: further measures of tested runs, and what they come to."""

@@ -1,0 +1,109 @@
+"""What lies beyond accuracy, as tables and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+import plotly.graph_objects as go
+
+from search.further.measures import MEASURES, Measure
+from search.further.questions import Further, Question, Value
+from search.judge.difference import Difference
+from search.reporting.tables import CLASSIFIERS
+from search.reporting.trial_figures import GREY
+
+Table = list[list[str]]
+
+
+def themes(found: Further) -> dict[str, list[Measure]]:
+    """Theme -> its measures, those that some row has."""
+    known = {name for row in found.rows for name in row.measures}
+    by_theme: dict[str, list[Measure]] = {}
+    for measure in MEASURES.values():
+        if measure.name in known:
+            by_theme.setdefault(measure.theme, []).append(measure)
+    return by_theme
+
+
+def tables(found: Further) -> Iterator[tuple[str, list[Measure], Table]]:
+    """For each theme its name, its measures, and a table: winners and references by measure."""
+    for theme, measures in themes(found).items():
+        names = [f"{each.label}{', %' if each.is_share else ', nats'}" for each in measures]
+        rows = [["row", "classifier", *names]]
+        for row in found.rows:
+            cells = [_cell(each, row.measures.get(each.name)) for each in measures]
+            rows.append([row.label, CLASSIFIERS[row.classifier], *cells])
+        yield theme, measures, rows
+
+
+def _cell(measure: Measure, value: Value | None) -> str:
+    if value is None:
+        return "-"
+    places = 1 if measure.is_share else 3
+    text = f"{measure.scale * value.value:.{places}f}"
+    if value.ci95 is None:
+        return text
+    low, high = (f"{measure.scale * bound:.{places}f}" for bound in value.ci95)
+    return f"{text} ({low} to {high})"
+
+
+def about(found: Further) -> str:
+    """What all of the tables are of."""
+    corrupted = "" if found.corrupted == found.images else f"; corrupted: {found.corrupted:,}"
+    unknown = f"; {found.unknown:,} images of unknown classes" if found.unknown else ""
+    return (
+        f"Mean over seeds with its 95 % interval, which counts the chance of the seeds and that of "
+        f"the test images ({found.images:,}, left out in {found.blocks} blocks by turns"
+        f"{corrupted}{unknown}). The same images as above; nothing was decided by these."
+    )
+
+
+def differences(found: Further, a: str, shade: str) -> go.Figure | None:
+    """Each question about an arm: difference by standard error, the better side on the right.
+
+    Filled: probe against probe; open: against the baseline's own head. Grey: no difference is said.
+    """
+    own = [each for each in found.questions if each.a == a]
+    if not own:
+        return None
+    figure, y = go.Figure(), 0
+    for each in own:
+        colour = shade if each.is_shown else GREY
+        _add_line(figure, y, each, each.probes, colour, "circle")
+        if each.against_head is not None:
+            _add_line(figure, y + 0.18, each, each.against_head, colour, "circle-open")
+        figure.add_annotation(
+            x=0, xref="paper", y=y - 0.36, text=escape(_label(each)),
+            xanchor="left", showarrow=False, font={"size": 12, "color": "#555"},
+        )  # fmt: skip
+        y += 1
+    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    title = f"← {own[0].b} better · standard errors · {a} better →"
+    figure.update_xaxes(title=escape(title))
+    figure.update_yaxes(visible=False, range=[y - 0.5, -0.7])
+    return figure.update_layout(height=90 + 56 * y, showlegend=False, margin={"l": 10})
+
+
+def _label(question: Question) -> str:
+    measure = MEASURES[question.measure]
+    places = 2 if measure.is_share else 3
+    d = f"{measure.scale * question.probes.difference:+.{places}f} {measure.unit}"
+    return f"{measure.label}: {d}"
+
+
+def _add_line(
+    figure: go.Figure, y: float, question: Question, d: Difference, colour: str, symbol: str
+) -> None:
+    """A dot with its interval; nothing varied: at 0, or without a place on this scale."""
+    if d.standard_error == 0:
+        return
+    measure = MEASURES[question.measure]
+    sign = (1 if measure.is_higher_better else -1) / d.standard_error
+    half = (d.interval[1] - d.interval[0]) / 2 / d.standard_error
+    figure.add_scatter(
+        x=[round(sign * d.difference, 3)], y=[y], mode="markers",
+        marker={"color": colour, "symbol": symbol, "size": 9},
+        error_x={"array": [round(half, 3)], "color": colour, "thickness": 1.4},
+        hovertemplate=f"{measure.scale * d.difference:+.3f} {measure.unit}<extra></extra>",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What a classifier is worth beyond its accuracy: calibration, classes, corruptions, unknowns."""
