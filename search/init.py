@@ -28,7 +28,8 @@ GIVEN_KEYS = tuple(
     f"data.{key}"
     for key in (
         *("path_column", "label_column", "split_column", "group_column"),
-        *("test_size", "val_size", "split_seed", "train_size", "broken", "fit", "background"),
+        *("test_size", "val_size", "split_seed", "train_size", "hold_out", "unknown"),
+        *("broken", "fit", "background"),
     )
 )
 """What may be given: how images are found, split and made square."""

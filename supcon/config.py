@@ -21,6 +21,31 @@ METRICS = {"top1": TOP1, "balanced": "val/probe_balanced"}
 """What decides between epochs, weights, trials and arms, by `probe.selection`."""
 
 
+def renamed(settings: Mapping[str, Any], section: str = "model.") -> dict[str, Any]:
+    """The same by their names of today: `pretrained`, true or false, has become `weights`.
+
+    Args:
+        settings: name -> value, or what is drawn for it.
+        section: what stands before the name.
+    """
+    old, new = f"{section}pretrained", f"{section}weights"
+    if old not in settings:
+        return dict(settings)
+    if new in settings:
+        raise ValueError(f"{old} is an earlier name of {new}: give {new} alone")
+    return {
+        new if k == old else k: _weights(v, old) if k == old else v for k, v in settings.items()
+    }
+
+
+def _weights(value: Any, name: str) -> Any:
+    if isinstance(value, dict) and isinstance(value.get("choice"), list):
+        return {**value, "choice": [_weights(each, name) for each in value["choice"]]}
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    return "timm" if value else "none"
+
+
 class DataConfig(Section):
     """Which images, and how they are split and batched."""
 
@@ -61,6 +86,13 @@ class DataConfig(Section):
     """Files that are no readable images: refuse names them; skip leaves them out, and says so."""
     train_size: int | None = Field(None, ge=1)
     """Use only so many training images (stratified, after val is taken); null uses all."""
+    hold_out: int = Field(0, ge=0)
+    """So many classes, drawn by `split_seed`, train, validate and test nothing: their test images
+    are asked as images of unknown classes, the others of them are not used. At least 2 stay."""
+    unknown: Path | None = None
+    """A folder with images of other classes than those of the data set, at any depth: asked, like
+    test images, once and at the end, whether a model tells them from known ones. For digits they
+    are turned grey."""
     sampler: Literal["natural", "balanced"] = "natural"
     """natural: each image once an epoch. balanced: each class equally often, in an epoch of the
     same length: images of rare classes come several times, some of frequent ones not."""
@@ -127,14 +159,30 @@ class ModelConfig(Section):
 
     backbone: str = "resnet18"
     """Any image model of timm (`timm.list_models()`)."""
-    pretrained: bool = False
-    """Start from timm's published weights."""
+    weights: str = "none"
+    """What the backbone starts from. none: freshly drawn; timm: the weights that timm publishes for
+    it; a file: safetensors, or a state dict that torch saved, of timm's names or of `train`;
+    local-dir:DIR or hf-hub:NAME: what timm saved there. Images are normalised as for them."""
+    weights_hash: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the file of the weights: another one is refused. A search and `train` write it
+    down; null: whatever is there."""
     stem: Literal["auto", "small", "full"] = "auto"
     """small removes the stem's downsampling, as usual for CIFAR; auto: small up to 64 pixels."""
     head: Literal["mlp", "linear"] = "mlp"
     """SupCon's projection head; stage two drops it."""
     head_dim: int = Field(128, ge=2, le=65536)
     """Dimension of the projection that the SupCon loss sees."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_pretrained(cls, value: Any) -> Any:
+        """Earlier versions had timm's weights or none, by `pretrained`."""
+        return renamed(value, "") if isinstance(value, dict) else value
+
+    @property
+    def weights_name(self) -> str:
+        """What tells its weights from others: timm has other ones for each backbone."""
+        return f"timm:{self.backbone}" if self.weights == "timm" else self.weights
 
 
 class LossConfig(Section):
@@ -183,6 +231,11 @@ class OptimConfig(Section):
     """Only where the optimiser has one."""
     weight_decay: float = Field(1e-4, ge=0)
     """Not applied to norms and biases."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """The backbone's last layer and the heads have the learning rate, each layer below so many
+    times that of the one above (arXiv:2106.08254); layers as timm groups them. 1: all the same."""
+    freeze_epochs: int = Field(0, ge=0)
+    """So many epochs at first the heads alone are trained, while the encoder stays as it is."""
     schedule: Literal["cosine", "constant", "wsd"] = "cosine"
     """After the warm-up: half a cosine to 0; constant; or constant and a linear fall to 0."""
     warmup: float = Field(0.1, ge=0, lt=1)
@@ -236,8 +289,8 @@ class ProbeConfig(Section):
 class RunConfig(Section):
     """Length, seed, device and bookkeeping of a run."""
 
-    epochs: int = Field(100, ge=1, le=10**6)
-    """Epochs of stage one."""
+    epochs: int = Field(100, ge=0, le=10**6)
+    """Epochs of stage one; 0: the encoder is scored as it starts, by probe and kNN alone."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of initial weights, data order and augmentation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -331,6 +384,16 @@ class Config(Section):
                 f"has no form for soft labels (supcon, supcon_ce and ce have), got "
                 f"{self.augment.mixup:g} and {self.augment.cutmix:g}"
             )
+        if self.optim.freeze_epochs > self.run.epochs:
+            raise ValueError(
+                f"optim.freeze_epochs must be at most run.epochs ({self.run.epochs}), got "
+                f"{self.optim.freeze_epochs}"
+            )
+        if self.run.cuda_graph and self.optim.freeze_epochs:
+            raise ValueError(
+                f"run.cuda_graph records one kind of step, and optim.freeze_epochs makes two, got "
+                f"{self.optim.freeze_epochs}; set either to false or 0"
+            )
         if self.run.cuda_graph and (self.run.compile or self.run.recomputes):
             raise ValueError(
                 f"run.cuda_graph goes with neither run.compile nor run.memory checkpoint or "
@@ -411,6 +474,10 @@ def override(config: Config, changes: Mapping[str, Any], source: str = "override
         UserError: a key does not exist, or the changed config breaks a rule.
     """
     tree = config.model_dump(mode="json")
+    try:
+        changes = renamed(changes)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
     for dotted, value in changes.items():
         check_key(dotted, flatten(config), source)
         section, key = dotted.split(".")

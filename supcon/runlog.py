@@ -103,6 +103,7 @@ def describe(record: Record, epochs: int) -> str:
         record: of an epoch; its scores on val are shown if there are any.
         epochs: of the whole run.
     """
+    loss = record.metrics.get("train/loss")  # none before the first epoch
     scores = [
         f"{name.removeprefix('val/')} {value:.2%}"
         for name, value in record.metrics.items()
@@ -115,8 +116,7 @@ def describe(record: Record, epochs: int) -> str:
     return "  ".join(
         [
             f"epoch {record.epoch:3d}/{epochs}",
-            f"loss {record.metrics['train/loss']:.4f}",
-            f"lr {record.metrics['train/lr']:.2e}",
+            *([] if loss is None else [f"loss {loss:.4f}", f"lr {record.metrics['train/lr']:.2e}"]),
             *scores,
             f"{record.seconds:.0f} s",
         ]

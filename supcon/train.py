@@ -93,6 +93,8 @@ def fit(config: Config, data: Splits, checkpoint: Path | None = None) -> Iterato
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint)
         yield run.record()
+    elif config.run.epochs == 0:
+        yield run.record()
     with Checkpoints(checkpoint, config.run.checkpoint_minutes) as checkpoints:
         while run.epoch < config.run.epochs:
             run.train_epoch()
@@ -153,7 +155,7 @@ class Run:
         started = time.perf_counter()
         self.epoch += 1
         torch.manual_seed(derive_seed(self.config.run.seed, "dropout", self.epoch))
-        self.network.train()
+        self._set_training()
         losses = []
         name = f"epoch {self.epoch}"
         for images, labels in tqdm(self.loader(self.epoch), name, leave=False, disable=None):
@@ -164,6 +166,12 @@ class Run:
         loss = self._mean_finite(torch.stack(losses))
         self.metrics = {"train/loss": loss, "train/lr": lr} | loss_share(self.loss_range, loss)
         self.seconds += time.perf_counter() - started
+
+    def _set_training(self) -> None:
+        """The network as this epoch trains it; a frozen encoder's BatchNorm stays as it is, too."""
+        is_frozen = self.epoch <= self.config.optim.freeze_epochs
+        self.network.train()
+        self.network.encoder.train(not is_frozen).requires_grad_(not is_frozen)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step of optimiser and EMA on a batch of views; its loss."""

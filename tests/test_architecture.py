@@ -42,6 +42,7 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         "network": (*BASICS, *IMAGES),
         "recipe": (*BASICS, *IMAGES, "network"),
         "evaluation": (*BASICS, *IMAGES, "network", "recipe"),
+        "transfer": (*BASICS, *IMAGES, "network", "evaluation"),
         "intake": (*BASICS, *IMAGES),
         "reliability": (*BASICS, *IMAGES, "network", "recipe", "evaluation"),
         "bundle": (*BASICS, *IMAGES, "intake", "network", "evaluation", "reliability"),
@@ -53,7 +54,7 @@ MAY_IMPORT = {  # what a package takes from others of its house; `.` is what lie
         ".": (*BASICS, *IMAGES, "audit", "network", "recipe", "evaluation", "bundle", "cli"),
         "cli": (
             *(*BASICS, *IMAGES, "network", "recipe", "evaluation", "."),
-            *("intake", "bundle", "bundling", "explore"),
+            *("transfer", "intake", "bundle", "bundling", "explore"),
         ),
     },
 }

@@ -9,12 +9,12 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from search.space.resources import Footprint
 from supcon.audit.findings import Looks, Twins
-from supcon.config import METRICS
+from supcon.config import METRICS, renamed
 from supcon.parsing import Section
 
-Phase = Literal["search", "pick", "confirm", "published", "one_view"]
+Phase = Literal["search", "pick", "confirm", "published", "one_view", "frozen"]
 """What a trial is for: the search; picking the winner; speaking for it; the reference rows."""
-FINAL: tuple[Phase, ...] = ("confirm", "published", "one_view")
+FINAL: tuple[Phase, ...] = ("confirm", "published", "one_view", "frozen")
 """Phases whose models are kept, to be tested."""
 AFTER_SEARCH: tuple[Phase, ...] = ("pick", *FINAL)
 
@@ -68,6 +68,9 @@ class Started(_Event):
     """Images of val by class, which tell what a guess may score; older logs lack them."""
     measured: tuple[Footprint, ...] = Field((), exclude_if=_is_empty)
     """What each kind of config takes, where the space leaves that to be measured."""
+    weights: dict[str, dict[str, str]] = Field({}, exclude_if=_is_empty)
+    """`ModelConfig.weights_name` of what trials start from -> the settings that tell where it lies
+    and what its hash is."""
 
     @property
     def selection_metric(self) -> str:
@@ -156,14 +159,15 @@ class Ask(_TrialEvent):
     @model_validator(mode="before")
     @classmethod
     def _from_older_log(cls, value: Any) -> Any:
-        """Earlier versions wrote such settings among the params, which never draws them."""
-        if isinstance(value, dict) and isinstance(value.get("params"), dict):
-            params = value["params"]
-            moved = {key: each for key, each in params.items() if key.startswith(NEVER_DRAWN)}
-            if moved:
-                drawn = {key: each for key, each in params.items() if key not in moved}
-                return value | {"params": drawn, "settings": moved}
-        return value
+        """Earlier versions wrote such settings among the params, which never draws them, and had
+        other names of some.
+        """
+        if not (isinstance(value, dict) and isinstance(value.get("params"), dict)):
+            return value
+        params = renamed(value["params"])
+        moved = {key: each for key, each in params.items() if key.startswith(NEVER_DRAWN)}
+        drawn = {key: each for key, each in params.items() if key not in moved}
+        return value | {"params": drawn} | ({"settings": moved} if moved else {})
 
 
 class Report(_TrialEvent):

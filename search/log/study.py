@@ -54,12 +54,12 @@ class Study:
     def config_of(self, ask: Ask) -> Config:
         """The complete config of a trial."""
         config = self.space.trial_config(ask.arm, ask.changes, ask.seed)
-        if not self.log.measured:
-            return config
-        found: dict[str, Any] = {"run.memory": self.shares.mode_of(config)}
-        if config.run.threads == 0:
-            found["run.threads"] = max(1, int(self.shares.of(config).cpu))
-        return override(config, found, f"trial of {ask.arm}")
+        found: dict[str, Any] = {**self.log.started.weights.get(config.model.weights_name, {})}
+        if self.log.measured:
+            found["run.memory"] = self.shares.mode_of(config)
+            if config.run.threads == 0:
+                found["run.threads"] = max(1, int(self.shares.of(config).cpu))
+        return override(config, found, f"trial of {ask.arm}") if found else config
 
     def length_of(self, ask: Ask) -> int:
         """Epochs of a trial that is trained to the end."""
@@ -68,7 +68,7 @@ class Study:
     def evaluated_at(self, ask: Ask) -> Sequence[int]:
         """Epochs after which a trial reports."""
         found: Sequence[int] = ask.settings.get("run.eval_at", self.space.rungs)
-        return found
+        return found or (0,)  # without training, at its start
 
     def known(self) -> dict[Any, Any]:
         """What was found since the last event."""

@@ -210,7 +210,7 @@ def _until_next(study: Study, trial: Trial, last: Report) -> float:
     later = (epoch for epoch in study.evaluated_at(trial.ask) if epoch > last.epoch)
     after = next(later, last.epoch + 1)
     evaluation = last.evaluation_seconds / len(trial.reports)
-    return evaluation + (after - last.epoch) * last.seconds / last.epoch
+    return evaluation + (after - last.epoch) * last.seconds / max(1, last.epoch)
 
 
 @remembered

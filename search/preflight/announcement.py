@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from search.preflight.packing import Node, trials_to_fill
+from search.preflight.pretrained import describe_weights, pinned_weights
 from search.preflight.trial_cost import describe_cost
 from search.space.resources import Footprint, Resources
 from search.space.space import Space
@@ -35,6 +36,7 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         f"{data.train.images.shape[1]}x{data.train.images.shape[2]}, {len(data.classes)} classes; "
         f"test is sealed",
         f"images    {describe_auto(config, data)}",
+        *(f"unknown   {phrase}; sealed like test" for phrase in data.unknown),
         *(f"left out  {phrase}" for phrase in data.left_out.describe()),
         *_describe_selection(space, data),
         f"trials    {config.run.epochs} epochs; {_describe_rungs(space)}",
@@ -42,6 +44,7 @@ def describe(space: Space, measured: Iterable[Footprint], data: Splits) -> list[
         f"then {space.confirm.seeds} fresh seeds for each winner, picked from the best "
         f"{space.confirm.top}",
     ]
+    lines += describe_weights(pinned_weights(space))
     lines += [_describe_share(each, space.resources) for each in measured]
     for arm in space.arms:
         drawn = [f"{key} {d}" for key, d in space.arm_params(arm).items()]

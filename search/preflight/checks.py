@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from search.preflight.packing import Node, at_once, misfit, this_machine
+from search.preflight.pretrained import DRAWN_TOGETHER, configs_by_backbone
 from search.preflight.trial_cost import kinds
 from search.space.checks import conditions
 from search.space.loading import with_base, with_resources, with_settings
@@ -20,7 +21,7 @@ from supcon.auto_settings import settle
 from supcon.config import Config, DataConfig
 from supcon.evaluation.accuracy import are_equal
 from supcon.images.batches import check_room_to_share
-from supcon.images.loading import check_batch_size, check_test, load_splits
+from supcon.images.loading import check_batch_size, check_test, check_unknown, load_splits
 from supcon.images.split import Splits
 from supcon.listing.listing import LeftOut
 from supcon.network.device import pick_device, usable_gpus
@@ -132,9 +133,12 @@ def load_checked_data(space: Space) -> Splits:
         fixed = space.arm_config(arm).data.batch_size
         check_batch_size(max(drawn.values) if drawn else fixed, len(data.train), hint)
         keys = [key for key in params if key.startswith("model.") or key == "optim.name"]
-        for changes in _each_value(params, keys) or [{}]:
-            given = {k: v for key in changes for k, v in conditions(key, params).items()}
-            config = space.trial_config(arm, {**given, **changes}, seed=0)
+        single = [
+            space.trial_config(arm, {**conditions(key, params), **changes}, seed=0)
+            for changes in _each_value(params, set(keys) - {*DRAWN_TOGETHER})
+            for key in changes
+        ]
+        for config in [*configs_by_backbone(space, arm), *single]:
             build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
     return data
 
@@ -146,7 +150,8 @@ def load_images(config: DataConfig) -> Splits:
         UserError: images are missing or broken; those of train and val, and those of test, are told
             together.
     """
-    problems, data, left_out = [], None, LeftOut()
+    problems, data, left_out, unknown = list[str](), None, LeftOut(), tuple[str, ...]()
+    broken = unknown
     try:
         data = load_splits(config)
         data.check()
@@ -154,12 +159,13 @@ def load_images(config: DataConfig) -> Splits:
         problems.append(str(error))
     try:
         left_out = check_test(config)
+        unknown, broken = check_unknown(config)
     except UserError as error:
         problems += [line for line in str(error).splitlines() if line not in "\n".join(problems)]
     if problems or data is None:
         raise UserError("\n".join(problems))
-    broken = data.left_out.broken + left_out.broken
-    return replace(data, left_out=replace(left_out, broken=broken))
+    broken = (*data.left_out.broken, *left_out.broken, *broken)
+    return replace(data, left_out=replace(left_out, broken=broken), unknown=unknown)
 
 
 def settle_gpus(space: Space, nodes: Sequence[Node]) -> Space:

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from supcon.config import Config, DataConfig
-from supcon.images.loading import check_test, load_splits
-from supcon.images.sources import find_images, list_images
+from supcon.images.loading import check_test, check_unknown, load_splits
+from supcon.images.sources import absolute, find_images, list_images
 from supcon.images.split import Splits
 from supcon.listing.listing import Listing
-from supcon.listing.names import NONE, TEST, TRAIN, VAL
+from supcon.listing.names import TEST, TRAIN, VAL
 from supcon.listing.table import column_names
 from supcon.parsing import UserError, parse
 
@@ -49,6 +49,8 @@ class Survey:
     """Likewise, by format."""
     given: frozenset[str]
     """Which of val and test come with them; the others are split off."""
+    unknown: tuple[str, ...] = ()
+    """A phrase for each place that images of unknown classes come from."""
 
     @property
     def n_train(self) -> int:
@@ -118,13 +120,16 @@ def survey(path: Path, given: Mapping[str, Any] | None = None) -> tuple[Survey, 
     settings = way_in(path) | dict(given or {})
     config = data_config(settings)
     data, left = load_splits(config), check_test(config)
-    broken = (*data.left_out.broken, *left.broken)
+    if config.unknown is not None:
+        settings["unknown"] = str(absolute(config.unknown, "data.unknown"))
+    unknown, broken = check_unknown(config)
+    broken = (*data.left_out.broken, *left.broken, *broken)
     if broken:
         settings["broken"] = "skip"
     there = frozenset({VAL, TEST} & set(find_images(config).parts.tolist()))
     listing = list_images(config, broken=broken)
     listing = replace(listing, left_out=replace(left, broken=broken))
-    return Survey(settings, listing, *headers(listing), there), data
+    return Survey(settings, listing, *headers(listing), there, unknown), data
 
 
 def data_config(settings: Mapping[str, Any], **changes: Any) -> DataConfig:
@@ -135,7 +140,7 @@ def data_config(settings: Mapping[str, Any], **changes: Any) -> DataConfig:
 
 def headers(listing: Listing) -> tuple[npt.NDArray[np.int64], dict[str, int]]:
     """Sizes (n, 2) and formats of images, of some out of all if they are many."""
-    used = np.flatnonzero(listing.parts != NONE)
+    used = np.flatnonzero(np.isin(listing.parts, (TRAIN, VAL, TEST)))
     some = np.random.default_rng(0).permutation(used)[:LOOKED_AT]
     sides, formats = list[tuple[int, int]](), Counter[str]()
     for i in some.tolist():
@@ -161,6 +166,7 @@ def describe(found: Survey) -> list[str]:
         f"parts     train {n[TRAIN]:,}, val {n[VAL]:,}, test {n[TEST]:,}{split}",
         f"sizes     {'all' if is_same else 'median'} {width}x{height} pixels{looked_at}; {formats}",
         f"classes   the largest has {found.imbalance:.1f} times the images of the smallest",
+        *(f"unknown   {phrase}; sealed like test" for phrase in found.unknown),
         *(f"left out  {phrase}" for phrase in listing.left_out.describe()),
         *_class_table(listing),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.preflight.options import proposed_name
-from search.proposal.choices import Network, batch_sizes
+from search.proposal.choices import FEW_IMAGES, PRETRAINED_SIDE, Network, batch_sizes
 from search.proposal.hours import Plan
 from search.proposal.survey import Survey
 from supcon.listing.names import TEST, VAL
@@ -44,7 +44,7 @@ def space_text(
         "base:",
         *_data(found, network),
         *_augment(),
-        *_model(network),
+        *_model(found, network),
         *_run(plan),
         *_params(found, network),
         *_arms(),
@@ -82,13 +82,22 @@ def _augment() -> Iterable[str]:
     yield "  # augment: {flip: 0, jitter: 0, grey: 0}"
 
 
-def _model(network: Network) -> Iterable[str]:
+def _model(found: Survey, network: Network) -> Iterable[str]:
     yield "  model:"
     yield _line(4, "backbone", network.backbones[0], "any of timm.list_models()")
     if network.stem != "auto":
         yield _line(4, "stem", network.stem, "full: fast; small keeps more of small pictures")
-    reason = "few images: published weights" if network.pretrained else "true: timm's weights"
-    yield _line(4, "pretrained", network.pretrained, reason)
+    yield _line(
+        4, "weights", "timm" if network.pretrained else "none", _weights_reason(found, network)
+    )
+
+
+def _weights_reason(found: Survey, network: Network) -> str:
+    if network.pretrained:
+        return "few images: what timm publishes; or a file of weights"
+    if found.n_train < FEW_IMAGES and found.side >= PRETRAINED_SIDE:
+        return "published weights would help so few images, but cannot be had here: name a file"
+    return "or timm, or a file: what the backbone starts from"
 
 
 def _run(plan: Plan) -> Iterable[str]:
@@ -101,8 +110,11 @@ def _params(found: Survey, network: Network) -> Iterable[str]:
     drawn: dict[str, Any] = {
         "loss.temperature": {"loguniform": [0.03, 0.5]},
         "augment.strength": {"uniform": [0.2, 1.0]},
-        "optim.lr_per_256": {"loguniform": [0.01, 0.3] if network.pretrained else [0.03, 0.6]},
+        "optim.lr_per_256": {"loguniform": [0.002, 0.3] if network.pretrained else [0.03, 0.6]},
     }
+    if network.pretrained:
+        drawn["optim.layer_decay"] = {"choice": [1.0, 0.8, 0.65]}
+        drawn["optim.freeze_epochs"] = {"int": [0, 2]}
     if small < large:
         drawn["data.batch_size"] = {"pow2": [small, large]}
     if found.imbalance > UNEQUAL:
@@ -112,6 +124,8 @@ def _params(found: Survey, network: Network) -> Iterable[str]:
     yield "params:"
     reasons = {
         "data.batch_size": f"at most a quarter of {found.n_train:,} training images",
+        "optim.layer_decay": "lower layers of pretrained weights learn more slowly",
+        "optim.freeze_epochs": "heads alone, at first",
         "data.sampler": "classes are unequal; balanced draws each equally often",
     }
     for key, value in drawn.items():

@@ -22,6 +22,8 @@ PROTOCOL = (
     "data.val_size",
     "data.split_seed",
     "data.train_size",
+    "data.hold_out",
+    "data.unknown",
     "data.image_size",
     "data.fit",
     "data.background",
@@ -54,6 +56,11 @@ def check(space: Space) -> None:
         raise UserError(
             "base.probe.selection: a search sets it itself; set 'selection' of the space "
             "(--set selection=balanced)"
+        )
+    if (epochs := space.config.run.epochs) < 1:
+        raise UserError(
+            f"base.run.epochs must be at least 1 in a search, got {epochs}; `python -m supcon "
+            f"train` scores a backbone as it is"
         )
     if not space.params:
         raise UserError("params must name at least one parameter to draw, got none")

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from search.space.distribution import Distribution
 from search.space.resources import Resources
-from supcon.config import METRICS, SWITCHES, Config, flatten, is_used, override
+from supcon.config import METRICS, SWITCHES, Config, flatten, is_used, override, renamed
 from supcon.parsing import Section, UserError, nearest, parse
 from supcon.seeds import derive_seed
 
@@ -147,6 +147,22 @@ class Space(Section):
     scheduler: Scheduler = Scheduler()
     confirm: Confirm = Confirm()
     resources: Resources = Resources()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_names_of_today(cls, value: Any) -> Any:
+        """Earlier versions had other names of settings."""
+        if not isinstance(value, dict):
+            return value
+        found = dict(value)
+        if isinstance(found.get("params"), dict):
+            found["params"] = renamed(found["params"])
+        if isinstance(found.get("arms"), dict):
+            found["arms"] = {
+                arm: renamed(own) if isinstance(own, dict) else own
+                for arm, own in found["arms"].items()
+            }
+        return found
 
     @cached_property
     def config(self) -> Config:

@@ -70,7 +70,9 @@ def runs_left(study: Study) -> tuple[int, int]:
     planned = planned_runs(study.space, hopeful_arms(study), n_candidates)
     done = [(each.phase, len(each.runs(study))) for each in seed_runs(study)]
     picked = sum(n for phase, n in done if phase == "pick")
-    later = sum(n for phase, n in done if phase != "pick")
+    later = sum(
+        n for phase, n in done if phase not in ("pick", "frozen")
+    )  # the latter cost nothing
     return planned.pick - picked, planned.total - planned.pick - later
 
 

@@ -57,6 +57,12 @@ def without_additions(space: Space, arm: str) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if own.get(key, value) != value}
 
 
+def frozen() -> dict[str, Any]:
+    """Settings of a run that trains no encoder: what it starts from is scored as it is."""
+    averages = {"average.ema_half_life": 0.0, "average.swa_start": 1.0}  # all the same weights
+    return {"run.epochs": 0, "run.eval_at": [], "optim.freeze_epochs": 0, **averages}
+
+
 def _within(distribution: Distribution, value: Any, default: Any) -> Any:
     if distribution.kind == "choice":
         return value if value in distribution.values else default

@@ -3,7 +3,8 @@
 The best scores of a search are the luckiest of many. So the best few configurations of an arm are
 trained again, on seeds that no search trial had, and the best mean picks the winner; then the
 winner is trained on further seeds that did not pick it, and only these speak for it. References,
-the published settings of each loss and cross entropy of one view, are trained on as many.
+the published settings of each loss and cross entropy of one view, are trained on as many;
+pretrained backbones are also scored as they are, once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from search.log.study import Study
 from search.log.trial import Trial
 from search.space.space import Space
 from search.strategy.giving_up import hopeful_arms, is_hopeless
-from search.strategy.references import one_view, published, without_additions
+from search.strategy.references import frozen, one_view, published, without_additions
 from supcon.config import Config
 from supcon.parsing import UserError
 
@@ -75,6 +76,9 @@ class SeedRuns:
                 return f"{self.arm} winner, 1 view, {views} times the epochs"
             case "published":
                 return f"{self.arm}, published settings"
+            case "frozen":
+                model = space.trial_config(self.arm, self.params, seed=0).model
+                return f"{model.backbone} with its pretrained weights, frozen"
         return f"{self.arm} winner"
 
 
@@ -162,6 +166,7 @@ def _reference_runs(study: Study) -> Iterator[SeedRuns]:
     if not study.space.confirm.references:
         return
     yield from published_runs(study.space, hopeful_arms(study))
+    yield from _frozen_runs(study)
     space = study.space
     trained = [arm for arm in study.arms if candidates(study, arm)]
     plain = [arm for arm in trained if not space.arm_config(arm).loss.is_contrastive]
@@ -170,6 +175,16 @@ def _reference_runs(study: Study) -> Iterator[SeedRuns]:
     arm = plainest(space, plain)  # others that train cross entropy need no second one
     for won in (each for each in winner_runs(study) if each.arm == arm):
         yield SeedRuns(arm, "one_view", won.params, won.seeds, won.of, one_view(space, arm))
+
+
+def _frozen_runs(study: Study) -> Iterator[SeedRuns]:
+    """The backbones that winners start from with pretrained weights, each once and untrained."""
+    seen = {"none"}
+    for won in winner_runs(study):
+        name = study.space.trial_config(won.arm, won.params, seed=0).model.weights_name
+        if name not in seen:
+            seen.add(name)
+            yield SeedRuns(won.arm, "frozen", won.params, 1, won.of, frozen())
 
 
 @remembered

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from supcon.config import Config
 from supcon.evaluation.probe import LinearProbe
+from supcon.network.backbone import Misfit
 from supcon.network.models import JointHead, Network, build_network
 from supcon.parsing import UserError, one_line
 
@@ -58,14 +59,18 @@ def load_network(folder: Path, config: Config, *, image_size: int, classes: int)
         raise UserError(f"{folder / ENCODER}: holds no encoder of this program")
     # Of two heads the classifier alone is kept.
     loss = {"name": "ce"} if config.loss.has_classifier else {}
-    network = build_network(
-        config.model.model_copy(update={"pretrained": False}),  # its weights come from the file
-        config.loss.model_copy(update=loss),
-        image_size=image_size,
-        classes=classes,
-        mean=encoder["mean"],
-        std=encoder["std"],
-    )
+    try:
+        network = build_network(
+            config.model,
+            config.loss.model_copy(update=loss),
+            image_size=image_size,
+            classes=classes,
+            mean=encoder["mean"],
+            std=encoder["std"],
+            weights=encoder,
+        )
+    except Misfit as error:
+        raise _unfit(folder / ENCODER, config, error) from None
     _fill(network.encoder, encoder, folder / ENCODER, config)
     if config.loss.has_classifier:
         _fill(network.head, _part(_load(folder / HEAD), "head"), folder / HEAD, config)
@@ -112,7 +117,11 @@ def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, config: Con
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:  # names every tensor that is missing or left over
-        raise UserError(
-            f"{path}: does not fit {config.model.backbone} ({one_line(error)}); it was probably "
-            f"written with another version of timm"
-        ) from None
+        raise _unfit(path, config, error) from None
+
+
+def _unfit(path: Path, config: Config, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: does not fit {config.model.backbone} ({one_line(error)}); it was probably "
+        f"written with another version of timm"
+    )

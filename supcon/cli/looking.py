@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from supcon.cli.options import Commands, load_run, print_metrics
+from supcon.cli.options import Commands, load_run, print_metrics, write_json
+from supcon.cli.transferring import run_transfer
 from supcon.parsing import UserError
 
 
@@ -17,11 +18,17 @@ def add_to(commands: Commands, shared: argparse.ArgumentParser) -> None:
         "evaluate", parents=[shared], help="all metrics of a trained model"
     )
     evaluate.add_argument(
-        "model", type=Path, help="a run's folder, or a file such as runs/x/best.pt"
+        "model", type=Path,
+        help="a run's folder, or a file such as runs/x/best.pt; with --on also a study's folder",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--split", choices=("val", "test"), help="default: val; test is for the end"
     )
     evaluate.add_argument(
-        "--split", choices=("val", "test"), default="val", help="default: val; test is for the end"
-    )
+        "--on", type=Path, metavar="IMAGES",
+        help="other labelled images, of any classes: probe and kNN of the frozen encoder on these",
+    )  # fmt: skip
+    evaluate.add_argument("--arm", help="of a study (default: the one that is better on val)")
     evaluate.set_defaults(run=run_evaluation)
 
     tsne = commands.add_parser(
@@ -34,6 +41,12 @@ def add_to(commands: Commands, shared: argparse.ArgumentParser) -> None:
 
 def run_evaluation(options: argparse.Namespace) -> int:
     """The `evaluate` command."""
+    if options.on is not None:
+        if options.split is not None:
+            raise UserError(f"--split {options.split}: goes without --on, which scores test")
+        return run_transfer(options)
+    if options.arm is not None:
+        raise UserError(f"--arm {options.arm}: goes with --on alone; name a run's folder")
     path, trained, config = load_run(options.model, options.set)
     from supcon.evaluation.all_metrics import measure
     from supcon.evaluation.trained import check_same_data
@@ -41,18 +54,19 @@ def run_evaluation(options: argparse.Namespace) -> int:
 
     data = load_splits(config.data)
     check_same_data(path, data)
-    out = path.with_name(f"{path.stem}-{options.split}.json")
+    split = options.split or "val"
+    out = path.with_name(f"{path.stem}-{split}.json")
     found: dict[str, Any] = {"epoch": trained.epoch, "weights": trained.weights}
     test = None
-    if options.split == "test":
+    if split == "test":
         found["test_evaluations"] = 1 + _openings(out)
-        _write_json(out, found)  # counted before they are looked at
+        write_json(out, found)  # counted before they are looked at
         print(f"times that this model has seen the test images: {found['test_evaluations']}")
         test = load_test(config.data)
     found["metrics"] = measure(trained, config, data, test)
-    print(f"{path}: {trained.weights} weights after epoch {trained.epoch}, {options.split}:")
+    print(f"{path}: {trained.weights} weights after epoch {trained.epoch}, {split}:")
     print_metrics(found["metrics"])
-    _write_json(out, found)
+    write_json(out, found)
     print(f"wrote {out}")
     return 0
 
@@ -92,9 +106,3 @@ def _openings(path: Path) -> int:
             f"{path}: damaged; it counts how often the model saw the test images, so "
             f"put it right, or remove it if you know that number is 0"
         ) from None
-
-
-def _write_json(path: Path, tree: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)

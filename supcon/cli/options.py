@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from supcon.config import TEXT_KEYS, Config, override
 from supcon.parsing import UserError, is_there, parse_assignment
@@ -55,6 +56,13 @@ def load_run(model: Path, settings: list[str]) -> tuple[Path, Trained, Config]:
         torch.set_num_threads(config.run.threads)
     trained, _ = load_trained(path, pick_device(config.run.device))
     return path, trained, config
+
+
+def write_json(path: Path, tree: dict[str, Any]) -> None:
+    """Write a tree of plain values, or nothing."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ def run_training(options: argparse.Namespace) -> int:
     from supcon.images.loading import load_splits
     from supcon.machine import cores
     from supcon.network.models import network_for
+    from supcon.network.weights import pinned
     from supcon.runlog import RunLog
     from supcon.step_memory import settle_memory
     from supcon.train import Diverged, fit
@@ -54,6 +55,7 @@ def run_training(options: argparse.Namespace) -> int:
     config = _as_before(config, out) if options.resume else config
     data = load_splits(config.data)
     data.check()
+    config = override(config, pinned(config.model), "model.weights")
     config = override(config, settle(config, data), "auto")
     config = override(config, settle_memory([config], data), "auto")
     check_room_to_share(config, data.train, threads=config.run.threads or cores())

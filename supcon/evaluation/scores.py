@@ -86,14 +86,22 @@ def score_embedded(
     """
     device = val.features.device
     val_y, classes = labels_of(data.val, device), len(data.classes)
-    x, y = _probe_features(network, train.features, config, data.train)
-    fitted = _fit(config, x, y, val.features, val_y, classes)
+    fitted = fit_on(network, train, val, config, data)
     predictions = {"probe": fitted.predictions}
     predictions |= other_predictions(config, train, labels_of(data.train, device), val, classes)
     metrics = accuracies(predictions, val_y, "val", config)
     metrics |= named(spread_metrics(val.features, val_y), "val/")
     metrics |= geometry(config, val, val_y, "val")
     return Scores(metrics, fitted.probe)
+
+
+def fit_on(
+    network: Network, train: Embedded, val: Embedded, config: Config, data: Splits
+) -> Fitted:
+    """Train the probe on train, and choose on val; arguments as of `score_embedded`."""
+    x, y = _probe_features(network, train.features, config, data.train)
+    val_y = labels_of(data.val, val.features.device)
+    return _fit(config, x, y, val.features, val_y, len(data.classes))
 
 
 def other_predictions(
@@ -111,7 +119,7 @@ def other_predictions(
     Returns:
         `knn` and `knn1` (the nearest alone) by encoder features; after a projection head also
         `projection_knn`, for cross entropy, alone or beside another loss, also its own `head`;
-        (M,) each.
+        (M,) each. Of an encoder that was not trained only the former.
     """
     k, temperature = config.probe.knn_k, config.probe.knn_temperature
 
@@ -119,6 +127,8 @@ def other_predictions(
         return knn_predict(bank_x, bank_y, x, classes=classes, ks=ks, temperature=temperature)
 
     found = dict(zip(("knn", "knn1"), vote(bank.features, queries.features, k, 1), strict=True))
+    if config.run.epochs == 0:  # no head was trained
+        return found
     (known, _), (projections, logits) = (by_head(x.outputs, config) for x in (bank, queries))
     if config.loss.is_contrastive:
         (found["projection_knn"],) = vote(known, projections, k)
@@ -161,7 +171,7 @@ def geometry(config: Config, embedded: Embedded, labels: Tensor, part: str) -> d
         part: val or test.
     """
     found = named(geometry_metrics(embedded.features, labels), f"{part}/")
-    if config.loss.is_contrastive:
+    if config.loss.is_contrastive and config.run.epochs > 0:
         projections = F.normalize(by_head(embedded.outputs, config)[0].float(), dim=1)
         found |= named(geometry_metrics(projections, labels), f"{part}/projection_")
     return found

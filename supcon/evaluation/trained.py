@@ -15,6 +15,7 @@ from supcon.evaluation.probe import LinearProbe
 from supcon.evaluation.scores import labels_of, other_predictions
 from supcon.images.files import Images
 from supcon.images.split import Split, Splits
+from supcon.network.backbone import Misfit
 from supcon.network.device import precision_tools, settled_precision
 from supcon.network.models import Network, build_network
 from supcon.parsing import UserError, one_line, parse
@@ -103,18 +104,18 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
         config = override(config, {"run.precision": precision}, str(path))
     # The network is built on the CPU, where its first forward pass is tried, and moved as a whole.
     mean, std = (state["network"][f"encoder.{name}"].cpu() for name in ("mean", "std"))
-    fresh = config.model.model_copy(update={"pretrained": False})  # its weights come from the file
-    network = build_network(
-        fresh,
-        config.loss,
-        image_size=state["image_size"],
-        classes=len(state["classes"]),
-        mean=mean,
-        std=std,
-    )
     try:
+        network = build_network(
+            config.model,
+            config.loss,
+            image_size=state["image_size"],
+            classes=len(state["classes"]),
+            mean=mean,
+            std=std,
+            weights=state["network"],
+        )
         network.load_state_dict(state["network"])
-    except RuntimeError as error:  # names every tensor that is missing or left over
+    except (RuntimeError, Misfit) as error:  # names every tensor that is missing or left over
         raise UserError(
             f"{path}: its weights do not fit {config.model.backbone} ({one_line(error)}); it was "
             f"probably written with another version of timm"

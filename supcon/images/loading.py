@@ -1,6 +1,7 @@
 """Data sets -> splits: train and val for everybody, test for those who ask for it by name.
 
-`load_splits` never looks at a test image; they are reached by `load_test` and `find_test` alone.
+`load_splits` never looks at a test image; they are reached by `load_test` and `find_test` alone,
+those of unknown classes, which are sealed like them, by `load_unknown`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from supcon.config import DataConfig
-from supcon.images.broken import refuse_broken
 from supcon.images.files import ImageFiles
 from supcon.images.memory import has_room_for, is_resident
 from supcon.images.sources import list_images, load_published, part_of
 from supcon.images.split import Split, Splits
+from supcon.images.unknown import Source, find_unknown, together
+from supcon.listing.broken import refuse_broken
 from supcon.listing.listing import LeftOut
 from supcon.listing.names import TEST, TRAIN, VAL
 from supcon.listing.partition import assign
@@ -125,8 +127,51 @@ def find_test(config: DataConfig) -> Split:
 
 
 def load_unknown(config: DataConfig) -> Split | None:
-    """Images of unknown classes, whose labels mean nothing; None: there are none."""
-    return None
+    """Images of no class of the data set; like test images, a search opens them in one place only.
+
+    Returns:
+        Test images of the classes that `data.hold_out` holds out, then those of `data.unknown`,
+        sized as all others; None where the config asks for neither, and a table has none. Their
+        labels mean nothing: -1 each.
+
+    Raises:
+        UserError: they are missing or broken.
+    """
+    sources, _ = _find_unknown(config)
+    if not sources:
+        return None
+    unknown = together(sources, config)
+    is_kept = config.pipeline != "streaming" and has_room_for([unknown])
+    return unknown.decoded() if is_kept else unknown
+
+
+def check_unknown(config: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Raise unless the images of unknown classes are there and can be read; none is kept.
+
+    Returns:
+        A phrase for each place that they come from, and which of their files are broken, where
+        `data.broken` is skip.
+
+    Raises:
+        UserError: likewise.
+    """
+    sources, broken = _find_unknown(config)
+    if config.broken == "refuse":
+        for source in sources:
+            source.split.check()
+    return tuple(map(str, sources)), broken
+
+
+def _find_unknown(config: DataConfig) -> tuple[list[Source], tuple[str, ...]]:
+    sources, broken = find_unknown(config), tuple[str, ...]()
+    if config.broken == "skip":
+        for i, source in enumerate(sources):
+            if isinstance(source.split.images, ImageFiles):
+                (whole,), lost = _looked_at([source.split], config, is_kept=False)
+                sources[i], broken = replace(source, split=whole), broken + lost
+    if empty := [source for source in sources if not len(source.split)]:
+        raise UserError(f"data.unknown: all {empty[0].what} are broken; repair some")
+    return sources, broken
 
 
 def check_test(config: DataConfig) -> LeftOut:

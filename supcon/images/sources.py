@@ -21,8 +21,9 @@ from supcon.images.files import ImageFiles
 from supcon.images.split import Split
 from supcon.listing.folder import list_folder
 from supcon.listing.groups import check_groups
+from supcon.listing.held_out import drawn, hold_out
 from supcon.listing.listing import Listing
-from supcon.listing.names import NONE, TEST, TRAIN, VAL
+from supcon.listing.names import NONE, TEST, TRAIN, UNKNOWN, VAL
 from supcon.listing.partition import assign, with_test
 from supcon.listing.saved import list_saved
 from supcon.listing.table import list_table
@@ -32,15 +33,28 @@ CIFAR_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-py
 
 
 def load_published(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
-    """Digits or CIFAR, and the names of the classes.
+    """Digits or CIFAR, and the names of their classes.
 
     Args:
-        config: `name`, `root` and `image_size` count.
-        part: train, from which val is not taken yet, or test.
+        config: `name`, `root`, `image_size` and `hold_out` count.
+        part: train, from which val is not taken yet, or test, both without the classes that are
+            held out; or unknown: the test images of these.
 
     Raises:
-        UserError: CIFAR is not there and cannot be downloaded.
+        UserError: CIFAR is not there and cannot be downloaded, or too few classes would stay.
     """
+    whole, classes = _published(config, TRAIN if part == TRAIN else TEST)
+    kept, held = drawn(classes, config)
+    if part != UNKNOWN and not held:
+        return whole, classes
+    wanted = held if part == UNKNOWN else kept
+    some = whole.take(np.flatnonzero(np.isin(whole.labels, wanted)))
+    names = tuple(classes[label] for label in wanted)
+    return replace(some, labels=np.searchsorted(wanted, some.labels)), names
+
+
+def _published(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
+    """The same with all classes."""
     if config.name == "digits":
         return _load_digits(part, _size(config)), tuple(str(digit) for digit in range(10))
     return _load_cifar(config, part)
@@ -62,9 +76,11 @@ def list_images(
     found = find_images(config, with_test=TEST in parts)
     if found.groups is not None:
         check_groups(found.parts, found.groups, found.group_names)
+    # Of all classes, those held out among them: the others have the same test images without it.
+    tested = with_test(found.parts, found.labels, found.classes, config, found.groups)
+    found = hold_out(replace(found, parts=tested), config)
     if TRAIN not in parts:
-        assigned = with_test(found.parts, found.labels, found.classes, config, found.groups)
-        return replace(found, parts=assigned)
+        return found
     is_lost = found.is_at(broken)
     assigned = assign(found.parts, found.labels, found.classes, config, found.groups, is_lost)
     assigned[is_lost] = NONE
@@ -81,7 +97,7 @@ def find_images(config: DataConfig, *, with_test: bool = True) -> Listing:
     Raises:
         UserError: images are missing, or their names clash.
     """
-    root = _root(config)
+    root = absolute(config.root, "data.root")
     match config.name:
         case "table":
             return list_table(root, config)
@@ -92,23 +108,32 @@ def find_images(config: DataConfig, *, with_test: bool = True) -> Listing:
 
 
 def part_of(listing: Listing, part: str, config: DataConfig) -> Split:
-    """train, val or test of images in files, not decoded yet."""
+    """A part of images in files, not decoded yet."""
     chosen = np.flatnonzero(listing.parts == part)
     names, folder = listing.names[chosen], listing.folders.get(part, "")
     if folder:  # a part is what its own folder holds, wherever that is
         start = len(os.fsencode(folder)) + 1
         names = np.array([name[start:] for name in names.tolist()], dtype=np.bytes_)
-    reading = Reading(_size(config), config.fit, config.background)
-    files = ImageFiles(listing.root / folder, names, reading, listing.reader)
+    files = ImageFiles(listing.root / folder, names, reading_of(config), listing.reader)
     groups = None if listing.groups is None else listing.groups[chosen]
     return Split(files, listing.labels[chosen], groups)
 
 
-def _root(config: DataConfig) -> Path:
+def absolute(path: Path, key: str) -> Path:
+    """A path that was given as the setting `key`; workers may have another current folder.
+
+    Raises:
+        UserError: it begins with the home directory of nobody.
+    """
     try:
-        return config.root.expanduser().absolute()  # workers may have another current folder
+        return path.expanduser().absolute()
     except RuntimeError:  # ~somebody
-        raise UserError(f"data.root: no such home directory: {config.root}") from None
+        raise UserError(f"{key}: no such home directory: {path}") from None
+
+
+def reading_of(config: DataConfig) -> Reading:
+    """How files become pictures."""
+    return Reading(_size(config), config.fit, config.background)
 
 
 def _size(config: DataConfig) -> int:
@@ -134,7 +159,7 @@ def _load_cifar(config: DataConfig, part: str) -> tuple[Split, tuple[str, ...]]:
     # Imported here: torchvision costs a second that digits and folders need not pay.
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    root = _root(config)
+    root = absolute(config.root, "data.root")
     dataset = CIFAR10 if config.name == "cifar10" else CIFAR100
     try:
         loaded = dataset(root, train=part == "train", download=True)

@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from supcon.images.broken import refuse_broken
 from supcon.images.files import ImageFiles, Images
+from supcon.listing.broken import refuse_broken
 from supcon.listing.listing import NOTHING, LeftOut
 
 STATISTICS_IMAGES = 4096  # that tell the channels' statistics of images that stay in files
@@ -62,6 +62,9 @@ class Splits:
     """Names, by label."""
     left_out: LeftOut = NOTHING
     """What lies among the images and is not used."""
+    unknown: tuple[str, ...] = ()
+    """A phrase for each place from which images of unknown classes come; filled in by those who
+    look for them."""
 
     def check(self) -> None:
         """Raise a UserError if images that were not decoded yet cannot be, naming them."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.listing.listing import some
-from supcon.listing.names import NONE
+from supcon.listing.names import NONE, TEST, UNKNOWN
 from supcon.parsing import UserError
 
 Indices = npt.NDArray[np.intp]
@@ -24,14 +24,15 @@ def check_groups(parts: npt.NDArray[np.str_], groups: Labels, names: Sequence[st
     """Refuse groups on two sides of a split.
 
     Args:
-        parts: (N,) as given; empty: the image is on no side.
+        parts: (N,) as given; empty: the image is on no side. Unknown ones are on that of test.
         groups: (N,) index into `names`.
         names: of the groups.
 
     Raises:
         UserError: with their number and three names.
     """
-    sides = {(group, part) for group, part in zip(groups.tolist(), parts.tolist(), strict=True)}
+    side = np.where(parts == UNKNOWN, TEST, parts)
+    sides = {(group, part) for group, part in zip(groups.tolist(), side.tolist(), strict=True)}
     n_sides = Counter(group for group, part in sides if part != NONE)
     torn = sorted(names[group] for group, n in n_sides.items() if n > 1)
     if torn:

@@ -98,10 +98,10 @@ class Listing:
     names: npt.NDArray[np.bytes_]
     """(N,) paths, encoded as the file system does."""
     labels: npt.NDArray[np.int64]
-    """(N,), an index into `classes`."""
+    """(N,), an index into `classes` and, beyond these, `held_out`."""
     classes: tuple[str, ...]
     parts: npt.NDArray[np.str_]
-    """(N,) train, val or test; empty where none is given, or the image is not used."""
+    """(N,) train, val, test or unknown; empty where none is given, or the image is not used."""
     groups: npt.NDArray[np.int64] | None = None
     """(N,), an index into `group_names`: images of a group are never on two sides of a split."""
     group_names: tuple[str, ...] = ()
@@ -110,6 +110,8 @@ class Listing:
     """Part -> the folder under `root` that holds all of it, where it has one."""
     reader: Reader = FILES
     """What reads the images."""
+    held_out: tuple[str, ...] = ()
+    """Classes whose images are unknown, or not used."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -142,13 +144,13 @@ class Listing:
             UserError: it cannot be written.
         """
         groups = self.groups if self.groups is not None else np.full(len(self), -1)
-        names = (*self.group_names, "")
+        labels, names = (*self.classes, *self.held_out), (*self.group_names, "")
         try:
             with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
                 rows = csv.writer(out, lineterminator="\n")
                 rows.writerow(["path", "label", "split", "group"])
                 for i, part in enumerate(self.parts.tolist()):
-                    label, group = self.classes[self.labels[i]], names[groups[i]]
+                    label, group = labels[self.labels[i]], names[groups[i]]
                     rows.writerow([self.path(i), label, part, group])
         except OSError as error:
             raise UserError(f"{file}: cannot be written ({error.strerror})") from None

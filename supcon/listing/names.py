@@ -12,8 +12,12 @@ from PIL import Image
 from supcon.parsing import UserError, nearest
 from supcon.plain_yaml import is_fit
 
-TRAIN, VAL, TEST, NONE = "train", "val", "test", ""
-"""The parts; an image of none is not used, or has none yet."""
+TRAIN, VAL, TEST, UNKNOWN, NONE = "train", "val", "test", "unknown", ""
+"""The parts; an image of none is not used, or has none yet. One of `unknown` is sealed like those
+of test, and of none of the classes."""
+
+PART = "U7"
+"""Type of an array of parts, as long as the longest name."""
 
 PART_NAMES = {
     "train": TRAIN,

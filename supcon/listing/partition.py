@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from supcon.config import DataConfig
 from supcon.listing.groups import DRAWS, Indices, Labels, by_groups, check_classes
-from supcon.listing.names import NONE, TEST, TRAIN, VAL
+from supcon.listing.names import NONE, PART, TEST, TRAIN, VAL
 from supcon.parsing import UserError
 
 
@@ -66,7 +66,7 @@ def with_test(
     Raises:
         UserError: there are too few images or groups of a class, or the size is impossible.
     """
-    parts = parts.astype("U5")  # a copy; what is all empty has no room for a name
+    parts = parts.astype(PART)  # a copy; what is all empty has no room for a name
     if not (parts != NONE).any():
         parts[:] = TRAIN
         _check_counts(labels, classes, with_test=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from supcon.config import DataConfig
 from supcon.listing.listing import LeftOut, Listing
-from supcon.listing.names import NONE, PART_NAMES, TRAIN, check_class_names
+from supcon.listing.names import NONE, PART, PART_NAMES, TRAIN, check_class_names
 from supcon.parsing import UserError
 
 
@@ -80,7 +80,7 @@ def list_saved(root: Path, config: DataConfig) -> Listing:
         np.array([name.encode() for name in names], dtype=np.bytes_),
         labels,
         classes,
-        np.repeat(np.array(given, dtype="U5"), [len(split) for split in used.values()]),
+        np.repeat(np.array(given, dtype=PART), [len(split) for split in used.values()]),
         groups,
         group_names,
         LeftOut(passed_over=tuple(name for name in whole if name not in used)),

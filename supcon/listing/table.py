@@ -15,11 +15,14 @@ import numpy.typing as npt
 
 from supcon.config import DataConfig
 from supcon.listing.listing import UNASSIGNED, LeftOut, Listing, some
-from supcon.listing.names import NONE, PART_NAMES, check_class_names, suffix_of
+from supcon.listing.names import NONE, PART, PART_NAMES, UNKNOWN, check_class_names, suffix_of
 from supcon.parsing import UserError, nearest
 
 Columns = dict[str, list[str]]
 """Fields of all rows, by the name of their column."""
+
+SPLITS = PART_NAMES | {UNKNOWN: UNKNOWN}
+"""What the column of splits may hold, in any case."""
 
 OPTIONAL = {"split_column": "split", "group_column": "group"}
 """Columns that need not be there under their default names."""
@@ -27,6 +30,9 @@ OPTIONAL = {"split_column": "split", "group_column": "group"}
 
 def list_table(file: Path, config: DataConfig) -> Listing:
     """All images of a table, in its order; classes are sorted by name.
+
+    Where some are of split `unknown`, classes are those of images with another split; what the
+    others are called means nothing, and may be empty.
 
     Args:
         file: ends in .csv, .tsv or .parquet.
@@ -41,45 +47,60 @@ def list_table(file: Path, config: DataConfig) -> Listing:
     parts = [part.strip() for part in columns.get(config.split_column or "", [])]
     groups = [_name(group) for group in columns.get(config.group_column or "", [])]
     groups = groups if any(groups) else []  # a column that is all empty is none
-    known = [PART_NAMES.get(part.lower(), NONE) for part in parts]
+    given = [SPLITS.get(part.lower(), NONE) for part in parts]
+    has_split = any(given)
+    given = given if has_split else [NONE] * len(paths)
+    known = _known(labels, given)
     problems = [
         _empty("path", paths),
-        _empty("label", labels),
+        _empty("label", _needed(labels, given)),
         _empty("group", groups),
-        _unknown(config.split_column, parts),
+        _misnamed(config.split_column, parts),
+        _both(labels, given, known),
         _twice(paths),
         _missing(file.parent, paths),
     ]
     if found := [f"{file}: {problem}" for problem in problems if problem]:
         raise UserError("\n".join(found))
-    groups_of_rows, group_names = _indexed(groups)
-    label_of_rows, classes = _indexed(labels)
-    check_class_names(file, classes)
+    group_names = tuple(sorted(set(groups)))
+    classes, held_out = sorted(known), sorted({*labels} - known)
+    check_class_names(file, [*classes, *filter(None, held_out)])
     if len(classes) < 2:
         raise UserError(f"{file}: at least 2 classes are needed, got {len(classes)}")
-    has_split = any(known)
     lost = Counter(
         (UNASSIGNED, suffix_of(path))
-        for path, part in zip(paths, known, strict=False)
+        for path, part in zip(paths, given, strict=True)
         if has_split and part == NONE
     )
     return Listing(
         file.parent,
         np.array([os.fsencode(path) for path in paths], dtype=np.bytes_),
-        label_of_rows,
-        classes,
-        np.array(known if has_split else [NONE] * len(paths), dtype="U5"),
-        groups_of_rows if groups else None,
+        _places(labels, [*classes, *held_out]),
+        tuple(classes),
+        np.array(given, dtype=PART),
+        _places(groups, group_names) if groups else None,
         group_names,
         LeftOut(lost),
+        held_out=tuple(held_out),
     )
 
 
-def _indexed(names: list[str]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Each name's place among all, and all of them, sorted."""
-    known = tuple(sorted(set(names)))
+def _known(labels: list[str], given: list[str]) -> set[str]:
+    """Labels that are classes: all, or those of images that are neither unknown nor unused."""
+    if UNKNOWN not in given:
+        return set(labels)
+    return {label for label, part in zip(labels, given, strict=True) if part not in (UNKNOWN, NONE)}
+
+
+def _needed(labels: list[str], given: list[str]) -> list[str]:
+    """Labels, and for unknown images anything."""
+    return [UNKNOWN if p == UNKNOWN else n for n, p in zip(labels, given, strict=True)]
+
+
+def _places(names: list[str], known: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Each name's place among those that are known."""
     place = {name: i for i, name in enumerate(known)}
-    return np.array([place[name] for name in names], dtype=np.int64), known
+    return np.array([place[name] for name in names], dtype=np.int64)
 
 
 def _wanted(config: DataConfig) -> dict[str, bool]:
@@ -180,13 +201,24 @@ def _empty(what: str, values: list[str]) -> str:
     return f"{len(found)} {what}(s) are empty: {_rows(found)}; fill them in" if found else ""
 
 
-def _unknown(column: str | None, parts: list[str]) -> str:
-    names = sorted({part for part in parts if part and part.lower() not in PART_NAMES})
+def _misnamed(column: str | None, parts: list[str]) -> str:
+    names = sorted({part for part in parts if part and part.lower() not in SPLITS})
     if not names:
         return ""
     return (
-        f"{column} holds {some(names)}; it must be train, val or test, or empty (not used); "
-        f"without the column (data.split_column=null) a split is made"
+        f"{column} holds {some(names)}; it must be train, val, test or unknown, or empty (not "
+        f"used); without the column (data.split_column=null) a split is made"
+    )
+
+
+def _both(labels: list[str], given: list[str], known: set[str]) -> str:
+    """Unknown images of a class that is known."""
+    names = sorted({n for n, p in zip(labels, given, strict=True) if p == UNKNOWN and n in known})
+    if not names:
+        return ""
+    return (
+        f"{len(names)} class(es) have images of split {UNKNOWN} and of others: {some(names)}; "
+        f"leave the split of the first empty, or call them otherwise"
     )
 
 

@@ -18,16 +18,16 @@ Identity = tuple[int, int]
 class Walk:
     """Looks for images under the folders of classes, and keeps count of what it leaves out."""
 
-    def __init__(self, root: Path) -> None:
-        """`root` holds all of them; what lies above it is never walked through."""
-        self.root = root
+    def __init__(self, root: Path, key: str = "data.root") -> None:
+        """`root` holds all of them; what lies above it is never walked through. `key` named it."""
+        self.root, self.key = root, key
         self.seen: dict[Identity, Path] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.passed_over: list[str] = []
         self.loops: list[str] = []
-        self.seen[_identity(root)] = root
+        self.seen[self._identity(root)] = root
         for place in root.resolve().parents:
-            self.seen.setdefault(_identity(place), place)
+            self.seen.setdefault(self._identity(place), place)
 
     def images(self, folders: Sequence[Path]) -> list[list[str]]:
         """Images under each of the folders, relative to it and in order.
@@ -39,9 +39,9 @@ class Walk:
             UserError: two of the folders are one, or one cannot be read.
         """
         for place in {folder.parent for folder in folders}:
-            self.seen.setdefault(_identity(place), place)
+            self.seen.setdefault(self._identity(place), place)
         for folder in folders:
-            other = self.seen.setdefault(_identity(folder), folder)
+            other = self.seen.setdefault(self._identity(folder), folder)
             if other != folder:
                 raise UserError(
                     f"{folder}: is the same folder as {other}, and its images would be there "
@@ -70,7 +70,7 @@ class Walk:
             UserError: it cannot be read.
         """
         kept = []
-        for entry in _scan(folder):
+        for entry in self._scan(folder):
             if not is_foreign(entry.name):
                 kept.append(entry)
             elif entry.is_dir():
@@ -104,30 +104,28 @@ class Walk:
         return images
 
     def _is_new(self, place: Path) -> bool:
-        other = self.seen.setdefault(_identity(place), place)
+        other = self.seen.setdefault(self._identity(place), place)
         if other == place:
             return True
         self.loops.append(f"{self.name(place)} -> {self.name(other)}")
         return False
 
+    def _scan(self, folder: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(
+                f"data.root: {folder} is missing; a folder data set has train/<class>/*.jpg and "
+                f"test/<class>/*.jpg (and optionally val/), or <class>/*.jpg alone, under data.root"
+            ) from None
+        except OSError as error:  # no permission; a name that is too long
+            raise UserError(f"{self.key}: {folder} cannot be read ({error.strerror})") from None
 
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"data.root: {folder} is missing; a folder data set has train/<class>/*.jpg and "
-            f"test/<class>/*.jpg (and optionally val/), or <class>/*.jpg alone, under data.root"
-        ) from None
-    except OSError as error:  # no permission; a name that is too long
-        raise UserError(f"data.root: {folder} cannot be read ({error.strerror})") from None
-
-
-def _identity(folder: Path) -> Identity:
-    try:
-        status = os.stat(folder)
-    except OSError:
-        _scan(folder)  # says what is wrong with it
-        raise
-    return status.st_dev, status.st_ino
+    def _identity(self, folder: Path) -> Identity:
+        try:
+            status = os.stat(folder)
+        except OSError:
+            self._scan(folder)  # says what is wrong with it
+            raise
+        return status.st_dev, status.st_ino

@@ -6,20 +6,18 @@ needed to embed an image.
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from typing import Any
+from collections.abc import Mapping
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from supcon.config import Config, LossConfig, ModelConfig
 from supcon.images.split import Splits
+from supcon.network.backbone import Misfit, check_backbone, checkpoint_blocks, create_backbone
 from supcon.network.small_maps import speed_up_small_maps
+from supcon.network.stem import SMALL_IMAGE
+from supcon.network.weights import Weights, read_weights
 from supcon.parsing import UserError, one_line
-
-SMALL_IMAGE = 64  # up to this side in pixels `stem: auto` means `small`
 
 
 class Encoder(nn.Module):
@@ -108,49 +106,44 @@ class Network(nn.Module):
 
 
 def network_for(config: Config, data: Splits) -> Network:
-    """The network to train, freshly drawn, on the CPU.
+    """The network to train, on the CPU: freshly drawn, or with the weights that it starts from.
 
     Args:
         config: model and loss.
-        data: size, number of classes and, for normalisation, statistics of the training images.
+        data: size, number of classes and, for normalisation, statistics of the training images;
+            pretrained weights see images as those were that they were trained on.
 
     Raises:
-        UserError: as in `build_encoder`, and as in `checkpoint_blocks` for run.memory: checkpoint.
+        UserError: as in `build_encoder` and `read_weights`, and as in `checkpoint_blocks` for
+            run.memory: checkpoint.
     """
-    mean, std = (torch.tensor(values).float() for values in data.train.channel_statistics)
-    network = build_network(
-        config.model,
-        config.loss,
-        image_size=data.train.images.shape[1],
-        classes=len(data.classes),
-        mean=mean,
-        std=std,
-    )
+    channels, weights = data.train.images.shape[3], read_weights(config.model)
+    mean, std = _normalisation(data, weights, channels)
+    try:
+        network = build_network(
+            config.model,
+            config.loss,
+            image_size=data.train.images.shape[1],
+            classes=len(data.classes),
+            mean=mean,
+            std=std,
+            weights=None if weights is None else weights.tensors,
+        )
+    except Misfit as problem:
+        raise UserError(
+            f"model.weights: {config.model.weights} does not fit {config.model.backbone}: "
+            f"{problem}; set the model.backbone that it is of, or model.weights: none"
+        ) from None
     if config.run.memory == "checkpoint":
         checkpoint_blocks(network.encoder.backbone, config.model.backbone)
     return network
 
 
-def checkpoint_blocks(net: nn.Module, name: str) -> None:
-    """Let the blocks of a timm model keep their inputs, and make the rest again when it is needed.
-
-    Args:
-        net: the model, changed in place.
-        name: what it is called.
-
-    Raises:
-        UserError: timm does not offer that for it.
-    """
-    turn_on: Any = getattr(net, "set_grad_checkpointing", None)
-    try:
-        if turn_on is None:
-            raise AssertionError
-        turn_on(True)
-    except AssertionError:  # how timm refuses
-        raise UserError(
-            f"run.memory: checkpoint is not offered for {name} by timm; use cached, or another "
-            f"model.backbone"
-        ) from None
+def _normalisation(data: Splits, weights: Weights | None, channels: int) -> tuple[Tensor, Tensor]:
+    if weights is not None:
+        return weights.statistics(channels)
+    mean, std = (torch.tensor(values).float() for values in data.train.channel_statistics)
+    return mean, std
 
 
 def build_network(
@@ -161,6 +154,7 @@ def build_network(
     classes: int,
     mean: Tensor,
     std: Tensor,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Network:
     """Encoder and the head that the loss needs: a projection, a classifier for cross entropy, both.
 
@@ -171,9 +165,11 @@ def build_network(
         classes: number of classes.
         mean: one value a channel, in units of pixel value / 255.
         std: likewise.
+        weights: of the backbone, perhaps among others; None: it is freshly drawn, whatever the
+            config starts from.
 
     Raises:
-        UserError: as in `build_encoder`.
+        UserError, Misfit: as in `build_encoder`.
     """
     encoder = build_encoder(
         config.backbone,
@@ -181,7 +177,7 @@ def build_network(
         mean=mean,
         std=std,
         stem=config.stem,
-        pretrained=config.pretrained,
+        weights=weights,
     )
     head = _build_head(config, loss, encoder.dim, classes)
     return Network(encoder, head).to(memory_format=torch.channels_last)
@@ -201,7 +197,7 @@ def build_encoder(
     mean: Tensor,
     std: Tensor,
     stem: str = "auto",
-    pretrained: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Encoder:
     """A timm backbone without classifier, its stem fit to the image size.
 
@@ -211,10 +207,11 @@ def build_encoder(
         mean: one value a channel, in units of pixel value / 255.
         std: likewise.
         stem: small, full, or auto: small up to 64 pixels where the backbone allows it.
-        pretrained: start from timm's published weights.
+        weights: of the backbone, as `create_backbone` takes them; None: freshly drawn.
 
     Raises:
-        UserError: timm has no such model, its weights cannot be had, or it cannot take such images.
+        UserError: timm has no such model, or it cannot take such images.
+        Misfit: the weights are not its own.
     """
     check_backbone(backbone)
     wants_small = stem == "small" or (stem == "auto" and image_size <= SMALL_IMAGE)
@@ -222,9 +219,9 @@ def build_encoder(
     if stem == "auto" and wants_small:
         attempts.append(False)  # parallel branches, say, do not fit a smaller stem
     for small in attempts:
-        net = _create(backbone, mean.numel(), pretrained)
         try:
-            _fit_to_size(net, image_size, small=small, keep_weights=pretrained)
+            channels = mean.numel()
+            net = create_backbone(backbone, channels, image_size, small=small, tensors=weights)
             speed_up_small_maps(net)
             encoder = Encoder(net, mean, std, has_small_stem=small)
             return _checked(encoder, image_size, mean.numel())
@@ -234,80 +231,6 @@ def build_encoder(
         f"model.backbone: {backbone} cannot take {image_size}x{image_size} images ({reason}); "
         f"choose another backbone or data.image_size"
     )
-
-
-def check_backbone(name: str) -> None:
-    """Raise a UserError with similar names unless timm has a model called `name`."""
-    if not timm.is_model(name.split(".")[0]):
-        similar = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; similar: {', '.join(similar)}" if similar else ""
-        raise UserError(f"model.backbone: timm has no model '{name}'{hint}")
-
-
-def _create(backbone: str, channels: int, pretrained: bool) -> nn.Module:
-    try:
-        net: nn.Module = timm.create_model(
-            backbone, pretrained=pretrained, num_classes=0, in_chans=channels
-        )
-    except Exception as error:  # whatever timm, its hub client or the network raise
-        if not pretrained:
-            raise UserError(
-                f"model.backbone: {backbone} cannot be built: {one_line(error)}"
-            ) from error
-        raise UserError(
-            f"model.pretrained: the weights of {backbone} cannot be fetched ({one_line(error)}); "
-            f"connect to the internet, set HF_HOME to a cache that holds them, or set "
-            f"model.pretrained: false"
-        ) from error
-    return net
-
-
-def _fit_to_size(net: nn.Module, image_size: int, *, small: bool, keep_weights: bool) -> None:
-    """Tell transformers, which are built for one size, about it; shrink the stem of the others."""
-    resize: Any = getattr(net, "set_input_size", None)
-    if resize is None:
-        if small:
-            _shrink_stem(net, keep_weights=keep_weights)
-        return
-    options: dict[str, Any] = {"img_size": (image_size, image_size)}
-    if small and "patch_size" in inspect.signature(resize).parameters:
-        options["patch_size"] = max(2, image_size // 8)
-    resize(**options)
-
-
-def _shrink_stem(net: nn.Module, *, keep_weights: bool) -> None:
-    """Remove the stem's downsampling: small images would reach the last stage as one pixel.
-
-    The first convolution gets stride 1 (a patchifying one: 2) and the max-pool after it goes. A
-    fresh 7x7 convolution also becomes 3x3, as is usual on CIFAR; pretrained kernels are kept.
-    """
-    first = net.pretrained_cfg.get("first_conv")  # type: ignore[union-attr, operator]
-    path = first[0] if isinstance(first, tuple) else first
-    conv = net.get_submodule(path) if path else None
-    if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1):
-        is_patchify = conv.kernel_size == conv.stride
-        stride = 2 if is_patchify else 1
-        kernel = conv.kernel_size[0] if keep_weights else min(conv.kernel_size[0], stride + 2)
-        if kernel == conv.kernel_size[0] and not is_patchify:
-            conv.stride = (1, 1)
-        else:
-            new = type(conv)(
-                conv.in_channels,
-                conv.out_channels,
-                kernel,
-                stride=stride,
-                padding=(kernel - 1) // 2,
-                bias=conv.bias is not None,
-            )
-            if keep_weights:
-                new.load_state_dict(conv.state_dict())
-            else:
-                nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
-            parent, _, name = path.rpartition(".")
-            setattr(net.get_submodule(parent), name, new)
-    for owner, name in ((net, "maxpool"), (getattr(net, "features", None), "pool0")):
-        if isinstance(getattr(owner, name, None), nn.Module):
-            setattr(owner, name, nn.Identity())
 
 
 def _checked(encoder: Encoder, image_size: int, channels: int) -> Encoder:

@@ -1,19 +1,141 @@
-"""Whether a backbone's published weights can be had: from the cache, or over the network."""
+"""Pretrained weights of a backbone: where they lie, what is in them, how images looked to them.
+
+`model.weights` says which; nothing is fetched that lies in the hub's cache, and nothing of a file
+is run. The SHA-256 of the file, as `sha256sum` shows it, tells one set of weights from another.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import timm
+import timm.models
+import torch
+from torch import Tensor
+
+from supcon.config import ModelConfig
+from supcon.parsing import UserError, one_line
 
 HUB = ("huggingface.co", 443)
 SECONDS = 3.0  # to wait for an answer; the hub's own client tries for a minute
-FILES = ("model.safetensors", "pytorch_model.bin")
+FILES = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ANOTHER = "choose another one, or set model.weights: none"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a backbone starts from."""
+
+    tensors: Mapping[str, Tensor]
+    """By name; the backbone's may stand behind a prefix."""
+    mean: Tensor
+    """(C,) of the images that they were trained on, in units of pixel value / 255."""
+    std: Tensor
+    """Likewise."""
+
+    def statistics(self, channels: int) -> tuple[Tensor, Tensor]:
+        """Mean and deviation for images of so many channels: grey ones have that of all three."""
+        if len(self.mean) == channels:
+            return self.mean, self.std
+        return self.mean.mean().repeat(channels), self.std.mean().repeat(channels)
+
+
+def read_weights(model: ModelConfig) -> Weights | None:
+    """The weights that a config names; None: it starts from freshly drawn ones.
+
+    Raises:
+        UserError: they are not there, cannot be read, are of another model, or not those of the
+            config's `weights_hash`.
+    """
+    if model.weights == "none":
+        return None
+    tensors = _read(find_weights(model))
+    return Weights(tensors, *_statistics(model, tensors))
+
+
+def pinned(model: ModelConfig) -> dict[str, str]:
+    """Changes to a config, by dotted key, with which it names these very weights from any folder.
+
+    Raises:
+        UserError: as in `find_weights`.
+    """
+    if model.weights == "none":
+        return {}
+    file = find_weights(model)
+    kind, _, place = model.weights.partition(":")
+    where = {
+        "timm": model.weights,
+        "hf-hub": model.weights,
+        "local-dir": f"local-dir:{_absolute(place)}",
+    }.get(kind, str(file))
+    return {"model.weights": where, "model.weights_hash": sha256(file)}
+
+
+def find_weights(model: ModelConfig) -> Path:
+    """The file of the weights that a config names, absolute; fetched, if it is in no cache.
+
+    Raises:
+        UserError: there is none, or it is not that of the config's `weights_hash`.
+    """
+    file = _find(model)
+    if model.weights_hash is not None and (found := sha256(file)) != model.weights_hash:
+        raise UserError(
+            f"model.weights: {file} is not the file that the config was made with (SHA-256 "
+            f"{found[:12]}..., model.weights_hash {model.weights_hash[:12]}...); put that one "
+            f"back, or set model.weights_hash: null"
+        )
+    return file
+
+
+def _find(model: ModelConfig) -> Path:
+    kind, _, place = model.weights.partition(":")
+    match kind:
+        case "timm":
+            return _of_timm(model.backbone)
+        case "hf-hub":
+            return _from_hub(place, model)
+        case "local-dir":
+            return _in_folder(_absolute(place))
+    file = _absolute(model.weights)
+    if file.is_file():
+        return file
+    if file.is_dir():
+        raise UserError(
+            f"model.weights: {file} is a folder; name the file in it, or write local-dir:{file} if "
+            f"timm has written it"
+        )
+    raise UserError(
+        f"model.weights: there is no file {file}; it must be none, timm, a file, local-dir:DIR or "
+        f"hf-hub:NAME"
+    )
+
+
+def sha256(file: Path) -> str:
+    """In hexadecimal digits, as `sha256sum` shows it."""
+    stat = file.stat()
+    return _sha256(file, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def _sha256(file: Path, size: int, changed: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def can_be_had(backbone: str) -> bool:
-    """Whether `pretrained: true` will find weights: in the local cache, or at a hub that answers.
+    """Whether `weights: timm` will find some: in the local cache, or at a hub that answers.
 
     Args:
         backbone: a model of timm.
@@ -26,11 +148,7 @@ def can_be_had(backbone: str) -> bool:
 
 def is_cached(repository: str | None) -> bool:
     """Whether the hub's cache has the weights of a repository of the hub."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return repository is not None and any(
-        isinstance(try_to_load_from_cache(repository, name), str) for name in FILES
-    )
+    return repository is not None and _cached(repository) is not None
 
 
 def answers(address: tuple[str, int]) -> bool:
@@ -40,3 +158,134 @@ def answers(address: tuple[str, int]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _absolute(path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:  # ~somebody
+        raise UserError(f"model.weights: no such home directory: {path}") from None
+
+
+def _of_timm(backbone: str) -> Path:
+    config: Any = timm.get_pretrained_cfg(backbone)
+    if config is None or not config.hf_hub_id:
+        raise UserError(
+            f"model.weights: timm has no weights of {backbone} on its hub; name a file of them, or "
+            f"choose another model.backbone (timm.list_pretrained())"
+        )
+    return _fetched(config.hf_hub_id, f"the weights of {backbone}")
+
+
+def _from_hub(repository: str, model: ModelConfig) -> Path:
+    _check_architecture(_config_of(repository, model), model)
+    return _fetched(repository, repository)
+
+
+def _in_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UserError(f"model.weights: there is no folder {folder}; {ANOTHER}")
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"model.weights: {folder} holds none of {', '.join(FILES)}; {ANOTHER}")
+
+
+def _cached(repository: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    name, _, revision = repository.partition("@")
+    for file in FILES:
+        found = try_to_load_from_cache(name, file, revision=revision or None)
+        if isinstance(found, str):
+            return Path(found).resolve()
+    return None
+
+
+def _fetched(repository: str, what: str) -> Path:
+    if (cached := _cached(repository)) is not None:
+        return cached
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    name, _, revision = repository.partition("@")
+    for file in FILES:
+        try:
+            return Path(hf_hub_download(name, file, revision=revision or None)).resolve()
+        except EntryNotFoundError as error:
+            if isinstance(error, OSError):  # not in the cache, and the hub was not asked
+                raise _not_fetched(what, error) from error
+        except Exception as error:  # whatever the hub's client or the network raise
+            raise _not_fetched(what, error) from error
+    raise UserError(f"model.weights: {repository} holds none of {', '.join(FILES)}; {ANOTHER}")
+
+
+def _not_fetched(what: str, error: Exception) -> UserError:
+    return UserError(
+        f"model.weights: {what} cannot be fetched ({one_line(error)}); connect to the internet, "
+        f"set HF_HOME to a cache that holds them, name a file of them, or set model.weights: none"
+    )
+
+
+def _config_of(repository: str, model: ModelConfig) -> Mapping[str, Any]:
+    try:
+        _, architecture, _ = found = timm.models.load_model_config_from_hf(repository)
+    except Exception as error:  # whatever the hub's client or the network raise
+        raise _not_fetched(repository, error) from error
+    return {**found[0], "architecture": architecture}
+
+
+def _folder_config(folder: Path) -> Mapping[str, Any]:
+    from timm.models._hub import load_model_config_from_path
+
+    try:
+        config, architecture, _ = load_model_config_from_path(folder)
+    except Exception as error:  # no file, no JSON, or JSON of something else
+        raise UserError(
+            f"model.weights: {folder}/config.json is not that of a model of timm "
+            f"({one_line(error)}); name the file of the weights itself"
+        ) from error
+    return {**config, "architecture": architecture}
+
+
+def _check_architecture(config: Mapping[str, Any], model: ModelConfig) -> None:
+    theirs, ours = config["architecture"], model.backbone.split(".")[0]
+    if theirs != ours:
+        raise UserError(
+            f"model.weights: {model.weights} holds a {theirs}, but model.backbone is {ours}; set "
+            f"model.backbone: {theirs}"
+        )
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        found: dict[str, Any] = timm.models.load_state_dict(str(file))
+        found = found.get("network", found)  # as `python -m supcon train` writes it
+    except Exception as error:  # whatever a file that is none makes them raise
+        raise UserError(
+            f"model.weights: {file} is neither safetensors nor a state dict that torch reads "
+            f"without running code ({one_line(error)}); save model.state_dict() alone"
+        ) from error
+    tensors = {name: each for name, each in found.items() if isinstance(each, Tensor)}
+    if not tensors:
+        raise UserError(f"model.weights: {file} holds no tensors; save model.state_dict()")
+    return tensors
+
+
+def _statistics(model: ModelConfig, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """As their file, its config, or else timm's config of the backbone has them."""
+    for prefix in ("encoder.", ""):  # those of a network of this program
+        if {f"{prefix}mean", f"{prefix}std"} <= tensors.keys():
+            mean, std = (tensors[f"{prefix}{name}"].flatten().float() for name in ("mean", "std"))
+            return mean, std
+    kind, _, place = model.weights.partition(":")
+    if kind == "local-dir":
+        config = _folder_config(_absolute(place))
+        _check_architecture(config, model)
+    elif kind == "hf-hub":
+        config = _config_of(place, model)
+    else:
+        known: Any = timm.get_pretrained_cfg(model.backbone)
+        config = {} if known is None else known.to_dict()
+    values = config.get("mean") or IMAGENET[0], config.get("std") or IMAGENET[1]
+    return torch.tensor(values[0]).float(), torch.tensor(values[1]).float()

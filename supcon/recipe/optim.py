@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+from typing import Any
 
 import timm.optim
 import torch
@@ -45,7 +46,7 @@ def build_optimizer(
         raise UserError(f"optim.name: {config.name} cannot be used: {reason}")
     is_timms = config.name.removeprefix("lookahead_") in timm.optim.list_optimizers()
     build = _from_timm if is_timms else _from_torch_optimizer
-    groups = parameter_groups(model, config.weight_decay)
+    groups = parameter_groups(model, config.weight_decay, config.layer_decay)
     try:
         optimizer = build(groups, config.name, peak_lr(config, batch_size), config.momentum)
     except (TypeError, ValueError, ImportError, RuntimeError, AssertionError) as error:
@@ -63,13 +64,27 @@ def peak_lr(config: OptimConfig, batch_size: int) -> float:
     return config.lr_per_256 * (ratio if config.lr_scaling == "linear" else math.sqrt(ratio))
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two groups: matrices and kernels with weight decay, norms and biases (1-d) without.
+def parameter_groups(
+    model: nn.Module, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """Matrices and kernels with weight decay, norms and biases (1-d) without.
 
     Args:
-        model: whose parameters are grouped, all of them.
-        weight_decay: of the first group, at least 0.
+        model: whose parameters are grouped, all of them; with a layer decay below 1 a network,
+            whose encoder has a backbone of timm.
+        weight_decay: of the former, at least 0.
+        layer_decay: of the learning rate, from a layer of the backbone to the one below.
+
+    Returns:
+        Two groups; with a layer decay two for each layer of the backbone, as timm has them, the
+        lowest first, with `lr_scale`, its share of the learning rate, and two for the rest.
     """
+    if layer_decay < 1:
+        backbone: Any = model.get_submodule("encoder.backbone")
+        layers = timm.optim.param_groups_layer_decay(
+            backbone, weight_decay, layer_decay=layer_decay
+        )
+        return layers + parameter_groups(model.get_submodule("head"), weight_decay)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     return [
@@ -103,14 +118,14 @@ def lr_factor(progress: float, *, schedule: str, warmup: float, decay: float) ->
 
 
 def set_lr(optimizer: torch.optim.Optimizer, peak: float, factor: float) -> float:
-    """Give all groups the learning rate peak * factor, and return it."""
+    """Give all groups the learning rate peak * factor, or their share of it, and return it."""
     for group in optimizer.param_groups:
-        group["lr"] = peak * factor
+        group["lr"] = peak * factor * group.get("lr_scale", 1.0)
     return peak * factor
 
 
 def _from_timm(
-    groups: list[dict[str, object]], name: str, lr: float, momentum: float
+    groups: list[dict[str, Any]], name: str, lr: float, momentum: float
 ) -> torch.optim.Optimizer:
     info = timm.optim.get_optimizer_info(name.removeprefix("lookahead_"))
     options: dict[str, object] = {}
@@ -122,7 +137,7 @@ def _from_timm(
 
 
 def _from_torch_optimizer(
-    groups: list[dict[str, object]], name: str, lr: float, momentum: float
+    groups: list[dict[str, Any]], name: str, lr: float, momentum: float
 ) -> torch.optim.Optimizer:
     known = timm.optim.list_optimizers()
     if name.startswith("lookahead_"):  # wraps timm's only

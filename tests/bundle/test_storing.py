@@ -85,11 +85,11 @@ def test_no_weights_are_fetched(own: Used, monkeypatch: pytest.MonkeyPatch) -> N
     asked, create = [], timm.create_model
 
     def noted(*names: str, **settings: object) -> nn.Module:
-        asked.append(settings["pretrained"])
+        asked.append(settings.get("pretrained", False))
         return create(*names, **settings)
 
     monkeypatch.setattr("timm.create_model", noted)
-    model = own.config.model.model_copy(update={"pretrained": True})
+    model = own.config.model.model_copy(update={"weights": "timm"})
     config = own.config.model_copy(update={"model": model})
     load_network(own.folder, config, image_size=16, classes=8)
     assert asked == [False]

@@ -24,7 +24,7 @@ from tests.cli.running import in_a_process, run, run_command
     ("assignment", "message"),
     [
         ("optim.Ir=1", "error: --set: unknown key 'optim.Ir'"),
-        ("run.epochs=0", "error: --set: run.epochs must be greater than or equal to 1, got 0"),
+        ("run.epochs=-1", "error: --set: run.epochs must be greater than or equal to 0, got -1"),
         ("run.epochs", "error: --set run.epochs: must look like dotted.key=value"),
         ("data.batch_size=128", "error: data.batch_size must be at most a quarter"),
         ("model.backbone=resnt18", "error: model.backbone: timm has no model 'resnt18'; similar:"),

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("search.run.measure", costs_at_once)
     monkeypatch.setattr("supcon.auto_settings.cpu_has_bf16", lambda: False)  # and no probe of it
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # model.pretrained: true
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # model.weights: timm
 
     def hangs(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"no end after {SECONDS} s")
@@ -170,8 +170,8 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {  # what once ended in a trace, 
     ),
     "a time of a clock": ({"budget": {"time": "12:00"}}, "budget.time: 12:00 may be hours"),
     "a condition of another kind": (
-        {"params": {"optim.momentum": {"int": [0, 1], "when": {"model.pretrained": "no"}}}},
-        "model.pretrained must be false, got 'no'",
+        {"params": {"optim.momentum": {"int": [0, 1], "when": {"run.compile": "no"}}}},
+        "run.compile must be false, got 'no'",
     ),
     "a value as long as a book": ({"scheduler": "x" * 10**5}, "scheduler: must be none"),
 }

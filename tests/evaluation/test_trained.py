@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
@@ -21,6 +20,7 @@ from supcon.evaluation.trained import (
     save_trained,
 )
 from supcon.images.split import Splits
+from supcon.network.models import network_for
 from supcon.parsing import UserError
 from supcon.recipe.checkpoint import load_state, save_atomic
 from supcon.train import Record, fit
@@ -117,24 +117,23 @@ def test_an_image_is_classified_alone_as_among_others(
             assert alone[name].tolist() == [ids[i]], name
 
 
-def test_loading_fetches_no_pretrained_weights(
-    results: dict[str, Result], digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_fine_tuned_model_is_loaded_without_what_it_started_from(
+    results: dict[str, Result], digits: Splits, tmp_path: Path
 ) -> None:
-    config, _, trained = results["supcon fp32"]
-    fine_tuned = override(config, {"model.pretrained": True})
-    save_trained(trained, fine_tuned, digits, tmp_path / "model.pt")
-    asked = []
-    create_model = timm.create_model
-
-    def spy(name: str, *, pretrained: bool, **options: Any) -> torch.nn.Module:
-        asked.append(pretrained)
-        model: torch.nn.Module = create_model(name, pretrained=False, **options)
-        return model
-
-    monkeypatch.setattr(timm, "create_model", spy)
-    _, loaded_config = load_trained(tmp_path / "model.pt", CPU)
-    assert asked == [False]
-    assert loaded_config == fine_tuned
+    """Its small stem has the kernels that were trained elsewhere, larger than a fresh one's."""
+    config, _, trained = results["ce fp32"]
+    start = tmp_path / "start.pth"
+    torch.save(timm.create_model("resnet10t").state_dict(), start)
+    changes = {"model.backbone": "resnet10t", "model.weights": str(start)}
+    fine_tuned = override(config, changes)
+    network = network_for(fine_tuned, digits).eval()
+    save_trained(replace(trained, network=network), fine_tuned, digits, tmp_path / "model.pt")
+    start.unlink()
+    loaded, its_config = load_trained(tmp_path / "model.pt", CPU)
+    assert its_config == fine_tuned
+    torch.testing.assert_close(loaded.network.state_dict(), network.state_dict(), rtol=0, atol=0)
+    images = torch.tensor(digits.val.images[:3]).permute(0, 3, 1, 2)
+    torch.testing.assert_close(loaded.network(images), network(images), rtol=0, atol=0)
 
 
 def test_a_damaged_result_is_refused_by_name(tmp_path: Path) -> None:
@@ -149,9 +148,13 @@ def test_weights_that_do_not_cover_the_network_are_refused_and_named(
     config, _, trained = results["supcon fp32"]
     save_trained(trained, config, digits, tmp_path / "model.pt")
     state = load_state(tmp_path / "model.pt")
-    state["network"]["encoder.backbone.extra"] = state["network"].pop("head.layers.0.bias")
+    bias = state["network"].pop("head.layers.0.bias")
     save_atomic(state, tmp_path / "model.pt")
-    with pytest.raises(UserError, match=r"do not fit test_resnet .*head\.layers\.0\.bias.*extra"):
+    with pytest.raises(UserError, match=r"do not fit test_resnet .*head\.layers\.0\.bias"):
+        load_trained(tmp_path / "model.pt", CPU)
+    state["network"] |= {"head.layers.0.bias": bias, "encoder.backbone.extra": bias}
+    save_atomic(state, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"do not fit test_resnet .*1 not of it \(extra\)"):
         load_trained(tmp_path / "model.pt", CPU)
 
 

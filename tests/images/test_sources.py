@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
@@ -15,7 +14,7 @@ from supcon.images.files import ImageFiles
 from supcon.images.loading import check_test, load_splits, load_test
 from supcon.images.sources import list_images, part_of
 from supcon.parsing import UserError
-from tests.images.pictures import COLOURS, digits, folder, pixels
+from tests.images.pictures import COLOURS, cifar_files, digits, folder, pixels
 
 
 def test_digits_are_grey_uint8_images_of_the_asked_size() -> None:
@@ -135,17 +134,7 @@ def test_missing_cifar_gets_one_line_that_names_archive_and_place(
 
 def test_cifar_is_found_under_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    base = tmp_path / "cifar-10-batches-py"
-    base.mkdir()
-    files = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
-    for value, file in enumerate(files):
-        planes = np.full((20, 3, 32, 32), value, dtype=np.uint8)
-        planes[:, 0] += 100  # red
-        content = {"data": planes.reshape(20, 3072), "labels": [i % 10 for i in range(20)]}
-        (base / file).write_bytes(pickle.dumps(content))
-    names = [f"class {i}" for i in range(10)]
-    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
-
+    names = cifar_files(tmp_path)
     config = DataConfig(name="cifar10", root=tmp_path, val_size=10)
     splits, test = load_splits(config), load_test(config)
     assert splits.classes == tuple(names)
@@ -153,4 +142,4 @@ def test_cifar_is_found_under_the_root(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(splits.val.labels) == list(range(10))
     assert set(pixels(splits.train)[..., 1].ravel()) == {0, 1, 2, 3, 4}
     assert pixels(test).shape == (20, 32, 32, 3)
-    assert pixels(test)[0, 0, 0].tolist() == [105, 5, 5]
+    assert pixels(test)[1, 0, 0].tolist() == [105, 5, 1]

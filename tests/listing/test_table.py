@@ -122,8 +122,8 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
         f"{file}: 1 path(s) are empty: row(s) 7; fill them in",
         f"{file}: 1 label(s) are empty: row(s) 6; fill them in",
         f"{file}: 1 group(s) are empty: row(s) 6; fill them in",
-        f"{file}: split holds tain; it must be train, val or test, or empty (not used); without "
-        f"the column (data.split_column=null) a split is made",
+        f"{file}: split holds tain; it must be train, val, test or unknown, or empty (not used); "
+        f"without the column (data.split_column=null) a split is made",
         f"{file}: 1 file(s) stand there more than once: 0.png",
         f"{file}: 1 file(s) are not under {tmp_path}: 4.png; paths start at the table",
     ]

@@ -67,6 +67,22 @@ def test_a_study_that_an_earlier_version_wrote_keeps_its_shares_and_references(
     assert study.length_of(run.ask) == 18
 
 
+def test_a_log_that_drew_pretrained_is_read_as_if_it_had_drawn_weights(tmp_path: Path) -> None:
+    drawn = {"model.pretrained": {"choice": [True, False]}}
+    space = TREE | {"params": drawn | TREE["params"]}
+    started = {
+        "event": "opened", "study": "x", "space": space, "commit": "", "versions": {}, "time": 1000,
+    }  # fmt: skip
+    ask = ASK | {"phase": "search", "params": {"model.pretrained": True} | ASK["params"]}
+    lines = [started, ask]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    study = Study.open(tmp_path)
+    assert study.space.params["model.weights"].values == ("timm", "none")
+    (run,) = study.log.of("ce")
+    assert run.ask.params["model.weights"] == "timm"
+    assert study.config_of(run.ask).model.weights == "timm"
+
+
 def test_what_was_measured_is_written_beside_the_space_once() -> None:
     started = Started(study="x", space=TREE, commit="", versions={})
     assert "measured" not in started.model_dump()

@@ -43,6 +43,22 @@ def test_a_trial_has_its_params_its_settings_and_its_seed(tmp_path: Path) -> Non
     assert (study.length_of(one_view.ask), study.evaluated_at(one_view.ask)) == (18, [18])
 
 
+def test_a_trial_starts_from_the_weights_that_were_found_when_the_study_began(
+    tmp_path: Path,
+) -> None:
+    pinned = {"model.weights": "/data/a.pth", "model.weights_hash": 64 * "a"}
+    study = WrittenStudy(tmp_path, base={"run": {"epochs": 9}, "model": {"weights": "a.pth"}})
+    study.ask("ce", 0)
+    (trial,) = study.log.of("ce")
+    assert study.config_of(trial.ask).model.weights == "a.pth"
+    started = study.log.started.model_copy(update={"weights": {"a.pth": pinned}})
+    study.log.path.write_text(
+        "".join(f"{e.model_dump_json()}\n" for e in [started, *study.log.events[1:]])
+    )
+    model = Study.open(study.folder.path).config_of(trial.ask).model
+    assert (model.weights, model.weights_hash) == ("/data/a.pth", 64 * "a")
+
+
 def test_a_trial_has_as_many_threads_as_its_share_has_cores(tmp_path: Path) -> None:
     study = WrittenStudy(tmp_path, resources={"cpu": "auto"})
     study.ask("ce", 0)

@@ -123,30 +123,6 @@ def test_an_encoder_tells_its_stem_and_size(size: int, stem: str, told: str) -> 
     assert net.describe() == f"{told}, 11.2 million parameters"
 
 
-def test_a_fresh_small_stem_is_a_3x3_convolution() -> None:
-    conv = encoder("resnet18", 32).backbone.get_submodule("conv1")
-    assert isinstance(conv, nn.Conv2d)
-    assert (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
-
-
-@pytest.mark.parametrize(
-    ("backbone", "layer", "stride"),
-    [("resnet18", "conv1", (1, 1)), ("convnext_atto", "stem.0", (2, 2))],
-)
-def test_a_small_stem_keeps_pretrained_kernels(
-    monkeypatch: pytest.MonkeyPatch, backbone: str, layer: str, stride: tuple[int, int]
-) -> None:
-    published = timm.create_model(backbone, num_classes=0)
-    monkeypatch.setattr(timm, "create_model", lambda name, **options: published)
-    kernels = published.get_submodule(layer).weight.clone()
-    net = encoder(backbone, 32, pretrained=True)
-    conv = net.backbone.get_submodule(layer)
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.stride == stride
-    assert torch.equal(conv.weight, kernels)
-    assert net(pixels(2, 32)).isfinite().all()
-
-
 def test_building_leaves_batchnorm_as_new() -> None:
     net = encoder("test_resnet", 16)
     fresh = timm.create_model("test_resnet", num_classes=0)
@@ -283,22 +259,6 @@ def test_a_size_that_a_backbone_cannot_take_is_refused_in_one_line(
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"model.backbone: {backbone} cannot take {size}x{size} images (")
     assert line.endswith("choose another backbone or data.image_size")
-
-
-def test_weights_that_cannot_be_fetched_get_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_network(*args: object, **kwargs: object) -> None:
-        raise OSError("cannot reach the hub\n(try again)")
-
-    monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(UserError) as error:
-        encoder("resnet18", 32, pretrained=True)
-    (line,) = str(error.value).splitlines()
-    assert line.startswith(
-        "model.pretrained: the weights of resnet18 cannot be fetched "
-        "(cannot reach the hub (try again))"
-    )
-    assert "HF_HOME" in line
-    assert "model.pretrained: false" in line
 
 
 def test_the_network_normalises_with_the_statistics_of_the_training_images(

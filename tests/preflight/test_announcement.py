@@ -121,6 +121,15 @@ def test_what_is_left_out_of_the_images_is_said_and_nothing_otherwise(digits: Sp
     assert not any("left out" in line for line in describe(parse_space(TREE, "x"), (), digits))
 
 
+def test_where_unknown_images_come_from_is_said(digits: Splits) -> None:
+    some = replace(digits, unknown=("7 test images of the held-out classes 3", "2 images under /x"))
+    lines = describe(parse_space(TREE, "x"), (), some)
+    assert [line for line in lines if line.startswith("unknown")] == [
+        "unknown   7 test images of the held-out classes 3; sealed like test",
+        "unknown   2 images under /x; sealed like test",
+    ]
+
+
 @pytest.mark.parametrize("selection", ["top1", "balanced"])
 def test_of_unequal_classes_it_is_said_what_decides(digits: Splits, selection: str) -> None:
     assert not [

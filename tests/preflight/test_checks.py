@@ -16,6 +16,7 @@ from search.preflight.checks import (
     check_all,
     check_machine,
     load_checked_data,
+    load_images,
     settle_gpus,
     settle_space,
 )
@@ -23,9 +24,10 @@ from search.preflight.packing import Node
 from search.space.loading import load_space, parse_space
 from search.space.resources import Footprint, Resources, Shares
 from search.space.space import Space
-from supcon.config import Config
+from supcon.config import Config, DataConfig
 from supcon.images.split import Splits
 from supcon.parsing import UserError
+from tests.images.pictures import photo
 from tests.written import TREE
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
@@ -192,6 +194,22 @@ def test_what_is_wrong_with_data_and_machine_is_told_at_once() -> None:
     data, machine = str(error.value).splitlines()
     assert data.startswith("data.batch_size must be at most a quarter of the")
     assert machine.startswith("resources.cpu: a trial wants 999 CPUs")
+
+
+def test_a_broken_folder_of_unknown_images_is_found_before_a_search(tmp_path: Path) -> None:
+    config = DataConfig(hold_out=2, unknown=tmp_path)
+    with pytest.raises(UserError, match=f"data.unknown: {tmp_path} holds no images"):
+        load_images(config)
+    (tmp_path / "0.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"0.png: not a readable image"):
+        load_images(config)
+    photo(9, 9).save(tmp_path / "1.png")
+    found = load_images(config.model_copy(update={"broken": "skip"}))
+    assert len(found.classes) == 8
+    held = ", ".join(str(digit) for digit in range(10) if str(digit) not in found.classes)
+    assert found.unknown[0].endswith(f" test images of the held-out classes {held}")
+    assert found.unknown[1:] == (f"1 images under {tmp_path}",)
+    assert found.left_out.broken == (str(tmp_path / "0.png"),)
 
 
 def test_a_cluster_is_not_held_to_this_machine() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from search.proposal.choices import Network, batch_sizes, image_sizes, networks
 from search.proposal.survey import survey
-from supcon.network.models import check_backbone
+from supcon.network.backbone import check_backbone
 from tests.proposal.conftest import Folder
 
 

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from search.proposal.survey import describe, survey, way_in
 from supcon.parsing import UserError
@@ -46,6 +47,26 @@ def test_broken_images_are_left_out_by_a_setting_and_named(folder: Folder) -> No
     assert found.listing.left_out.broken == (str(root / "cat" / "3.png"),)
     assert any("broken files (1)" in line for line in describe(found))
     assert len(data.train) + len(data.val) == 31
+
+
+def test_unknown_images_are_counted_apart_and_train_nothing(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder({"cat": 20, "dog": 20, "owl": 20})
+    monkeypatch.chdir(root.parent)
+    (root.parent / "others").mkdir()
+    Image.new("RGB", (99, 77)).save(root.parent / "others/0.png")
+    found, data = survey(root, {"hold_out": 1, "unknown": "others"})
+    (held,) = {"cat", "dog", "owl"} - {*data.classes}
+    assert found.settings["unknown"] == str(root.parent / "others")
+    lines = describe(found)
+    assert "40 images of 2 classes" in lines[0]
+    assert "train 29, val 3, test 8" in lines[1]
+    assert "all 40x24 pixels; PNG 40" in lines[2]
+    assert [line for line in lines if line.startswith("unknown")] == [
+        f"unknown   4 test images of the held-out classes {held}; sealed like test",
+        f"unknown   1 images under {root.parent}/others; sealed like test",
+    ]
 
 
 def test_a_table_is_read_by_the_names_that_its_columns_have(folder: Folder) -> None:

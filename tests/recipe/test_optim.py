@@ -160,7 +160,7 @@ def test_norms_and_biases_have_no_weight_decay() -> None:
 
 def test_every_parameter_is_in_exactly_one_group() -> None:
     net = model()
-    grouped = [p for group in parameter_groups(net, 0.1) for p in group["params"]]  # type: ignore[attr-defined]
+    grouped = [p for group in parameter_groups(net, 0.1) for p in group["params"]]
     assert len(grouped) == len(list(net.parameters()))
     assert {id(p) for p in grouped} == {id(p) for p in net.parameters()}
 

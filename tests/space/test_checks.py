@@ -104,8 +104,9 @@ def arms_of(*losses: str) -> dict[str, Any]:
         ),
         (
             {"params": {"model.pretrained": {"choice": ["yes", "no"]}}},
-            "params: model.pretrained must be true, got 'yes'",
+            "model.pretrained must be true or false, got 'yes'",
         ),
+        ({"base": {"run": {"epochs": 0}}}, "base.run.epochs must be at least 1 in a search"),
         (
             {
                 "params": {
@@ -115,8 +116,8 @@ def arms_of(*losses: str) -> dict[str, Any]:
             "params.optim.momentum: when: optim.lr_scaling must be 'linear' or 'sqrt', got 'lin'",
         ),
         (
-            {"params": {"optim.momentum": {"int": [0, 1], "when": {"model.pretrained": "no"}}}},
-            "params.optim.momentum: when: model.pretrained must be false, got 'no'",
+            {"params": {"optim.momentum": {"int": [0, 1], "when": {"run.compile": "no"}}}},
+            "params.optim.momentum: when: run.compile must be false, got 'no'",
         ),
         (when("optim.nam", "sgd"), "params.optim.momentum: when: unknown key 'optim.nam'"),
         (when("optim.name", "lars"), "when.optim.name must be one of its values (choice['sgd', "),

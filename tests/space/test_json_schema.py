@@ -69,7 +69,7 @@ def test_what_the_search_takes_fits(
         {"params": {"loss.temprature": {"uniform": [0, 1]}}},
         {"params": {"loss.temperature": {"uniform": [0]}}},
         {"params": {"loss.temperature": {"uniform": [0, 1], "int": [0, 1]}}},
-        {"base": {"run": {"epochs": 0}}},
+        {"base": {"run": {"epochs": -1}}},
         {"arms": {"ce": {"loss.nam": "ce"}}},
         {"budget": {"time": "soon"}},
         {"points": {"ce": [{"optim.lr": 0.1}]}},

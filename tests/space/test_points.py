@@ -80,13 +80,13 @@ def test_a_log_keeps_its_points() -> None:
 def test_a_study_is_repeated_from_its_trials_csv_whatever_it_drew(tmp_path: Path) -> None:
     tree = read(
         "{name: x, budget: {trials: 3}, arms: {ce: {loss.name: ce}}, params: {"
-        "optim.weight_decay: {choice: [1e-5, 1e-4, 0]}, model.pretrained: {choice: [true, false]}, "
+        "optim.weight_decay: {choice: [1e-5, 1e-4, 0]}, model.weights: {choice: [timm, none]}, "
         "optim.clip_norm: {choice: [null, 1]}, model.backbone: {choice: [resnet18, '2024']}, "
         "optim.lr_per_256: {loguniform: [1e-9, 1e-3]}, data.batch_size: {choice: [1e2, 64]}}}"
     )
     params = {
         "optim.weight_decay": 1e-5,
-        "model.pretrained": False,
+        "model.weights": "none",
         "optim.clip_norm": None,
         "model.backbone": "2024",
         "optim.lr_per_256": 3.25e-8,

@@ -27,6 +27,9 @@ RULES: dict[str, Any] = {
 }
 
 
+TRAINED = [phase for phase in AFTER_SEARCH if phase != "frozen"]  # of a study from scratch
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> WrittenStudy:
     """Its search is over; trials 1 and 2 of each arm were the best."""
@@ -81,14 +84,14 @@ def test_winners_wait_for_their_pick_and_references_need_not(study: WrittenStudy
     assert following.phase == "confirm"
 
 
-@pytest.mark.parametrize("phase", AFTER_SEARCH)
+@pytest.mark.parametrize("phase", TRAINED)
 def test_a_run_that_fails_is_not_asked_for_again(study: WrittenStudy, phase: Phase) -> None:
     asked = confirm(study, outcome=lambda ask: "failed" if ask.phase == phase else "completed")
     assert len(asked) == planned_runs(study.space, study.arms, 4).total
     assert all(winner(study, arm) for arm in study.arms)
 
 
-@pytest.mark.parametrize("phase", AFTER_SEARCH)
+@pytest.mark.parametrize("phase", TRAINED)
 @pytest.mark.parametrize(
     ("outcome", "is_replaced"), [("failed", True), ("diverged", False), ("infeasible", False)]
 )

@@ -108,6 +108,27 @@ def test_the_report_has_rows_of_the_winners_and_then_of_references(study: Writte
     assert rows[-1].label(study.space) == "ce winner, 1 view, 2 times the epochs"
 
 
+def test_each_backbone_that_winners_start_from_with_weights_has_a_row_untrained(
+    tmp_path: Path,
+) -> None:
+    weights = {"model.weights": {"choice": ["none", "a.pth", "b.pth"]}}
+    study = WrittenStudy(tmp_path, **RULES, params=TREE["params"] | weights)
+    for arm, number, score, file in (("supcon", 0, 0.8, "b.pth"), ("ce", 0, 0.8, "b.pth")):
+        params = {"optim.lr_per_256": 0.1, "model.weights": file}
+        study.ask(arm, number, params=params)
+        study.train(study.log.trials[arm, "search", number].ask, score)
+    study.add(Searched)
+    confirm(study, {})
+    (row,) = [row for row in final_runs(study) if row.phase == "frozen"]
+    assert (row.arm, row.of, row.seeds) == ("supcon", 0, 1)
+    backbone = study.space.config.model.backbone
+    assert row.label(study.space) == f"{backbone} with its pretrained weights, frozen"
+    (run,) = row.completed(study)
+    config = study.config_of(run.ask)
+    assert (config.run.epochs, config.run.eval_at, config.model.weights) == (0, (), "b.pth")
+    assert (study.length_of(run.ask), study.evaluated_at(run.ask)) == (0, (0,))
+
+
 def test_the_same_loss_in_both_arms_has_one_reference() -> None:
     arms = {"a": {"loss.name": "ce"}, "b": {"loss.name": "ce"}}
     assert [row.arm for row in published_runs(parse_space(TREE | {"arms": arms}, "x"), arms)] == [

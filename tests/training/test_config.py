@@ -19,6 +19,7 @@ from supcon.config import (
     is_used,
     load_config,
     override,
+    renamed,
 )
 from supcon.parsing import UserError, parse
 from supcon.plain_yaml import read
@@ -143,7 +144,11 @@ def test_an_unknown_key_of_a_file_names_the_nearest_right_one(
         ("augment.crop", 0, "must be greater than 0"),
         ("augment.rotation", 181, "must be less than or equal to 180"),
         ("model.backbone", 18, "must be a valid string"),
-        ("model.pretrained", "maybe", "must be a valid boolean"),
+        ("model.weights", 3, "must be a valid string"),
+        ("model.weights_hash", "abc", "should match pattern"),
+        ("model.pretrained", "maybe", "model.pretrained must be true or false, got 'maybe'"),
+        ("optim.layer_decay", 0, "must be greater than 0"),
+        ("optim.freeze_epochs", 101, "must be at most run.epochs (100), got 101"),
         ("model.stem", "tiny", "must be 'auto', 'small' or 'full'"),
         ("loss.name", "moco", "must be 'supcon', 'sincere', 'simclr', 'ce' or 'supcon_ce'"),
         ("loss.temperature", 0, "must be greater than 0"),
@@ -195,7 +200,7 @@ def test_a_folder_needs_an_image_size() -> None:
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    tree = {"run": {"epochs": 0, "sed": 1}, "loss": {"temperature": -1}}
+    tree = {"run": {"epochs": -1, "sed": 1}, "loss": {"temperature": -1}}
     with pytest.raises(UserError) as error:
         parse(Config, tree, "x.yaml")
     lines = str(error.value).splitlines()
@@ -210,7 +215,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
     [
         ("loss.temperature", 1, 1.0),
         ("loss.temperature", "0.1", 0.1),
-        ("model.pretrained", "yes", True),
+        ("run.compile", "yes", True),
         ("data.root", "2024", "2024"),
         ("optim.clip_norm", None, None),
         ("optim.warmup", 0.9, 0.9),
@@ -227,10 +232,25 @@ def test_a_value_that_its_setting_cannot_have_is_refused_by_its_dotted_key() -> 
         as_setting("loss.temperature", 0, "params")
 
 
+@pytest.mark.parametrize(("before", "now"), [(True, "timm"), (False, "none")])
+def test_pretrained_of_earlier_versions_is_what_weights_are_now(before: bool, now: str) -> None:
+    config = parse(Config, {"model": {"pretrained": before}}, "x")
+    assert config.model.weights == now
+    assert override(Config(), {"model.pretrained": before}) == config
+    assert renamed({"model.pretrained": {"choice": [before]}}) == {
+        "model.weights": {"choice": [now]}
+    }
+
+
+def test_both_names_of_the_weights_are_too_many() -> None:
+    with pytest.raises(UserError, match="pretrained is an earlier name of weights: give weights"):
+        parse(Config, {"model": {"pretrained": True, "weights": "a.pth"}}, "x")
+
+
 def test_settings_of_any_text_are_paths_and_names() -> None:
     assert {
         "data.root", "data.path_column", "data.label_column", "data.background", "model.backbone",
-        "optim.name",
+        "model.weights", "optim.name",
     } == TEXT_KEYS  # fmt: skip
 
 

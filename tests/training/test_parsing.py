@@ -88,7 +88,7 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
         ("loss.temperature=0.2", ("loss.temperature", 0.2)),
         ("model.backbone=resnet34", ("model.backbone", "resnet34")),
         ("augment.flip=null", ("augment.flip", None)),
-        ("model.pretrained=true", ("model.pretrained", True)),
+        ("run.compile=true", ("run.compile", True)),
         ("probe.l2=[0.1, 0.01]", ("probe.l2", [0.1, 0.01])),
         ("loss.temperature=1e-2", ("loss.temperature", 0.01)),
         ("budget.time=12:00", ("budget.time", "12:00")),

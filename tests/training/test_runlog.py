@@ -104,7 +104,7 @@ def test_hyper_parameters_stand_next_to_the_last_scores(log: RunLog, tiny: Confi
     settings = flatten(tiny)
     assert set(start) == set(settings)
     assert start["probe.l2"].string_value == str(settings["probe.l2"])
-    assert start["model.pretrained"].bool_value is False
+    assert start["run.compile"].bool_value is False
     assert start["run.epochs"].number_value == 3
 
 

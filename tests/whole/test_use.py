@@ -72,6 +72,8 @@ def test_every_command_of_the_page_runs_and_predictions_are_those_that_were_conf
     monkeypatch.setattr(init, "settle_space", lambda space, _: space)
     write_digits(Path("photos"))
     shutil.copytree("photos/train/3", "new/extra")
+    for name in ("3", "7"):
+        shutil.copytree(f"photos/train/{name}", f"others/of {name}")
     said = {}
     for words in commands():
         capsys.readouterr()

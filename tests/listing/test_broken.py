@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supcon.images.broken import refuse_broken
+from supcon.listing.broken import refuse_broken
 from supcon.parsing import UserError
 
 
