@@ -358,6 +358,16 @@ class Config(Section):
         """Name of what decides between epochs, weights, trials and arms."""
         return METRICS[self.probe.selection]
 
+    @property
+    def has_projection(self) -> bool:
+        """Whether a run leaves a projection head that was trained."""
+        return self.loss.is_contrastive and self.run.epochs > 0
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether a run leaves a classifier, beside the probe, that was trained."""
+        return self.loss.has_classifier and self.run.epochs > 0
+
     @model_validator(mode="after")
     def _check_across_sections(self) -> Config:
         if self.data.is_own and self.data.image_size is None:

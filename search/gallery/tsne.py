@@ -97,7 +97,7 @@ def _embeddings(model: SavedModel, val: Split) -> dict[str, Tensor]:
     trained, config = model.load()
     embedded = embed_with(trained, config, val.images)
     embeddings = {"encoder": embedded.features.cpu()}
-    if config.loss.is_contrastive:
+    if config.has_projection:
         embeddings["projection"] = by_head(embedded.outputs, config)[0].cpu()
     return embeddings
 

@@ -58,7 +58,7 @@ def load_network(folder: Path, config: Config, *, image_size: int, classes: int)
     if not {"mean", "std"} <= encoder.keys():
         raise UserError(f"{folder / ENCODER}: holds no encoder of this program")
     # Of two heads the classifier alone is kept.
-    loss = {"name": "ce"} if config.loss.has_classifier else {}
+    loss = {"name": "ce"} if config.has_classifier else {}
     try:
         network = build_network(
             config.model,
@@ -72,7 +72,7 @@ def load_network(folder: Path, config: Config, *, image_size: int, classes: int)
     except Misfit as error:
         raise _unfit(folder / ENCODER, config, error) from None
     _fill(network.encoder, encoder, folder / ENCODER, config)
-    if config.loss.has_classifier:
+    if config.has_classifier:
         _fill(network.head, _part(_load(folder / HEAD), "head"), folder / HEAD, config)
     return network.eval()
 

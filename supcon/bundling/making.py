@@ -236,7 +236,7 @@ def _with_temperatures(
     labels = torch.from_numpy(held_out.labels).to(new.features.device)
     logits = trained.probe.logits(new.features)
     manifest = with_temperature(manifest, "probe", logits, labels)
-    if not config.loss.has_classifier:
+    if not config.has_classifier:
         return manifest
     return with_temperature(manifest, "head", by_head(new.outputs, config)[1], labels)
 

@@ -43,7 +43,7 @@ def measure(
         metrics = accuracies(predictions, y.cpu(), part, config)
         metrics |= geometry(config, new, y, part)
     spaces = {"": (known.features, new.features)}
-    if config.loss.is_contrastive:
+    if config.has_projection:
         projections = [by_head(each.outputs, config)[0] for each in (known, new)]
         spaces["projection_"] = (projections[0], projections[1])
     for prefix, (bank_x, x) in spaces.items():

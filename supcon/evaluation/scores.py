@@ -127,12 +127,10 @@ def other_predictions(
         return knn_predict(bank_x, bank_y, x, classes=classes, ks=ks, temperature=temperature)
 
     found = dict(zip(("knn", "knn1"), vote(bank.features, queries.features, k, 1), strict=True))
-    if config.run.epochs == 0:  # no head was trained
-        return found
     (known, _), (projections, logits) = (by_head(x.outputs, config) for x in (bank, queries))
-    if config.loss.is_contrastive:
+    if config.has_projection:
         (found["projection_knn"],) = vote(known, projections, k)
-    if config.loss.has_classifier:
+    if config.has_classifier:
         found["head"] = logits.argmax(1)
     return found
 
@@ -171,7 +169,7 @@ def geometry(config: Config, embedded: Embedded, labels: Tensor, part: str) -> d
         part: val or test.
     """
     found = named(geometry_metrics(embedded.features, labels), f"{part}/")
-    if config.loss.is_contrastive and config.run.epochs > 0:
+    if config.has_projection:
         projections = F.normalize(by_head(embedded.outputs, config)[0].float(), dim=1)
         found |= named(geometry_metrics(projections, labels), f"{part}/projection_")
     return found

@@ -55,7 +55,7 @@ def panels_of(trained: Trained, config: Config, data: Splits, images: int) -> li
         labels = torch.tensor(some.labels)
         panels.append(Panel(f"{name}, before the head", embedded.features, labels))
         projections, logits = by_head(embedded.outputs, config)
-        after = projections if config.loss.is_contrastive else logits
+        after = projections if config.has_projection else logits
         panels.append(Panel(f"{name}, after the head", after, labels))
     return panels
 

@@ -117,7 +117,7 @@ def _unknown(
 def _logits(trained: Trained, config: Config, embedded: Embedded) -> dict[str, Tensor]:
     """(N, K) by each classifier that has some, in fp64, on the CPU."""
     found = {"probe": trained.probe.logits(embedded.features)}
-    if config.loss.has_classifier:
+    if config.has_classifier:
         found["head"] = by_head(embedded.outputs, config)[1]
     return {name: logits.double().cpu() for name, logits in found.items()}
 
