@@ -33,7 +33,7 @@ Values = dict[str, list[float]]
 """Measure -> its value on all images, then without each block."""
 
 BLOCK = 128  # images that are corrupted at once, in 15 ways: 290 MB at 224 px
-CORRUPTED = 2000  # images that are corrupted, at most
+CORRUPTED = 1000  # images that are corrupted, at most
 BANK_FOR_ONE = 1000  # training images for each neighbour that an unknown image's distance is to
 FEATURES = "features"
 """Whose measures need no classifier."""
@@ -196,7 +196,7 @@ def _worse(images: Pixels, indices: Ints) -> Iterator[tuple[Kind, Pixels]]:
 
 
 def corrupted_images(n: int) -> Ints:
-    """Which of n images are corrupted: all, or 2,000 spread evenly over their order."""
+    """Which of n images are corrupted: all, or 1,000 spread evenly over their order."""
     return np.unique(np.linspace(0, n - 1, min(CORRUPTED, n)).round().astype(np.int64))
 
 

@@ -129,6 +129,10 @@ def test_a_single_arm_is_searched_and_tested_once_with_its_references_of_known_c
     assert all(len(row["test"]["probe_top1"]) == 3 for row in summary["rows"])
     assert (len(summary["test_openings"]), summary["test_evaluations"]) == (2, 6)
     assert summary["missing"] == {}
+    further = summary["further"]
+    assert (further["unknown"], further["questions"], further["text"]) == (n + 1, [], [])
+    for row in further["rows"]:
+        assert 0.5 < row["measures"]["auroc_knn"]["value"] < 1
     config = study / "best/supcon.yaml"
     assert load_config(config).data.hold_out == 2
     capsys.readouterr()
