@@ -78,7 +78,7 @@ class SeedRuns:
                 return f"{self.arm}, published settings"
             case "frozen":
                 model = space.trial_config(self.arm, self.params, seed=0).model
-                return f"{model.backbone} with its pretrained weights, frozen"
+                return f"{model.backbone}, pretrained and frozen"
         return f"{self.arm} winner"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from supcon.bundle.manifest import Calibrated, Manifest
@@ -38,6 +39,10 @@ def _what(manifest: Manifest, config: Config, n_train: int) -> Iterator[str]:
     yield f"{len(manifest.classes)} classes: {_text(', '.join(names))}{more}.\n"
     yield "| | |\n|---|---|"
     yield f"| encoder | {config.model.backbone}, trained with {config.loss.name} |"
+    if config.model.weights != "none":
+        start, sha256 = config.model.weights, config.model.weights_hash
+        name = start if start.startswith(("timm", "hf-hub:")) else Path(start).name
+        yield f"| starting from | {_text(name)}, SHA-256 {sha256 or 'unknown'} |"
     of = f"{of}run {source.run}, seed {source.seed}, {source.weights} weights"
     yield f"| from | {_text(of)} |"
     yield f"| trained on | {n_train:,} images (data {source.data[:12]}) |"

@@ -32,6 +32,7 @@ def run_transfer(options: argparse.Namespace) -> int:
     of_data = [text for text in options.set if text.strip().startswith("data.")]
     of_model = [text for text in options.set if text not in of_data]
     _, first, config = load_run(files[0], of_model)
+    from supcon.evaluation.trained import is_of
     from supcon.images.loading import load_splits, load_test
     from supcon.transfer.transfer import check_channels, transfer
 
@@ -43,6 +44,8 @@ def run_transfer(options: argparse.Namespace) -> int:
     except UserError as error:
         raise UserError(str(error).replace("data.root", "--on")) from None
     check_channels(first, data)
+    if is_of(files[0], data):
+        raise _own(options.on)
     models = (load_run(file, of_model)[1:] for file in files)
     found = transfer(models, other, data, test)
     print(f"{what} on {options.on}: {_describe(data, test)}")
@@ -73,10 +76,7 @@ def on_other(config: Config, place: Path, settings: list[str]) -> Config:
         )
     own = config.data
     if own.is_own and os.path.realpath(own.root.expanduser()) == os.path.realpath(place):
-        raise UserError(
-            f"--on {place}: is what the model was trained on; its own test images are scored with "
-            f"--split test"
-        )
+        raise _own(place)
     given = dict(parse_assignment(text, TEXT_KEYS) for text in settings)
     for key in given:
         if key not in OF_OTHER:
@@ -92,6 +92,13 @@ def on_other(config: Config, place: Path, settings: list[str]) -> Config:
     return override(config, {f"data.{key}": v for key, v in changes.items()} | given, "--set")
 
 
+def _own(place: Path) -> UserError:
+    return UserError(
+        f"--on {place}: is what the model was trained on; its own test images are scored with "
+        f"--split test"
+    )
+
+
 def _way_in(place: Path) -> str:
     if place.suffix.lower() in TABLES and place.is_file():
         return "table"
@@ -104,7 +111,7 @@ def _models(model: Path, arm: str | None, on: Path) -> tuple[list[Path], Path, s
     from supcon.bundle.manifest import MANIFEST
     from supcon.bundling.study import is_study, winners
 
-    name = f"on-{on.resolve().stem}.json"
+    name = f"on-{on.resolve().name if on.is_dir() else on.stem}.json"
     if is_there(model / MANIFEST):
         raise UserError(
             f"{model}: is a bundle; with --on, name the folder of the run or of the study that it "

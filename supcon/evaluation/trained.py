@@ -126,6 +126,16 @@ def load_trained(path: Path, device: torch.device) -> tuple[Trained, Config]:
     return Trained(network, probe, *known), config
 
 
+def is_of(path: Path, data: Splits) -> bool:
+    """Whether a saved result was trained and validated on just these images.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    found: bool = _model_state(path)["data"] == data.fingerprint()
+    return found
+
+
 def check_same_data(path: Path, data: Splits) -> None:
     """Refuse a saved result that was trained or validated on other images.
 
@@ -136,7 +146,7 @@ def check_same_data(path: Path, data: Splits) -> None:
     Raises:
         UserError: these images, labels or classes are others; or the file is damaged.
     """
-    if _model_state(path)["data"] != data.fingerprint():
+    if not is_of(path, data):
         raise UserError(
             f"{path}: was trained on other images, or on another split of them, than there are "
             f"under data.root now; its scores on these would mean nothing"

@@ -158,9 +158,10 @@ def _joined(several: Sequence[Images], channels: int) -> Images:
         return np.concatenate([_with_channels(images[:], channels) for images in several])
     if len(several) == 1:
         return first
-    names = [os.fsencode(path.relative_to("/")) for each in (first, last) for path in each.paths()]
-    reader = _FilesBeside(last.root, first.reader)
-    return ImageFiles(Path("/"), np.array(names, dtype=np.bytes_), first.reading, reader)
+    above = Path(os.path.commonpath([first.root, last.root]))
+    paths = [*first.paths(), *last.paths()]
+    names = np.array([os.fsencode(path.relative_to(above)) for path in paths], dtype=np.bytes_)
+    return ImageFiles(above, names, first.reading, _FilesBeside(last.root, first.reader))
 
 
 def _with_channels(pixels: Pixels, channels: int) -> Pixels:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import timm.models
@@ -22,7 +24,6 @@ from torch import Tensor
 from supcon.config import ModelConfig
 from supcon.parsing import UserError, one_line
 
-HUB = ("huggingface.co", 443)
 SECONDS = 3.0  # to wait for an answer; the hub's own client tries for a minute
 FILES = (
     "model.safetensors",
@@ -105,7 +106,7 @@ def _find(model: ModelConfig) -> Path:
         case "timm":
             return _of_timm(model.backbone)
         case "hf-hub":
-            return _from_hub(place, model)
+            return _fetched(place, FILES, place).resolve()
         case "local-dir":
             return _in_folder(_absolute(place))
     file = _absolute(model.weights)
@@ -143,12 +144,20 @@ def can_be_had(backbone: str) -> bool:
     config: Any = timm.get_pretrained_cfg(backbone)
     if config is None or not config.has_weights:
         return False
-    return is_cached(config.hf_hub_id) or answers(HUB)
+    return is_cached(config.hf_hub_id) or answers(hub())
 
 
 def is_cached(repository: str | None) -> bool:
     """Whether the hub's cache has the weights of a repository of the hub."""
-    return repository is not None and _cached(repository) is not None
+    return repository is not None and _cached(repository, FILES) is not None
+
+
+def hub() -> tuple[str, int]:
+    """Host and port of the hub; HF_ENDPOINT names another one."""
+    from huggingface_hub import constants
+
+    url = urlsplit(constants.ENDPOINT)
+    return url.hostname or "", url.port or 443
 
 
 def answers(address: tuple[str, int]) -> bool:
@@ -174,12 +183,7 @@ def _of_timm(backbone: str) -> Path:
             f"model.weights: timm has no weights of {backbone} on its hub; name a file of them, or "
             f"choose another model.backbone (timm.list_pretrained())"
         )
-    return _fetched(config.hf_hub_id, f"the weights of {backbone}")
-
-
-def _from_hub(repository: str, model: ModelConfig) -> Path:
-    _check_architecture(_config_of(repository, model), model)
-    return _fetched(repository, repository)
+    return _fetched(config.hf_hub_id, FILES, f"the weights of {backbone}").resolve()
 
 
 def _in_folder(folder: Path) -> Path:
@@ -191,33 +195,37 @@ def _in_folder(folder: Path) -> Path:
     raise UserError(f"model.weights: {folder} holds none of {', '.join(FILES)}; {ANOTHER}")
 
 
-def _cached(repository: str) -> Path | None:
+def _cached(repository: str, files: Sequence[str]) -> Path | None:
+    """The first of the files that the hub's cache has."""
     from huggingface_hub import try_to_load_from_cache
 
     name, _, revision = repository.partition("@")
-    for file in FILES:
+    for file in files:
         found = try_to_load_from_cache(name, file, revision=revision or None)
         if isinstance(found, str):
-            return Path(found).resolve()
+            return Path(found)
     return None
 
 
-def _fetched(repository: str, what: str) -> Path:
-    if (cached := _cached(repository)) is not None:
+def _fetched(repository: str, files: Sequence[str], what: str) -> Path:
+    """The first of the files that a repository has: from the hub's cache, else from the hub."""
+    if (cached := _cached(repository, files)) is not None:
         return cached
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
+    if not getproxies() and not answers(hub()):  # the hub's own client would try for long
+        raise _not_fetched(what, OSError(f"nothing answers at {hub()[0]}"))
     name, _, revision = repository.partition("@")
-    for file in FILES:
+    for file in files:
         try:
-            return Path(hf_hub_download(name, file, revision=revision or None)).resolve()
+            return Path(hf_hub_download(name, file, revision=revision or None))
         except EntryNotFoundError as error:
             if isinstance(error, OSError):  # not in the cache, and the hub was not asked
                 raise _not_fetched(what, error) from error
         except Exception as error:  # whatever the hub's client or the network raise
             raise _not_fetched(what, error) from error
-    raise UserError(f"model.weights: {repository} holds none of {', '.join(FILES)}; {ANOTHER}")
+    raise UserError(f"model.weights: {repository} holds none of {', '.join(files)}; {ANOTHER}")
 
 
 def _not_fetched(what: str, error: Exception) -> UserError:
@@ -227,34 +235,30 @@ def _not_fetched(what: str, error: Exception) -> UserError:
     )
 
 
-def _config_of(repository: str, model: ModelConfig) -> Mapping[str, Any]:
-    try:
-        _, architecture, _ = found = timm.models.load_model_config_from_hf(repository)
-    except Exception as error:  # whatever the hub's client or the network raise
-        raise _not_fetched(repository, error) from error
-    return {**found[0], "architecture": architecture}
+def _saved_config(model: ModelConfig) -> Mapping[str, Any]:
+    """What timm wrote beside the weights of a folder or of a repository of the hub.
 
-
-def _folder_config(folder: Path) -> Mapping[str, Any]:
+    Raises:
+        UserError: it is not there, or of another model.
+    """
     from timm.models._hub import load_model_config_from_path
 
+    kind, _, place = model.weights.partition(":")
+    is_local = kind == "local-dir"
+    folder = _absolute(place) if is_local else _fetched(place, ("config.json",), place).parent
     try:
-        config, architecture, _ = load_model_config_from_path(folder)
+        config, theirs, _ = load_model_config_from_path(folder)
     except Exception as error:  # no file, no JSON, or JSON of something else
         raise UserError(
             f"model.weights: {folder}/config.json is not that of a model of timm "
             f"({one_line(error)}); name the file of the weights itself"
         ) from error
-    return {**config, "architecture": architecture}
-
-
-def _check_architecture(config: Mapping[str, Any], model: ModelConfig) -> None:
-    theirs, ours = config["architecture"], model.backbone.split(".")[0]
-    if theirs != ours:
+    if theirs != (ours := model.backbone.split(".")[0]):
         raise UserError(
             f"model.weights: {model.weights} holds a {theirs}, but model.backbone is {ours}; set "
             f"model.backbone: {theirs}"
         )
+    return config
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -262,9 +266,10 @@ def _read(file: Path) -> dict[str, Tensor]:
         found: dict[str, Any] = timm.models.load_state_dict(str(file))
         found = found.get("network", found)  # as `python -m supcon train` writes it
     except Exception as error:  # whatever a file that is none makes them raise
+        why, _, _ = one_line(error).partition(". ")
         raise UserError(
             f"model.weights: {file} is neither safetensors nor a state dict that torch reads "
-            f"without running code ({one_line(error)}); save model.state_dict() alone"
+            f"without running code ({why}); save model.state_dict()"
         ) from error
     tensors = {name: each for name, each in found.items() if isinstance(each, Tensor)}
     if not tensors:
@@ -278,12 +283,8 @@ def _statistics(model: ModelConfig, tensors: Mapping[str, Tensor]) -> tuple[Tens
         if {f"{prefix}mean", f"{prefix}std"} <= tensors.keys():
             mean, std = (tensors[f"{prefix}{name}"].flatten().float() for name in ("mean", "std"))
             return mean, std
-    kind, _, place = model.weights.partition(":")
-    if kind == "local-dir":
-        config = _folder_config(_absolute(place))
-        _check_architecture(config, model)
-    elif kind == "hf-hub":
-        config = _config_of(place, model)
+    if model.weights.startswith(("local-dir:", "hf-hub:")):
+        config = _saved_config(model)
     else:
         known: Any = timm.get_pretrained_cfg(model.backbone)
         config = {} if known is None else known.to_dict()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from supcon.bundle.manifest import read_manifest
 from supcon.bundling.card import write_card
 from supcon.bundling.study import Winner
+from supcon.config import override
 from tests.bundled import Used
 
 SUMMARY: dict[str, Any] = {
@@ -53,6 +55,15 @@ def test_a_run_by_itself_claims_nothing(contrastive: Used) -> None:
     assert "A single run, of no study" in text
     assert f"Linear probe on val: {100 * score:.2f} %" in text
     assert "beats" not in text
+
+
+def test_the_weights_that_training_started_from_are_named_without_their_folder(
+    contrastive: Used,
+) -> None:
+    assert "starting from" not in card(contrastive)
+    pinned = {"model.weights": "/home/me/r_18.safetensors", "model.weights_hash": 64 * "a"}
+    used = replace(contrastive, config=override(contrastive.config, pinned))
+    assert f"| starting from | r\\_18.safetensors, SHA-256 {64 * 'a'} |" in card(used)
 
 
 def test_calibration_and_threshold_are_those_of_the_bundle(plain: Used) -> None:

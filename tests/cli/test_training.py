@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -16,6 +17,7 @@ from supcon.config import TOP1, Config, dump_config, flatten, load_config, overr
 from supcon.evaluation.scores import Scores, score
 from supcon.evaluation.trained import load_trained
 from supcon.images.sources import list_images
+from supcon.network.weights import sha256
 
 CPU = torch.device("cpu")
 
@@ -200,6 +202,39 @@ def test_tensorboard_gets_scalars_and_hyper_parameters(finished: Path) -> None:
     assert set(start) == set(flatten(config))
     assert start["loss.temperature"].number_value == config.loss.temperature
     assert start["model.backbone"].string_value == config.model.backbone
+
+
+def test_a_frozen_backbone_is_scored_from_weights_that_the_config_then_names(
+    config_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(timm.create_model("test_resnet").state_dict(), "start.pth")
+    frozen = [
+        "--set",
+        "model.weights=start.pth",
+        "--set",
+        "run.epochs=0",
+        "--set",
+        "run.eval_at=[]",
+    ]
+    assert run_command(config_file, "--out", "out", *frozen) == 0
+    said = capsys.readouterr().out
+    assert "epoch   0/0  probe_top1 " in said
+    assert "projection" not in said
+    model = load_config(tmp_path / "out" / "config.yaml").model
+    assert (model.weights, model.weights_hash) == (
+        str(tmp_path / "start.pth"), sha256(tmp_path / "start.pth"),
+    )  # fmt: skip
+    monkeypatch.chdir("/")
+    again = tmp_path / "again"
+    assert run_command(tmp_path / "out" / "config.yaml", "--out", again) == 0
+    assert capsys.readouterr().out.split("validation")[1] != ""
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "start.pth")
+    assert run_command(tmp_path / "out" / "config.yaml", "--out", tmp_path / "third") == 2
+    assert "is not the file that the config was made with" in capsys.readouterr().err
 
 
 def test_images_of_a_table_are_trained_on_and_what_is_left_out_is_said(

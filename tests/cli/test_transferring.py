@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from supcon.cli.transferring import on_other
+from supcon.config import Config, DataConfig, override
 from supcon.evaluation.trained import save_trained
+from supcon.images.sources import list_images
 from tests.bundled import Used
 from tests.cli.running import run
 from tests.transfer.test_transfer import varied
@@ -93,18 +96,44 @@ def test_a_table_gives_groups_and_how_it_is_split_can_be_set(
     assert (run_folder / "model-on-some.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "marker", "way"),
+    [
+        ("photos", "", "folder"),
+        ("photos.v2.csv", "", "folder"),
+        ("t.csv", "t.csv", "table"),
+        ("saved", "saved/dataset_dict.json", "huggingface"),
+    ],
+)
+def test_other_images_are_read_as_what_they_are_in_the_size_that_the_encoder_takes(
+    tmp_path: Path, tiny: Config, name: str, marker: str, way: str
+) -> None:
+    if marker:
+        (tmp_path / marker).parent.mkdir(exist_ok=True)
+        (tmp_path / marker).touch()
+    else:
+        (tmp_path / name).mkdir()
+    own = {"data.split_seed": 3, "data.fit": "pad", "data.hold_out": 2, "data.image_size": None}
+    found = on_other(override(tiny, own), tmp_path / name, ["data.val_size=7"]).data
+    expected = {"name": way, "root": tmp_path / name, "image_size": 16, "split_seed": 3}
+    assert found == DataConfig(**expected, fit="pad", val_size=7)
+
+
 def test_what_cannot_be_meant_is_refused_in_one_line(
     run_folder: Path, study: Path, contrastive: Used, finished: Path, digit_images: Path,
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     others = digit_images / "others"
     shutil.copytree(others / "3", tmp_path / "one/3")
+    config = contrastive.config.data
+    list_images(config).write(tmp_path / "images.csv")
     (tmp_path / "empty").mkdir()
     for words, message in (
         ([run_folder, "--on", tmp_path / "none"], f"--on {tmp_path}/none: there is nothing; name"),
         ([run_folder, "--on", tmp_path / "one"], "at least 2 class folders are needed, got 1"),
         ([run_folder, "--on", tmp_path / "empty"], "at least 2 class folders are needed, got 0"),
         ([run_folder, "--on", digit_images], "is what the model was trained on; its own test"),
+        ([run_folder, "--on", tmp_path / "images.csv"], "is what the model was trained on; its"),
         ([finished, "--on", others], "--on: the model takes images of 1 channel(s), as it was"),
         ([contrastive.folder, "--on", others], "is a bundle; with --on, name the folder"),
         ([tmp_path / "gone", "--on", others], "gone: there is no such file"),

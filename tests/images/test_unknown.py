@@ -16,7 +16,7 @@ from supcon.images.decoding import Reading
 from supcon.images.files import ImageFiles
 from supcon.images.loading import check_test, check_unknown, load_splits, load_test, load_unknown
 from supcon.images.sources import list_images
-from supcon.images.split import Split
+from supcon.images.split import Split, fingerprint
 from supcon.parsing import UserError
 from tests.images.pictures import cifar_files, contents, digits, folder, photo, pixels
 
@@ -208,6 +208,22 @@ def test_all_images_of_the_folder_are_unknown_whatever_its_folders_are_called(
     assert np.array_equal(pixels(found)[n:].squeeze(), expected)
     before, after = load_splits(plain), load_splits(config)
     assert before.fingerprint() == after.fingerprint()
+
+
+def test_images_of_both_places_are_named_alike_wherever_these_lie_together(
+    tmp_path: Path, others: Path
+) -> None:
+    found = []
+    config = of_parts(tmp_path / "x").model_copy(update={"hold_out": 1, "pipeline": "streaming"})
+    for root in (tmp_path, tmp_path / "moved"):
+        if root != tmp_path:
+            shutil.copytree(tmp_path / "x", root / "x")
+            shutil.copytree(others, root / "others")
+        unknown = unknown_of(
+            config.model_copy(update={"root": root / "x", "unknown": root / "others"})
+        )
+        found.append(fingerprint([unknown], (), reads_files=True))
+    assert found[0] == found[1]
 
 
 def test_an_image_of_the_folder_is_a_group_of_its_own(tmp_path: Path, others: Path) -> None:

@@ -61,6 +61,8 @@ def arms_of(*losses: str) -> dict[str, Any]:
         ({"base": {"optim": {"lr": 1}}}, "base: unknown key 'optim.lr'"),
         ({"arms": {"supcon": {"loss.nam": "ce"}}}, "did you mean 'loss.name'?"),
         ({"arms": {"supcon": {"data.val_size": 0.3}}}, "all trials must share it"),
+        ({"params": {"data.hold_out": {"int": [1, 2]}}}, "params.data.hold_out: all trials must"),
+        ({"arms": {"supcon": {"data.unknown": "x"}}}, "arms.supcon.data.unknown: all trials must"),
         ({"arms": {"sup con": {"loss.name": "supcon"}}}, "letters, digits and _"),
         ({"arms": {}}, "at least one arm"),
         ({"baseline": "cee"}, "one of the arms (supcon, ce), got 'cee'; did you mean 'ce'?"),

@@ -122,7 +122,7 @@ def test_each_backbone_that_winners_start_from_with_weights_has_a_row_untrained(
     (row,) = [row for row in final_runs(study) if row.phase == "frozen"]
     assert (row.arm, row.of, row.seeds) == ("supcon", 0, 1)
     backbone = study.space.config.model.backbone
-    assert row.label(study.space) == f"{backbone} with its pretrained weights, frozen"
+    assert row.label(study.space) == f"{backbone}, pretrained and frozen"
     (run,) = row.completed(study)
     config = study.config_of(run.ask)
     assert (config.run.epochs, config.run.eval_at, config.model.weights) == (0, (), "b.pth")

@@ -58,7 +58,7 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
         ("supcon", "published"), ("ce", "published"), ("supcon", "frozen"), ("ce", "one_view"),
     ]  # fmt: skip
     frozen = summary["rows"][5]
-    assert frozen["label"] == "test_resnet with its pretrained weights, frozen"
+    assert frozen["label"] == "test_resnet, pretrained and frozen"
     assert {name: len(scores) for name, scores in frozen["test"].items()} == {
         "probe_top1": 1, "knn_top1": 1, "knn1_top1": 1,
     }  # fmt: skip
