@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search.further.blocks import MOST, count_units, deal
+from search.judge.comparison import equal_parts
 from search.judge.sealed import opened_images
 from search.judge.trained_models import (
     Place,
@@ -114,6 +115,7 @@ def _examined(
 
 
 def _event(run: Trial, exam: Exam, unknown_hash: str, found: dict[str, Values]) -> Examined:
+    joint = [exam.unknown.blocks, exam.unknown.test_blocks] if exam.unknown is not None else []
     return Examined(
         arm=run.ask.arm,
         phase=run.ask.phase,
@@ -122,8 +124,14 @@ def _event(run: Trial, exam: Exam, unknown_hash: str, found: dict[str, Values]) 
         n_corrupted=len(corrupted_images(len(exam.test))),
         n_unknown=0 if exam.unknown is None else len(exam.unknown.images),
         unknown_hash=unknown_hash,
+        n_equal=_equal_blocks(exam.blocks),
+        n_equal_unknown=min(map(_equal_blocks, joint)) if joint else None,
         values={
             name: {measure: [round(x, DIGITS) for x in each] for measure, each in values.items()}
             for name, values in found.items()
         },
     )
+
+
+def _equal_blocks(blocks: Ints) -> float:
+    return round(equal_parts(np.bincount(blocks).astype(np.float64)), 3)

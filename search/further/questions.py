@@ -122,16 +122,28 @@ def _rows(study: Study) -> Iterator[FurtherRow]:
                     label=each.label(study.space),
                     classifier=classifier,
                     seeds=len(runs),
-                    measures={n: _value(MEASURES[n], own) for n, own in values.items()},
+                    measures={
+                        name: _value(MEASURES[name], own, _n_equal(runs, name))
+                        for name, own in values.items()
+                    },
                 )
 
 
-def _value(measure: Measure, values: npt.NDArray[np.float64]) -> Value:
+def _value(measure: Measure, values: npt.NDArray[np.float64], n_equal: float | None) -> Value:
     mean = float(values.mean())
     if len(values) < MIN_SEEDS:
         return Value(value=mean, ci95=None)
-    low, high = value_of(values).ci95
+    low, high = value_of(values, n_equal).ci95
     return Value(value=mean, ci95=(max(low, 0.0), min(high, 1.0) if measure.is_share else high))
+
+
+def _n_equal(runs: Sequence[Trial], measure: str) -> float | None:
+    """For how many blocks of one size those of a measure stand."""
+    is_unknown = MEASURES[measure].theme == "unknown classes"
+    examined = runs[0].examined
+    if examined is None:
+        return None
+    return examined.n_equal_unknown if is_unknown else examined.n_equal
 
 
 def _are_examined(runs: Sequence[Trial]) -> bool:
@@ -175,12 +187,14 @@ def _asked(study: Study, comparison: Comparison) -> Iterator[Question]:
     for measure in ASKED:
         name = measure.name
         if name in ours and name in theirs:
+            n_equal = _n_equal(a, name)
+            against = compare_values(ours[name], head[name], n_equal) if name in head else None
             yield Question(
                 a=comparison.a,
                 b=comparison.b,
                 measure=name,
-                probes=compare_values(ours[name], theirs[name]),
-                against_head=compare_values(ours[name], head[name]) if name in head else None,
+                probes=compare_values(ours[name], theirs[name], n_equal),
+                against_head=against,
                 is_shown=False,
             )
 

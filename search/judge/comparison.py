@@ -68,21 +68,31 @@ def compare(
     return found if groups is None else replace(found, n_groups=len(np.unique(groups)))
 
 
-def compare_values(a: Values, b: Values) -> Difference:
+def compare_values(a: Values, b: Values, n_equal: float | None = None) -> Difference:
     """Difference in a measure that is a run's mean over blocks of images.
 
     Args:
         a: (n_A, J) values of each seed of A on each block, n_A >= 3, as `search.further.jackknife`
             makes them of any measure.
         b: (n_B, J) likewise for B, on the same blocks, J >= 2.
+        n_equal: for how many blocks of one size these stand (`equal_parts`); None: J.
     """
     noise = _noise(a, b, MIN_SEEDS, np.arange(a.shape[1]), None)
+    if n_equal is not None:
+        noise = replace(noise, units=n_equal / a.shape[1])
     return _estimated(float(a.mean() - b.mean()), noise, a, b)
 
 
-def value_of(a: Values) -> Difference:
+def value_of(a: Values, n_equal: float | None = None) -> Difference:
     """A configuration's own value, as its difference from 0; (n, J) as in `compare_values`."""
-    return compare_values(a, np.zeros_like(a))
+    return compare_values(a, np.zeros_like(a), n_equal)
+
+
+def equal_parts(weights: Values) -> float:
+    """How many parts of one weight hold their variance as these do (Kish), if images of a part were
+    right or wrong together: of unequal parts, few hold most of it.
+    """
+    return float((weights**2).sum() ** 2 / (weights**4).sum())
 
 
 def _estimated(d: float, noise: _Noise, a: Correct | Values, b: Correct | Values) -> Difference:
@@ -250,8 +260,7 @@ def _over_groups(
 ) -> tuple[float, float]:
     """N times the variance of D over groups, and how many independent groups an image stands for.
 
-    Of groups of unequal weights, few hold most of the variance: as many are counted as equal ones
-    would have the same share of it (Kish), if images of a group were right or wrong together.
+    Of groups of unequal weights as many are counted as `equal_parts` says.
     """
     n_images = a.shape[1]
     ids, counts, weight = _classes(labels, n_images)
@@ -268,5 +277,4 @@ def _over_groups(
         difference += sign * beyond.mean(axis=0)
         of_seeds += float(beyond.var(axis=0, ddof=1).sum()) / len(arm)
     variance = max(0.0, float((difference**2).sum()) - of_seeds) * n_groups / (n_groups - 1)
-    effective = float((weights**2).sum() ** 2 / (weights**4).sum())
-    return variance * n_images, effective / n_images
+    return variance * n_images, equal_parts(weights.astype(np.float64)) / n_images

@@ -262,6 +262,11 @@ class Examined(_TrialEvent):
     """Images of unknown classes."""
     unknown_hash: str = Field("", exclude_if=_is_empty)
     """Of these."""
+    n_equal: float | None = None
+    """For how many blocks of one size the blocks of test images stand: where images come in groups,
+    some are larger."""
+    n_equal_unknown: float | None = None
+    """Likewise of blocks that images of unknown classes are in, too."""
     values: dict[str, dict[str, list[float]]]
     """`probe`, `head`, or `features` alone -> measure -> its value on all images, then without each
     block of them."""

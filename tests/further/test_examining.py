@@ -54,6 +54,8 @@ def test_each_tested_run_is_examined_once_and_nothing_is_opened_for_it(
     found = again.log.trials["ce", "confirm", 0].examined
     assert found is not None
     assert (found.n_images, found.n_corrupted, found.n_unknown) == (360, 360, len(unknown))
+    assert found.n_equal == 30  # of 12 images each
+    assert found.n_equal_unknown == 20  # of 40 unknown ones, 1 or 2 each: 60**2 / (10 * 16 + 20)
     lengths = {len(x) for values in found.values.values() for x in values.values()}
     assert lengths == {1 + 30}
     assert list(found.values) == ["probe", "head", "features"]

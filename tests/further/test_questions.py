@@ -96,8 +96,8 @@ def test_all_questions_share_one_level(tmp_path: Path) -> None:
     alone = []
     for each in found.questions:
         where = "features" if each.measure.endswith("_knn") else "probe"
-        arms = (values(study, arm, where, each.measure) for arm in ("supcon", "ce"))
-        alone.append(compare_values(*arms))
+        ours, theirs = (values(study, arm, where, each.measure) for arm in ("supcon", "ce"))
+        alone.append(compare_values(ours, theirs))
     assert [each.probes for each in found.questions] == holm(alone, len(ASKED))
     assert {each.probes.is_shown for each in found.questions} == {True, False}
     heads = [each.against_head for each in found.questions]

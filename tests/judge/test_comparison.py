@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from search.judge.comparison import compare, compare_values, detectable_with, value_of
+from search.judge.comparison import compare, compare_values, detectable_with, equal_parts, value_of
 from search.judge.difference import Difference
 from search.judge.sentence import sentence
 from tests.benchmarks.calibration import Cell, simulate, simulate_groups
@@ -467,6 +467,18 @@ def test_accuracy_block_by_block_is_compared_as_in_groups_of_one_size() -> None:
     )
     found, expected = compare_values(blocks_a, blocks_b), compare(a, b, groups)
     assert _numbers(found) == pytest.approx(_numbers(expected))
+
+
+def test_where_blocks_are_unequal_fewer_are_counted() -> None:
+    assert equal_parts(np.full(7, 0.3)) == pytest.approx(7)
+    weights = np.array([100.0, 1, 1, 1])
+    assert equal_parts(weights) == pytest.approx(1, abs=0.01)
+    a, b = random_values(0, 4, 12), random_values(1, 3, 12) * 1.5
+    found, fewer = compare_values(a, b), compare_values(a, b, 3.0)
+    assert fewer.standard_error == found.standard_error
+    assert fewer.freedom < found.freedom
+    assert fewer.p_value > found.p_value
+    assert compare_values(a, b, 12.0) == found
 
 
 def test_a_value_of_its_own_has_the_interval_of_its_seeds_and_blocks() -> None:

@@ -94,10 +94,11 @@ def simulate(cell: Cell, studies: int, rng: np.random.Generator) -> Row:
 
 def differences(a: Arm, b: Arm) -> dict[str, Difference]:
     """Each question, judged by itself."""
-    return {
-        m.name: compare_values(*(np.stack([pseudo_values(s[m.name]) for s in x]) for x in (a, b)))
-        for m in ASKED
-    }
+    found = {}
+    for name in (measure.name for measure in ASKED):
+        ours, theirs = (np.stack([pseudo_values(seed[name]) for seed in arm]) for arm in (a, b))
+        found[name] = compare_values(ours, theirs)
+    return found
 
 
 @dataclass(frozen=True)
