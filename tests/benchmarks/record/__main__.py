@@ -121,10 +121,9 @@ def main() -> None:
     parser.add_argument("--part", default="1/1", help="k/n: each n-th of them, from the k-th on")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    space = load_space(
-        options.space, dict(parse_assignment(text, TEXT_KEYS) for text in options.set)
-    )
-    space = with_settings(space, {"sampler": "random", "scheduler": "none", "points": {}})
+    whole = {"sampler": "random", "scheduler": "none", "points": {}}  # none is stopped
+    changes = dict(parse_assignment(text, TEXT_KEYS) for text in options.set)
+    space = load_space(options.space, whole | changes)
     data = load_splits(space.config.data)
     k, n = map(int, options.part.split("/"))
     wanted = [*curves(space, options.trials, options.repeated, options.seeds)][k - 1 :: n]
