@@ -15,7 +15,8 @@ from pathlib import Path
 if __name__ == "__main__":  # as in run.py: our packages are found from any folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from search.further.examining import examined_later
+from search.engine.interrupts import INTERRUPTED
+from search.further.examining import examined_later, unexamined
 from search.gallery.lookalikes import lookalikes_later
 from search.gallery.suspects import suspects_later
 from search.gallery.tsne import pictures_later
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         study = Study.open(options.study)
         answer = write_answer(study)
         print(outcome(answer), flush=True)
+        if waiting := len(unexamined(study)):
+            print(f"examine   {waiting} tested runs beyond accuracy, here; each is kept when done",
+                  flush=True)  # fmt: skip
         not_drawn, not_listed = pictures_later(study), suspects_later(study)
         failed = not_drawn, not_listed, lookalikes_later(study), examined_later(study)
         now = Study.open(options.study)
@@ -45,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         show_error(error, with_trace=options.debug)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was computed is kept, and the answer is written", file=sys.stderr)
+        return INTERRUPTED
     for line in summary.further.text if summary.further else []:
         print(line)
     for line in summary.missing.values():

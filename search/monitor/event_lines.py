@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.log.events import Ask, End, Report, Retry, Slept, Tested, Unsealed
+from search.log.events import Ask, End, Examined, Report, Retry, Slept, Tested, Unsealed
 from search.log.study import Study
 from search.log.wording import show_clock, show_params
 from search.strategy.in_vain import describe_giving_up
 from search.strategy.winners import leader
 from supcon.collapse import describe_collapse
 from supcon.config import METRICS
+
+EXAMINED = ("ece", "nll", "worst_class", "corrupted_top1")
+"""Of the measures of an examined run, those that are told."""
 
 
 class EventLines:
@@ -42,6 +45,10 @@ class EventLines:
             case Tested():
                 scores = "  ".join(f"{name} {value:.2%}" for name, value in event.metrics.items())
                 self._say(event.key, "tested", scores)
+            case Examined():
+                found = event.values.get("probe", {})
+                said = [f"{name} {found[name][0]:.3f}" for name in EXAMINED if name in found]
+                self._say(event.key, "examined", "  ".join(said))
 
     def _say(self, key: Any, what: str, text: str) -> None:
         self._line(self.study.log.trials[key].name, what, text)

@@ -22,9 +22,8 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from supcon.images.decoding import Pixels
 
@@ -55,10 +54,10 @@ def corrupt(images: Pixels, kind: Kind, level: int, indices: npt.NDArray[np.intp
         case "blur":
             return _blurred(images, BLUR[level] * r)
         case "contrast":
-            mean = images.mean(axis=(1, 2, 3), keepdims=True)
-            return _rounded(mean + CONTRAST[level] * (images - mean))
+            mean = images.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float32)
+            return _rounded(mean + np.float32(CONTRAST[level]) * (images - mean))
         case "brightness":
-            return _rounded(images + 255 * BRIGHTNESS[level])
+            return _rounded(images + np.float32(255 * BRIGHTNESS[level]))
         case "jpeg":
             return _compressed(images, min(95, round(QUALITY[level] / r)))
 
@@ -78,16 +77,9 @@ def _noised(images: Pixels, deviation: float, level: int, indices: npt.NDArray[n
 
 def _blurred(images: Pixels, sigma: float) -> Pixels:
     """Each channel by a Gaussian, out to 3 sigma; what lies beyond an edge repeats it."""
-    reach = max(1, math.ceil(3 * sigma))
-    x = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    weight = torch.exp(-(x**2) / (2 * sigma**2))
-    weight /= weight.sum()
-    n, h, w, c = images.shape
-    # Channels lie in a row: each is a picture of one channel.
-    z = torch.from_numpy(images).permute(0, 3, 1, 2).reshape(n * c, 1, h, w).float()
-    z = F.conv2d(F.pad(z, (0, 0, reach, reach), mode="replicate"), weight[None, None, :, None])
-    z = F.conv2d(F.pad(z, (reach, reach, 0, 0), mode="replicate"), weight[None, None, None, :])
-    return _rounded(z.reshape(n, c, h, w).permute(0, 2, 3, 1).numpy())
+    of_axes, reach = (0, sigma, sigma, 0), math.ceil(3 * sigma)
+    found = gaussian_filter(images, of_axes, output=np.float32, mode="nearest", radius=reach)
+    return _rounded(found)
 
 
 def _compressed(images: Pixels, quality: int) -> Pixels:

@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from search.log.events import Ask, End, Event, Pictured, Report, Started, Tested, Unsealed
+from search.log.events import Ask, End, Event, Examined, Pictured, Report, Started, Tested, Unsealed
 from search.log.journal import Journal
 from tests.benchmarks.search import RunningSearch, own_home, start_search, trial_pids
 
@@ -247,13 +247,13 @@ def lost(events: list[Event]) -> set[Any]:
 
 
 def repeated(events: list[Event]) -> list[Any]:
-    """Trials asked for, ended, tested or drawn twice, epochs that were recorded twice, and rows for
-    which the test images were opened twice.
+    """Trials asked for, ended, tested, examined or drawn twice, epochs that were recorded twice,
+    and rows for which the test images were opened twice.
     """
     seen: Counter[Any] = Counter(
         (event.event, *event.key, event.epoch if isinstance(event, Report) else None)
         for event in events
-        if isinstance(event, Ask | End | Report | Tested | Pictured)
+        if isinstance(event, Ask | End | Report | Tested | Examined | Pictured)
     )
     seen.update((e.event, e.arm, e.phase, 0, None) for e in events if isinstance(e, Unsealed))
     return [what for what, times in seen.items() if times > 1]

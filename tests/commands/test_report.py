@@ -8,6 +8,7 @@ import pytest
 
 from search.report import main
 from search.reporting.files import outcome, write_report
+from tests import reported as studies
 from tests.written import WrittenStudy
 
 
@@ -30,6 +31,24 @@ def test_a_lost_report_is_written_again_as_it_was_while_somebody_works_on_the_st
     assert confirmed.folder.events.read_bytes() == log
     said = capsys.readouterr().out
     assert said == f"{outcome(summary)}\nwrote {confirmed.folder.page}\n"
+
+
+def test_who_does_not_wait_for_what_is_missing_has_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = studies.searched(tmp_path)
+    studies.confirm(study, 3)
+
+    def interrupt(_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.report.pictures_later", lambda _: {})
+    monkeypatch.setattr("search.report.examined_later", interrupt)
+    assert main([str(study.folder.path)]) == 130
+    said = capsys.readouterr()
+    assert "examine   6 tested runs beyond accuracy, here; each is kept when done\n" in said.out
+    assert said.err == "interrupted; what was computed is kept, and the answer is written\n"
+    assert study.folder.summary.exists()
 
 
 def test_a_study_that_is_not_there_is_refused_in_one_line(

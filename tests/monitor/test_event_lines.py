@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from search.log.events import Pictured, Retry, Searched, Slept
+from search.log.events import Examined, Pictured, Retry, Searched, Slept
 from search.monitor.event_lines import EventLines
 from tests.written import WrittenStudy
 
@@ -96,6 +96,20 @@ def test_openings_and_scores_of_the_test_images_are_told(
     opened, tested = lines(capsys)
     assert opened == "          test images opened for ce confirm"
     assert tested.startswith("ce-confirm-0       tested ")
+
+
+def test_some_measures_of_an_examined_run_are_told(
+    study: WrittenStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.ask("ce", 0, "confirm")
+    lines(capsys)
+    values = {"nll": [0.25, 0.3, 0.2], "ece": [0.01234, 0.1, 0.1], "macro_f1": [0.9, 0.9, 0.9]}
+    study.add(
+        Examined, arm="ce", phase="confirm", number=0, n_images=9, n_corrupted=9,
+        values={"probe": values},
+    )  # fmt: skip
+    (line,) = lines(capsys)
+    assert line == "ce-confirm-0       examined   ece 0.012  nll 0.250"
 
 
 def test_a_sleep_of_the_machine_is_told(

@@ -163,12 +163,12 @@ def test_images_are_corrupted_in_blocks_and_from_their_files_alike(
             assert again[name][measure] == pytest.approx(each, abs=1e-5), measure
 
 
-def test_of_many_images_2000_are_corrupted() -> None:
+def test_of_many_images_1000_are_corrupted() -> None:
     assert corrupted_images(7).tolist() == [*range(7)]
     some = corrupted_images(10_000)
-    assert len(some) == 2000
+    assert len(some) == 1000
     assert (some[0], some[-1]) == (0, 9999)
-    assert set(np.diff(some)) <= {4, 5, 6}
+    assert set(np.diff(some)) <= {9, 10, 11}
 
 
 def test_a_class_may_be_missing_from_what_is_left() -> None:

@@ -117,6 +117,7 @@ def test_a_browser_draws_every_figure_offline_and_without_complaint(
     browser, figures, scroll_width = asyncio.run(look())
     names = {figure["name"] for figure in figures}
     assert {"points", "per_class/supcon", "rungs", "budget", "outcomes", "importance"} < names
+    assert "further/supcon" in names
     assert {"geometry/train/loss_share", "geometry/val/alignment", "geometry/val/nc1"} < names
     assert {"slices/supcon/loss.temperature", "tsne/supcon/projection"} < names
     assert {"slices/ce/loss.temperature", "tsne/ce/projection"}.isdisjoint(names)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from search.log.events import Ask, End, Report, Tested
+from search.log.events import Ask, End, Examined, Report, Tested
 from search.log.journal import Journal
 from tests.programs import Forked, Program
 
@@ -77,4 +77,6 @@ def story(study: Path) -> list[tuple[Any, ...]]:
                 found.append(("end", event.key, event.outcome))
             case Tested():
                 found.append(("tested", event.key, event.metrics, event.correct))
+            case Examined():
+                found.append(("examined", event.key, event.values))
     return found

@@ -15,6 +15,7 @@ import optuna
 import pytest
 
 from search.log.journal import Journal
+from supcon.reliability.corruptions import KINDS
 from tests.whole.searching import QUICK_RUN, ROOT, finish, start, story
 from tests.without_ray import searched
 
@@ -66,7 +67,29 @@ def test_only_our_own_lines_are_printed(whole: tuple[Path, str]) -> None:
 
 def test_test_images_are_opened_after_all_training(whole: tuple[Path, str]) -> None:
     kinds = [event[0] for event in story(whole[0])]
-    assert kinds.index("tested") > max(i for i, kind in enumerate(kinds) if kind != "tested")
+    looked = ("tested", "examined")
+    assert kinds.index("tested") > max(i for i, kind in enumerate(kinds) if kind not in looked)
+
+
+def test_each_tested_run_is_examined_once_after_all_are_tested(whole: tuple[Path, str]) -> None:
+    study, output = whole
+    told = [event[:2] for event in story(study) if event[0] in ("tested", "examined")]
+    tested, examined = told[:15], told[15:]
+    assert [("examined", key) for _, key in tested] == examined
+    found = json.loads((study / "summary.json").read_text())["further"]
+    assert [row["classifier"] for row in found["rows"]].count("head") == 3
+    assert {row["phase"] for row in found["rows"]} == {"confirm", *REFERENCES}
+    assert [len(row["measures"]) for row in found["rows"]] == [12] * 8
+    for row in found["rows"]:
+        assert row["seeds"] == 3
+        for value in row["measures"].values():
+            assert value["ci95"][0] <= value["value"] <= value["ci95"][1]
+        kinds = [row["measures"][f"corrupted_{kind}"]["value"] for kind in KINDS]
+        mean = row["measures"]["corrupted_top1"]["value"]
+        assert mean == pytest.approx(sum(kinds) / len(kinds), abs=1e-6)
+    assert len(found["questions"]) == 7
+    assert "7 further questions were asked beside the verdict's" in output
+    assert "## Beyond accuracy" in (study / "report.md").read_text()
 
 
 def test_seeds_of_picking_confirming_and_searching_differ(whole: tuple[Path, str]) -> None:

@@ -67,6 +67,9 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
         ("supcon", "ce"),
         ("supcon_ce", "ce"),
     ]
+    asked = [(each["a"], each["measure"]) for each in summary["further"]["questions"]]
+    assert len(set(asked)) == len(asked) == 2 * 7
+    assert "14 further questions were asked" in said
     for each in comparisons:
         low, high = each["judged"]["interval"]
         shown = "no difference shown" not in each["text"]
@@ -126,6 +129,10 @@ def test_a_single_arm_is_searched_and_tested_once_with_its_references_of_known_c
     assert all(len(row["test"]["probe_top1"]) == 3 for row in summary["rows"])
     assert (len(summary["test_openings"]), summary["test_evaluations"]) == (2, 6)
     assert summary["missing"] == {}
+    further = summary["further"]
+    assert (further["unknown"], further["questions"], further["text"]) == (n + 1, [], [])
+    for row in further["rows"]:
+        assert 0.5 < row["measures"]["auroc_knn"]["value"] < 1
     config = study / "best/supcon.yaml"
     assert load_config(config).data.hold_out == 2
     capsys.readouterr()
