@@ -124,7 +124,9 @@ def load_checked_data(space: Space) -> Splits:
         UserError: images missing or broken, a batch too large, a backbone or an optimiser that
             cannot be built.
     """
-    data, hint = load_images(space.config.data), ""
+    data = load_images(space.config.data)
+    most = max(2, len(data.train) // 4)
+    hint = f"lower it, for example --set data.batch_size={2 ** (most.bit_length() - 1)}"
     if space.config.data.is_own:
         hint = f"python search/run.py --init {space.config.data.root} writes a space that fits"
     for arm in space.arms:

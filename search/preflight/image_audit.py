@@ -19,8 +19,9 @@ from search.log.study import Study
 from supcon.audit.audit import ImageAudit, Part, audit
 from supcon.audit.findings import describe
 from supcon.config import DataConfig
-from supcon.images.loading import find_test, in_files
+from supcon.images.loading import find_test, find_unknown, in_files
 from supcon.images.split import Splits
+from supcon.listing.names import TEST, TRAIN, UNKNOWN, VAL
 
 PICTURED = 12  # pairs whose pictures are logged
 
@@ -43,7 +44,7 @@ def audit_once(study: Study, data: Splits) -> list[str]:
 
 
 def look_over(config: DataConfig, data: Splits) -> ImageAudit:
-    """All images of a study, those of test among them.
+    """All images of a study, those of test and of unknown classes among them.
 
     Args:
         config: which images.
@@ -53,8 +54,10 @@ def look_over(config: DataConfig, data: Splits) -> ImageAudit:
         UserError: a file cannot be read, or is no image.
     """
     test, data = find_test(config), in_files(config, data)
-    parts = {"train": data.train, "val": data.val, "test": test}
+    parts = {TRAIN: data.train, VAL: data.val, TEST: test}
     found = [Part(name, each.images, each.labels, each.groups) for name, each in parts.items()]
+    if (unknown := find_unknown(config)) is not None:
+        found.append(Part(UNKNOWN, unknown.images, unknown.labels))
     return audit(found)
 
 
@@ -72,16 +75,16 @@ def audited(found: ImageAudit, classes: Sequence[str]) -> Audited:
     return Audited(
         looks=found.looks,
         twins=found.twins,
-        n_test=len(found.parts[-1].labels),
-        test_in_train=pack(found.has_twin["test", "train"]),
-        test_in_val=pack(found.has_twin["test", "val"]),
+        n_test=len(found.has_twin[TEST, TRAIN]),
+        test_in_train=pack(found.has_twin[TEST, TRAIN]),
+        test_in_val=pack(found.has_twin[TEST, VAL]),
         copies=_worst(found, classes),
     )
 
 
 def audit_csv(found: ImageAudit, classes: Sequence[str]) -> str:
     """audit.csv: a row for each pair."""
-    text = io.StringIO()
+    text, names = io.StringIO(), _names(classes)
     rows = csv.writer(text, lineterminator="\n")
     sides = [f"{what}_{side}" for side in (1, 2) for what in ("part", "image", "label")]
     rows.writerow(["kind", *sides, "difference", "correlation"])
@@ -89,10 +92,15 @@ def audit_csv(found: ImageAudit, classes: Sequence[str]) -> str:
         shown = []
         for i in (pair["first"], pair["second"]):
             part, place = found.place(int(i))
-            shown += [part.name, part.name_of(place), classes[part.labels[place]]]
+            shown += [part.name, part.name_of(place), names[part.labels[place]]]
         numbers = [f"{pair['difference']:.2f}", f"{pair['correlation']:.3f}"]
         rows.writerow([_kind(pair), *shown, *numbers])
     return text.getvalue()
+
+
+def _names(classes: Sequence[str]) -> list[str]:
+    """Names by label; that of unknown images, -1, is the last one."""
+    return [*classes, UNKNOWN]
 
 
 def _kind(pair: np.void) -> str:
@@ -103,13 +111,13 @@ def _kind(pair: np.void) -> str:
 
 def _worst(found: ImageAudit, classes: Sequence[str]) -> list[Copies]:
     """Pairs across parts first, of other labels, then the most doubtful ones; with pictures."""
-    order = np.lexsort(_badness(found))[:PICTURED]
+    order, names = np.lexsort(_badness(found))[:PICTURED], _names(classes)
     return [
         Copies(
             kind=_kind(pair),
             difference=round(float(pair["difference"]), 2),
-            first=pictured(*found.place(int(pair["first"])), classes),
-            second=pictured(*found.place(int(pair["second"])), classes),
+            first=pictured(*found.place(int(pair["first"])), names),
+            second=pictured(*found.place(int(pair["second"])), names),
         )
         for pair in found.pairs[order]
     ]
@@ -121,6 +129,6 @@ def _badness(found: ImageAudit) -> tuple[npt.NDArray[np.float64], ...]:
     labels = np.concatenate([part.labels for part in found.parts])
     first, second = found.pairs["first"], found.pairs["second"]
     a, b = (np.searchsorted(ends, i, side="right") for i in (first, second))
-    # Test in train, test in val, val in train; then copies within a part.
-    rank = np.where(a == b, 10.0, 3.0 * (len(ends) - 1 - b) + a)
+    # Test in train, test in val, val in train; unknown ones in each; then copies within a part.
+    rank = np.where(a == b, 10.0, np.array([0.0, 3.0, 0.0, 6.0])[b] + a)
     return -found.pairs["difference"], (labels[first] == labels[second]).astype(float), rank

@@ -35,9 +35,10 @@ def space_text(
         on_gpu: whether a GPU trains.
     """
     listing = found.listing
+    n_images = int((listing.labels < len(listing.classes)).sum())  # without those held out
     sections = [
         f"# python search/run.py --space {out}",
-        f"# Made by --init for {len(listing):,} images of {len(listing.classes)} classes and "
+        f"# Made by --init for {n_images:,} images of {len(listing.classes)} classes and "
         f"{hours:g} h on this machine; change what you know better.",
         *_schema(out),
         f"name: {_scalar(proposed_name(out))}",

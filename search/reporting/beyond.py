@@ -40,12 +40,17 @@ def tables(found: Further) -> Iterator[tuple[str, list[Measure], Table]]:
 def _cell(measure: Measure, value: Value | None) -> str:
     if value is None:
         return "-"
-    places = 1 if measure.is_share else 3
-    text = f"{measure.scale * value.value:.{places}f}"
+    text = _number(measure, value.value)
     if value.ci95 is None:
         return text
-    low, high = (f"{measure.scale * bound:.{places}f}" for bound in value.ci95)
+    low, high = (_number(measure, bound) for bound in value.ci95)
     return f"{text} ({low} to {high})"
+
+
+def _number(measure: Measure, value: float) -> str:
+    """A probe whose probabilities are all but 0 and 1 may have an NLL of thousands of nats."""
+    places = 1 if measure.is_share else 3 if value < 10 else 0
+    return f"{measure.scale * value:,.{places}f}"
 
 
 def about(found: Further) -> str:

@@ -218,11 +218,13 @@ def _protocol(space: Space) -> list[str]:
     asha, rungs = space.scheduler.asha, ", ".join(map(str, space.rungs[:-1]))
     metric = space.selection_metric
     measure = "the balanced accuracy of " if metric == METRICS["balanced"] else ""
+    n_held = config.data.hold_out
+    held_out = f" without {n_held} class{'es' * (n_held > 1)} held out" if n_held else ""
     early = "no early stopping"
     if asha is not None:
         early = f"ASHA at epochs {rungs or '(none)'}, reduction {asha.reduction}"
     return [
-        f"All arms: {config.data.name}, the same split (seed {config.data.split_seed}), "
+        f"All arms: {config.data.name}{held_out}, the same split (seed {config.data.split_seed}), "
         f"{config.augment.views} views of an image a step, trials of {config.run.epochs} epochs.",
         f"Search: sampler {space.sampler}, {early}; selection by `{metric}`, {measure}a linear "
         f"probe on frozen encoder features, its penalty cross-fitted on val.",

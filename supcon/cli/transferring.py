@@ -111,7 +111,7 @@ def _models(model: Path, arm: str | None, on: Path) -> tuple[list[Path], Path, s
     from supcon.bundle.manifest import MANIFEST
     from supcon.bundling.study import is_study, winners
 
-    name = f"on-{on.resolve().name if on.is_dir() else on.stem}.json"
+    name = f"on-{on.resolve().name if os.path.isdir(on) else on.stem}.json"
     if is_there(model / MANIFEST):
         raise UserError(
             f"{model}: is a bundle; with --on, name the folder of the run or of the study that it "

@@ -16,7 +16,7 @@ from supcon.images.files import ImageFiles
 from supcon.images.memory import has_room_for, is_resident
 from supcon.images.sources import list_images, load_published, part_of
 from supcon.images.split import Split, Splits
-from supcon.images.unknown import Source, find_unknown, together
+from supcon.images.unknown import Source, sources_of, together
 from supcon.listing.broken import refuse_broken
 from supcon.listing.listing import LeftOut
 from supcon.listing.names import TEST, TRAIN, VAL
@@ -137,12 +137,21 @@ def load_unknown(config: DataConfig) -> Split | None:
     Raises:
         UserError: they are missing or broken.
     """
-    sources, _ = _find_unknown(config)
-    if not sources:
+    unknown = find_unknown(config)
+    if unknown is None:
         return None
-    unknown = together(sources, config)
     is_kept = config.pipeline != "streaming" and has_room_for([unknown])
     return unknown.decoded() if is_kept else unknown
+
+
+def find_unknown(config: DataConfig) -> Split | None:
+    """The same images, those in files not decoded: to tell them apart.
+
+    Raises:
+        UserError: they are missing.
+    """
+    sources, _ = _sources(config)
+    return together(sources, config) if sources else None
 
 
 def check_unknown(config: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -155,15 +164,15 @@ def check_unknown(config: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]
     Raises:
         UserError: likewise.
     """
-    sources, broken = _find_unknown(config)
+    sources, broken = _sources(config)
     if config.broken == "refuse":
         for source in sources:
             source.split.check()
     return tuple(map(str, sources)), broken
 
 
-def _find_unknown(config: DataConfig) -> tuple[list[Source], tuple[str, ...]]:
-    sources, broken = find_unknown(config), tuple[str, ...]()
+def _sources(config: DataConfig) -> tuple[list[Source], tuple[str, ...]]:
+    sources, broken = sources_of(config), tuple[str, ...]()
     if config.broken == "skip":
         for i, source in enumerate(sources):
             if isinstance(source.split.images, ImageFiles):

@@ -41,7 +41,7 @@ class Source:
         return f"{len(self.split):,} {self.what}"
 
 
-def find_unknown(config: DataConfig) -> list[Source]:
+def sources_of(config: DataConfig) -> list[Source]:
     """Where images of unknown classes come from: nowhere, one place or two.
 
     Raises:

@@ -66,7 +66,8 @@ def list_table(file: Path, config: DataConfig) -> Listing:
     classes, held_out = sorted(known), sorted({*labels} - known)
     check_class_names(file, [*classes, *filter(None, held_out)])
     if len(classes) < 2:
-        raise UserError(f"{file}: at least 2 classes are needed, got {len(classes)}")
+        where = " among rows of split train, val or test" if UNKNOWN in given else ""
+        raise UserError(f"{file}: at least 2 classes are needed{where}, got {len(classes)}")
     lost = Counter(
         (UNASSIGNED, suffix_of(path))
         for path, part in zip(paths, given, strict=True)

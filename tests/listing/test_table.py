@@ -145,6 +145,7 @@ def test_of_many_missing_files_ten_are_named_and_all_are_counted(tmp_path: Path)
         ("", {}, "has no column 'path'"),
         ("path,label\n0.png,a\n1.png,b,c\n", {}, "1 row(s) have not 2 fields as the header has"),
         ("path,label\n0.png,a\n1.png,a\n", {}, "at least 2 classes are needed, got 1"),
+        ("path,label,split\n0.png,a,\n1.png,b,unknown\n", {}, "split train, val or test, got 0"),
         ("path,label\n0.png,a\x07\n1.png,b\n", {}, "must be text in UTF-8 without control"),
         ("path,label\n0.png,a b\n1.png,a  b\n", {}, "classes 'a  b' and 'a b' look the same"),
     ],

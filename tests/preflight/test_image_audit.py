@@ -92,6 +92,28 @@ def test_the_log_holds_counts_test_images_and_the_worst_pairs(
     assert np.abs(np.asarray(shown).astype(int) - np.asarray(original)).mean() < 6
 
 
+def test_unknown_images_that_are_copies_of_known_ones_are_found_and_test_is_told_apart(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    photo(30, 30, 999).save(others / "0.png")
+    shutil.copy(config.root / "train/dog/5.png", others / "1.png")
+    config = config.model_copy(update={"unknown": others})
+    study = study_of(config, tmp_path)
+    lines = audit_once(study, load_splits(config))
+    assert lines[0].startswith("audit     2 of 6 images of test (33.3%) have a copy in train")
+    assert any("1 of 2 images of unknown (50.0%) have a copy in train" in line for line in lines)
+    event = study.log.audited
+    assert event is not None
+    assert unpack(event.test_in_train, event.n_test).tolist() == [True, True] + [False] * 4
+    found = [(p.first.part, p.second.part, p.second.label) for p in event.copies]
+    assert found[:3] == [("train", "test", "cat")] * 2 + [("val", "test", "dog")]
+    assert found[3:] == [("train", "unknown", "unknown")]
+    rows = list(csv.DictReader(study.folder.audit.read_text().splitlines()))
+    assert {row["label_2"] for row in rows if row["part_2"] == "unknown"} == {"unknown"}
+
+
 def test_all_pairs_lie_beside_the_log(config: DataConfig, tmp_path: Path) -> None:
     study = study_of(config, tmp_path)
     audit_once(study, load_splits(config))

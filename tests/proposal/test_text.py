@@ -49,6 +49,17 @@ def test_each_choice_has_its_reason_and_flips_are_a_question(folder: Folder) -> 
     assert max(map(len, lines)) < 130
 
 
+def test_what_is_said_of_unknown_images_is_written_and_held_out_classes_do_not_count(
+    folder: Folder, tmp_path: Path
+) -> None:
+    found, _ = survey(folder({"cat": 20, "dog": 20, "owl": 20}), {"hold_out": 1})
+    plan = Plan(**{**vars(PLANS[0]), "epochs": 60})
+    text = space_text(found, Network(("resnet18",), 24), plan, Path("x.yaml"), 2, on_gpu=False)
+    assert "for 40 images of 2 classes" in text
+    (tmp_path / "x.yaml").write_text(text)
+    assert load_space(tmp_path / "x.yaml", {}).config.data.hold_out == 1
+
+
 def test_what_is_commented_out_is_part_of_a_space_once_its_signs_are_gone(
     folder: Folder, tmp_path: Path
 ) -> None:

@@ -53,6 +53,13 @@ def test_a_cell_has_the_value_with_its_interval_in_percent_or_nats(found: Furthe
     assert rows[1][4] == f"{nll.value:.3f} ({nll.ci95[0]:.3f} to {nll.ci95[1]:.3f})"
 
 
+def test_thousands_of_nats_are_whole_numbers(found: Further) -> None:
+    high = found.rows[0].measures["nll"].model_copy(update={"value": 6494.353, "ci95": (0, 34430)})
+    row = found.rows[0].model_copy(update={"measures": {"nll": high}})
+    (_, _, (_, cells)) = next(tables(found.model_copy(update={"rows": [row]})))
+    assert cells[2] == "6,494 (0.000 to 34,430)"
+
+
 def test_what_a_head_has_not_is_left_empty_and_two_seeds_have_no_interval(found: Further) -> None:
     *_, (_, _, rows) = tables(found)
     assert rows[3][2:4] == ["-", "-"]

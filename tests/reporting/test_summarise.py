@@ -97,7 +97,10 @@ def test_the_protocol_says_what_the_space_asks_for(study: WrittenStudy) -> None:
     protocol = " ".join(summarise(study).protocol)
     assert "ASHA at epochs 3, reduction 3" in protocol
     assert "the winner is judged on 3 further seeds." in protocol
-    study.restart(scheduler="none", confirm={"seeds": 5})
+    assert "All arms: digits, the same split (seed 0)" in protocol
+    base = {"run": {"epochs": 9}, "data": {"hold_out": 2}}
+    study.restart(scheduler="none", confirm={"seeds": 5}, base=base)
     protocol = " ".join(summarise(study).protocol)
+    assert "All arms: digits without 2 classes held out, the same split (seed 0)" in protocol
     assert "no early stopping" in protocol
     assert "the winner is judged on 5 further seeds, and so are the reference rows." in protocol

@@ -1,0 +1,1 @@
+"""Learning curves of random configurations, recorded by the product itself."""
