@@ -95,7 +95,7 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure(
             "worst_class", "worst class",
-            "share of right answers in the class that is known worst",
+            "accuracy in the class where it is lowest, in each run",
             "classes", is_higher_better=True,
         ),
         Measure(

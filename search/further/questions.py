@@ -213,10 +213,11 @@ def _said(questions: Sequence[Question], asked: int) -> list[str]:
     if not questions:
         return []
     shown = [_sentence(each) for each in questions if each.is_shown]
-    result = "a difference is shown in those above alone" if shown else "none shows a difference"
+    none = "none shows a difference, which does not prove that there is none"
+    result = "those above alone show a difference" if shown else none
     count = "1 further question was" if asked == 1 else f"{asked} further questions were"
-    shared = f"they share the level of {100 * ALPHA:.0f} % (Holm), and {result}"
-    return [*shown, f"{count} asked beside the verdict's; {shared}."]
+    level = f"at {100 * ALPHA:.0f} % together (Holm), the verdict's apart"
+    return [*shown, f"{count} asked, {level}: {result}."]
 
 
 def _sentence(question: Question) -> str:

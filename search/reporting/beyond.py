@@ -55,12 +55,48 @@ def _number(measure: Measure, value: float) -> str:
 
 def about(found: Further) -> str:
     """What all of the tables are of."""
-    corrupted = "" if found.corrupted == found.images else f"; corrupted: {found.corrupted:,}"
-    unknown = f"; {found.unknown:,} images of unknown classes" if found.unknown else ""
+    corrupted = "" if found.corrupted == found.images else f"{found.corrupted:,} of them "
+    unknown = f", and {found.unknown:,} of classes never trained on" if found.unknown else ""
     return (
-        f"Mean over seeds with its 95 % interval, which counts the chance of the seeds and that of "
-        f"the test images ({found.images:,}, left out in {found.blocks} blocks by turns"
-        f"{corrupted}{unknown}). The same images as above; nothing was decided by these."
+        f"Of the {found.images:,} test images, clean and {corrupted}corrupted{unknown}: mean over "
+        f"seeds with its 95 % interval, which counts the chance of the seeds and of the images "
+        f"({found.blocks} blocks of them are left out by turns) and is cut to what is possible. "
+        f"Each is of its row alone: whether two rows differ is said by the questions. No winner "
+        f"was picked by any of this, and the verdict does not hang on it."
+    )
+
+
+def questions_table(found: Further) -> Table:
+    """A row for each question: what was compared, and at which level; empty if none was asked."""
+    if not found.questions:
+        return []
+    rows = [["question", "difference, probes", "interval", "p", "against the head", "detectable"]]
+    for each in found.questions:
+        measure, d = MEASURES[each.measure], each.probes
+        interval = _interval(measure, d)
+        if d.judged:
+            interval += f" ({100 * (1 - d.judged.level):.4g} %)"
+        rows.append(
+            [
+                f"{measure.label}: {each.a} minus {each.b}",
+                f"{_signed(measure, d.difference)} {measure.unit} ({_side(each)})",
+                interval,
+                f"{d.p_value:.3f}",
+                _interval(measure, each.against_head) if each.against_head else "-",
+                f"{measure.scale * d.smallest:.{_places(measure)}f}",
+            ]
+        )
+    return rows
+
+
+def about_questions(found: Further) -> str:
+    """What the table of questions is of."""
+    level = found.questions[0].probes.judged is not None
+    shared = ", at levels that share 5 % (Holm)" if level else ""
+    return (
+        f"Each question compares two winners by their linear probes{shared}; a difference is "
+        f"shown where the interval leaves out 0, and said where the better arm is so also against "
+        f"the baseline's own head. Detectable: what would be found 4 times in 5, if it were there."
     )
 
 
@@ -84,7 +120,7 @@ def differences(found: Further, a: str, shade: str) -> go.Figure | None:
         )  # fmt: skip
         y += 1
     figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    title = f"← {own[0].b} better · standard errors · {a} better →"
+    title = f"← {own[0].b} better · difference / its standard error · {a} better →"
     figure.update_xaxes(title=escape(title))
     figure.update_yaxes(visible=False, range=[y - 0.5, -0.7])
     return figure.update_layout(height=90 + 56 * y, showlegend=False, margin={"l": 10})
@@ -92,9 +128,28 @@ def differences(found: Further, a: str, shade: str) -> go.Figure | None:
 
 def _label(question: Question) -> str:
     measure = MEASURES[question.measure]
-    places = 2 if measure.is_share else 3
-    d = f"{measure.scale * question.probes.difference:+.{places}f} {measure.unit}"
-    return f"{measure.label}: {d}"
+    d = f"{_signed(measure, question.probes.difference)} {measure.unit}"
+    return f"{measure.label}: {question.a} {d} ({_side(question)})"
+
+
+def _side(question: Question) -> str:
+    """Whether a seems better or worse than b."""
+    d = question.probes.difference
+    is_better = (d > 0) == MEASURES[question.measure].is_higher_better
+    return "equal" if d == 0 else "better" if is_better else "worse"
+
+
+def _places(measure: Measure) -> int:
+    return 2 if measure.is_share else 3
+
+
+def _signed(measure: Measure, value: float) -> str:
+    return f"{measure.scale * value:+.{_places(measure)}f}"
+
+
+def _interval(measure: Measure, d: Difference) -> str:
+    low, high = d.interval
+    return f"{_signed(measure, low)} to {_signed(measure, high)}"
 
 
 def _add_line(

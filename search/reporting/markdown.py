@@ -9,7 +9,7 @@ from search.gallery.suspects import Suspects
 from search.judge.sealed import Opening
 from search.judge.verdict import ByClass
 from search.log.wording import show_params
-from search.reporting.beyond import about, tables
+from search.reporting.beyond import about, about_questions, questions_table, tables
 from search.reporting.summary import ArmSummary, Summary
 from search.reporting.tables import (
     aligned,
@@ -190,6 +190,8 @@ def _further(found: Further | None) -> list[str]:
     if found is None:
         return []
     parts = ["## Beyond accuracy", about(found)]
+    if found.questions:
+        parts += ["### Questions", about_questions(found), aligned(questions_table(found))]
     for theme, measures, rows in tables(found):
         parts.append(f"### {theme.capitalize()}")
         parts.append("\n".join(f"- {each.label}: {each.described}." for each in measures))

@@ -16,7 +16,7 @@ from search.gallery.lookalikes import looked_alike
 from search.gallery.suspects import current
 from search.log.study import Study
 from search.log.wording import mean_percent
-from search.reporting.beyond import about, tables
+from search.reporting.beyond import about, about_questions, questions_table, tables
 from search.reporting.extras import Parts
 from search.reporting.figures import all_figures, colour
 from search.reporting.markdown import question
@@ -90,6 +90,8 @@ def render(study: Study, summary: Summary, parts: Parts) -> str:
         lookalikes=likes.pairs if (likes := looked_alike(study)) else [],
         further=list(tables(summary.further)) if summary.further else [],
         about=about(summary.further) if summary.further else "",
+        questions=questions_table(summary.further) if summary.further else [],
+        about_questions=about_questions(summary.further) if summary.further else "",
         metric=summary.metric.partition("/")[2],
         winners=_winners(summary),
         spent=_spent(summary),

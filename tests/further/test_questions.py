@@ -21,7 +21,7 @@ from tests.benchmarks.calibration import ALIKE
 from tests.benchmarks.judge.further import Cell, simulate
 from tests.written import WrittenStudy
 
-SHARED = "they share the level of 5 % (Holm), and"
+SHARED = "asked, at 5 % together (Holm), the verdict's apart:"
 
 
 def confirmed_study(path: Path, arms: dict[str, Any] = studies.TWO) -> WrittenStudy:
@@ -120,7 +120,8 @@ def test_of_three_arms_the_questions_of_all_comparisons_share_it(tmp_path: Path)
         26
     }
     assert found.text == [
-        f"26 further questions were asked beside the verdict's; {SHARED} none shows a difference."
+        f"26 further questions were {SHARED} none shows a difference, which does not prove "
+        "that there is none."
     ]
 
 
@@ -152,10 +153,7 @@ def test_each_difference_that_is_shown_gets_a_line_that_says_which_is_better(
     assert "; against ce's head -" in lines[0]
     assert "Macro F1: supcon's is higher than ce's, which is better (+" in lines[4]
     assert " nats, " in lines[2]
-    assert last == (
-        f"13 further questions were asked beside the verdict's; {SHARED} a difference is shown in "
-        f"those above alone."
-    )
+    assert last == (f"13 further questions were {SHARED} those above alone show a difference.")
     assert verdict(study).text == before
 
 

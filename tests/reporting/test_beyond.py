@@ -8,7 +8,14 @@ import pytest
 
 from search.further.measures import ASKED, MEASURES
 from search.further.questions import Further
-from search.reporting.beyond import about, differences, tables, themes
+from search.reporting.beyond import (
+    about,
+    about_questions,
+    differences,
+    questions_table,
+    tables,
+    themes,
+)
 from search.reporting.files import write_report
 from search.reporting.summary import Summary
 from tests import reported as studies
@@ -72,10 +79,28 @@ def test_what_a_head_has_not_is_left_empty_and_two_seeds_have_no_interval(found:
 
 
 def test_what_is_counted_is_said(found: Further) -> None:
-    text = about(found)
-    assert "test images (120, left out in 30 blocks by turns; 60 images of unknown classes)" in text
-    fewer = found.model_copy(update={"corrupted": 100, "unknown": 0})
-    assert "(120, left out in 30 blocks by turns; corrupted: 100)" in about(fewer)
+    assert about(found).startswith(
+        "Of the 120 test images, clean and corrupted, and 60 of classes never trained on: "
+    )
+    alone = found.model_copy(update={"unknown": 0, "corrupted": 50})
+    assert about(alone).startswith("Of the 120 test images, clean and 50 of them corrupted: ")
+
+
+def test_each_question_has_a_row_with_what_it_was_judged_by(found: Further) -> None:
+    names, *rows = questions_table(found)
+    assert names[0] == "question"
+    assert [row[0] for row in rows] == [
+        f"{MEASURES[each.measure].label}: {each.a} minus {each.b}" for each in found.questions
+    ]
+    for row, each in zip(rows, found.questions, strict=True):
+        low, high = (MEASURES[each.measure].scale * bound for bound in each.probes.interval)
+        shown = [float(text) for text in row[2].split(" (")[0].split(" to ")]
+        assert shown == pytest.approx([low, high], abs=0.006)
+        is_better = (each.probes.difference > 0) == MEASURES[each.measure].is_higher_better
+        assert ("better" if is_better else "worse") in row[1]
+        assert (row[4] == "-") == (each.against_head is None)
+    assert "at levels that share 5 % (Holm)" in about_questions(found)
+    assert questions_table(found.model_copy(update={"questions": []})) == []
 
 
 def test_each_question_is_a_dot_with_the_interval_that_its_answer_goes_by(found: Further) -> None:

@@ -88,7 +88,7 @@ def test_each_tested_run_is_examined_once_after_all_are_tested(whole: tuple[Path
         mean = row["measures"]["corrupted_top1"]["value"]
         assert mean == pytest.approx(sum(kinds) / len(kinds), abs=1e-6)
     assert len(found["questions"]) == 7
-    assert "7 further questions were asked beside the verdict's" in output
+    assert "7 further questions were asked, at 5 % together (Holm)" in output
     assert "## Beyond accuracy" in (study / "report.md").read_text()
 
 
