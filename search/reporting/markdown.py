@@ -34,7 +34,8 @@ def markdown(summary: Summary) -> str:
         "\n".join(f"- Warning: {warning}" for warning in verdict.warnings),
         *_images(summary),
         "## Scores",
-        "Accuracy in %, mean +- standard deviation over fresh seeds that did not pick the winner.",
+        "Accuracy in %, mean +- standard deviation over fresh seeds that did not pick the "
+        "winner; the interval is of that mean, by seeds alone.",
         aligned(results_table(summary)),
         aligned(scores_table(summary)) if summary.test_evaluations else "",
         *_further(summary.further),
