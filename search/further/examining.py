@@ -23,6 +23,7 @@ from search.log.events import Examined
 from search.log.study import Study
 from search.log.trial import Trial
 from search.strategy.winners import final_runs
+from supcon.images.loading import find_unknown
 from supcon.images.split import Split, Splits, fingerprint
 from supcon.parsing import UserError, one_line
 from supcon.reliability.examination import Exam, Unknown, Values, corrupted_images, examine
@@ -49,7 +50,7 @@ def add_examined(study: Study, data: Splits, place: Place = here) -> str:
         return ""
     try:
         exam = _exam(study, data)
-        unknown_hash = _unknown_hash(study, exam)
+        unknown_hash = _unknown_hash(study)
     except (UserError, OSError, RuntimeError) as error:
         return one_line(error)
     given: list[Any] = [data.train, data.val, exam.test, exam.blocks]
@@ -92,10 +93,10 @@ def _exam(study: Study, data: Splits) -> Exam:
     return replace(exam, unknown=own)
 
 
-def _unknown_hash(study: Study, exam: Exam) -> str:
+def _unknown_hash(study: Study) -> str:
     """Of the images of unknown classes, which must be those of the runs that were examined."""
-    images = [] if exam.unknown is None else [exam.unknown.images]
-    now = fingerprint(images, (), reads_files=True) if images else ""
+    unknown = find_unknown(study.space.config.data)  # not decoded, however much memory there is
+    now = "" if unknown is None else fingerprint([unknown], (), reads_files=True)
     for run in study.log.trials.values():
         if run.examined is not None and run.examined.unknown_hash != now:
             raise UserError(

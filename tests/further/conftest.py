@@ -24,5 +24,11 @@ def unknown(digits: Splits, monkeypatch: pytest.MonkeyPatch) -> Split:
     shape = (40, *digits.train.images.shape[1:])
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     found = Split(noise, np.zeros(40, np.int64))
-    monkeypatch.setattr("search.judge.sealed.load_unknown", lambda _: found)
+    find_unknown(monkeypatch, found)
     return found
+
+
+def find_unknown(monkeypatch: pytest.MonkeyPatch, images: Split) -> None:
+    """Let a study find these as images of unknown classes."""
+    for place in ("search.judge.sealed.load_unknown", "search.further.examining.find_unknown"):
+        monkeypatch.setattr(place, lambda _: images)

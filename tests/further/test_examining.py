@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from search.further import examining
 from search.further.examining import add_examined, examined_later, unexamined
 from search.judge.trained_models import Place, here
 from search.log.events import Examined, Unsealed
 from search.log.study import Study
+from supcon.config import override
 from supcon.images.split import Split
 from supcon.parsing import UserError
+from tests.further.conftest import find_unknown
 from tests.trained_study import TrainedStudy
 
 FOUND = {"probe": {"ece": [0.1] * 31}, "head": {"ece": [0.2] * 31}}
@@ -140,12 +144,30 @@ def test_other_images_of_unknown_classes_than_those_of_earlier_runs_are_refused(
     add_examined(study, study.data, place)
     assert examined(study) == ["supcon-confirm-0"]
     changed = unknown.take(np.arange(39))
-    monkeypatch.setattr("search.judge.sealed.load_unknown", lambda _: changed)
+    find_unknown(monkeypatch, changed)
     why = add_examined(study, study.data)
     assert why.startswith("data.unknown: the images of unknown classes are not those")
     assert "supcon-confirm-0" in why
-    monkeypatch.setattr("search.judge.sealed.load_unknown", lambda _: unknown)
+    find_unknown(monkeypatch, unknown)
     assert add_examined(study, study.data) == ""
+
+
+def test_unknown_images_are_told_apart_alike_whether_or_not_they_are_in_memory(
+    study: TrainedStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A resumed search may have less memory."""
+    for i, name in enumerate(
+        ("known/train/a", "known/train/b", "known/test/a", "known/test/b", "u")
+    ):
+        (tmp_path / name).mkdir(parents=True)
+        for j in range(2):
+            Image.new("RGB", (8, 8), (i, j, 0)).save(tmp_path / name / f"{j}.png")
+    own = {"name": "folder", "root": str(tmp_path / "known"), "unknown": str(tmp_path / "u")}
+    changes = {f"data.{key}": value for key, value in {**own, "image_size": 8}.items()}
+    monkeypatch.setitem(study.space.__dict__, "config", override(study.space.config, changes))
+    before = examining._unknown_hash(study)
+    monkeypatch.setattr("supcon.images.loading.has_room_for", lambda _: False)
+    assert examining._unknown_hash(study) == before != ""
 
 
 def only_first(config: Any, look: Any, model: Any, *given: Any) -> Any:
@@ -160,7 +182,7 @@ def test_a_single_image_of_an_unknown_class_tells_nothing(
 ) -> None:
     study.confirm_both()
     one = unknown.take(np.arange(1))
-    monkeypatch.setattr("search.judge.sealed.load_unknown", lambda _: one)
+    find_unknown(monkeypatch, one)
     assert add_examined(study, study.data).startswith("data.unknown: at least 2 images")
 
 
@@ -169,7 +191,7 @@ def test_few_unknown_images_make_fewer_blocks_with_those_of_test(
 ) -> None:
     study.confirm_both()
     few = unknown.take(np.arange(7))
-    monkeypatch.setattr("search.judge.sealed.load_unknown", lambda _: few)
+    find_unknown(monkeypatch, few)
     exam = examining._exam(study, study.data)
     assert exam.unknown is not None
     assert np.bincount(exam.blocks).tolist() == [12] * 30
