@@ -90,9 +90,11 @@ def questions_table(found: Further) -> Table:
 
 
 def about_questions(found: Further) -> str:
-    """What the table of questions is of."""
-    level = found.questions[0].probes.judged is not None
-    shared = ", at levels that share 5 % (Holm)" if level else ""
+    """What the table of questions is of; empty if none was asked."""
+    if not found.questions:
+        return ""
+    is_judged = any(each.probes.judged for each in found.questions)
+    shared = ", at levels that share 5 % (Holm)" if is_judged else ""
     return (
         f"Each question compares two winners by their linear probes{shared}; a difference is "
         f"shown where the interval leaves out 0, and said where the better arm is so also against "

@@ -100,7 +100,8 @@ def test_each_question_has_a_row_with_what_it_was_judged_by(found: Further) -> N
         assert ("better" if is_better else "worse") in row[1]
         assert (row[4] == "-") == (each.against_head is None)
     assert "at levels that share 5 % (Holm)" in about_questions(found)
-    assert questions_table(found.model_copy(update={"questions": []})) == []
+    of_one_arm = found.model_copy(update={"questions": []})
+    assert (questions_table(of_one_arm), about_questions(of_one_arm)) == ([], "")
 
 
 def test_each_question_is_a_dot_with_the_interval_that_its_answer_goes_by(found: Further) -> None:
