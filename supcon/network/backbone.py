@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from supcon.network.stem import fit_to_size
+from supcon.network.stem import first_conv, fit_to_size
 from supcon.parsing import UserError, one_line
 
 SHOWN = 3  # tensors that a message names of each kind
@@ -121,14 +121,12 @@ def _converted(
     plain = _create(name)
     config: Any = plain.pretrained_cfg
     heads = config.get("classifier") or ()
-    heads = (heads,) if isinstance(heads, str) else tuple(heads)
-    is_head = tuple(f"{head}." for head in heads)
+    is_head = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
     known = plain.state_dict()
-    body = {n: t for n, t in own.items() if not n.startswith(is_head)} if heads else dict(own)
-    given = body | {n: t for n, t in known.items() if heads and n.startswith(is_head)}
+    body = {n: tensor for n, tensor in own.items() if not n.startswith(is_head)}
+    given = body | {n: tensor for n, tensor in known.items() if n.startswith(is_head)}
     overlay: dict[str, Any] = {"state_dict": given, "label_offset": 0}
-    first = config.get("first_conv")
-    kernel = given.get(f"{first[0] if isinstance(first, tuple) else first}.weight")
+    kernel = given.get(f"{first_conv(plain)}.weight")
     if kernel is not None and kernel.ndim == 4:
         overlay["input_size"] = (kernel.shape[1], *config["input_size"][1:])
     try:
@@ -136,7 +134,7 @@ def _converted(
             name, pretrained=True, in_chans=channels, pretrained_cfg_overlay=overlay
         ).state_dict()
     except Exception as error:  # whatever timm makes of another model's tensors
-        left = {n: t for n, t in known.items() if not (heads and n.startswith(is_head))}
+        left = {n: tensor for n, tensor in known.items() if not n.startswith(is_head)}
         raise Misfit(_misfit(name, body, left, error)) from error
     return {n: full[n] for n in wanted}
 

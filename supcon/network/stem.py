@@ -30,14 +30,20 @@ def fit_to_size(net: nn.Module, image_size: int, *, small: bool, keep_kernels: b
     resize(**options)
 
 
+def first_conv(net: nn.Module) -> str:
+    """Path of the first convolution of a model of timm; empty where it has none."""
+    config: Any = net.pretrained_cfg
+    found: str | tuple[str, ...] = config.get("first_conv") or ""
+    return found if isinstance(found, str) else found[0]
+
+
 def _shrink_stem(net: nn.Module, *, keep_kernels: bool) -> None:
     """Remove the stem's downsampling: small images would reach the last stage as one pixel.
 
     The first convolution gets stride 1 (a patchifying one: 2) and the max-pool after it goes. A
     fresh 7x7 convolution also becomes 3x3, as is usual on CIFAR; pretrained kernels are kept.
     """
-    first = net.pretrained_cfg.get("first_conv")  # type: ignore[union-attr, operator]
-    path = first[0] if isinstance(first, tuple) else first
+    path = first_conv(net)
     conv = net.get_submodule(path) if path else None
     if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1):
         is_patchify = conv.kernel_size == conv.stride
