@@ -1,4 +1,4 @@
-# make demo    a whole search on the bundled digits, four minutes on 2 CPU cores
+# make demo    a whole search on the bundled digits, five minutes on 2 CPU cores
 # make test    all tests;  make fast: those that take seconds
 #              (make test PROCESSES=8 on a larger machine)
 # make check   ruff and mypy
