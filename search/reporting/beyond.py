@@ -122,8 +122,8 @@ def differences(found: Further, a: str, shade: str) -> go.Figure | None:
         )  # fmt: skip
         y += 1
     figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    title = f"← {own[0].b} better · difference / its standard error · {a} better →"
-    figure.update_xaxes(title=escape(title))
+    sides = escape(f"← {own[0].b} better · {a} better →")
+    figure.update_xaxes(title=f"{sides}<br>difference / its standard error")
     figure.update_yaxes(visible=False, range=[y - 0.5, -0.7])
     return figure.update_layout(height=90 + 56 * y, showlegend=False, margin={"l": 10})
 
