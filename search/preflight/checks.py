@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
@@ -136,9 +135,10 @@ def load_checked_data(space: Space) -> Splits:
         check_batch_size(max(drawn.values) if drawn else fixed, len(data.train), hint)
         keys = [key for key in params if key.startswith("model.") or key == "optim.name"]
         single = [
-            space.trial_config(arm, {**conditions(key, params), **changes}, seed=0)
-            for changes in _each_value(params, set(keys) - {*DRAWN_TOGETHER})
-            for key in changes
+            space.trial_config(arm, {**conditions(key, params), key: value}, seed=0)
+            for key in keys
+            if key not in DRAWN_TOGETHER
+            for value in params[key].values
         ]
         for config in [*configs_by_backbone(space, arm), *single]:
             build_optimizer(network_for(config, data), config.optim, config.data.batch_size)
@@ -217,7 +217,3 @@ def settle_memory_of(space: Space, data: Splits) -> dict[str, str]:
 
 def _backbone(config: Config) -> str:
     return config.model.backbone
-
-
-def _each_value(params: dict[str, Any], keys: Iterable[str]) -> list[dict[str, Any]]:
-    return [{key: value} for key in keys for value in params[key].values]
