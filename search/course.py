@@ -31,7 +31,7 @@ from search.monitor.live_view import live_view
 from search.monitor.optuna_mirror import Mirror
 from search.monitor.pages import Watch, watching
 from search.preflight.options import Options
-from search.preflight.pretrained import pinned_weights
+from search.preflight.pretrained import check_same_weights, pinned_weights
 from search.preflight.which_study import Chosen
 from search.reporting.files import outcome, write_answer, write_rest
 from search.strategy.budget import search_is_over
@@ -71,7 +71,7 @@ def reopen(chosen: Chosen, images: SharedImages, command: str) -> Study:
                 f"data.root now (hash {then[:12]}, now {now[:12]}); put them back, or start "
                 f"another study"
             )
-        check_same_weights(study, pinned_weights(chosen.space))
+        check_same_weights(study)
         if study.log.openings:  # before hours are spent on what could not be compared
             check_same_test(study, images.splits)
     except UserError:
@@ -79,22 +79,6 @@ def reopen(chosen: Chosen, images: SharedImages, command: str) -> Study:
         raise
     study.log.append(start_of(chosen, images, command))
     return study
-
-
-def check_same_weights(study: Study, now: dict[str, dict[str, str]]) -> None:
-    """Refuse to go on from other weights than the study was started with.
-
-    Raises:
-        UserError: a file of them is another one.
-    """
-    for name, settings in study.log.started.weights.items():
-        then, found = (each["model.weights_hash"] for each in (settings, now.get(name, settings)))
-        if found != then:
-            raise UserError(
-                f"model.weights: {name} is not the file that {study.folder.path} was started with "
-                f"(SHA-256 {then[:12]}..., now {found[:12]}...); put that one back, or start "
-                f"another study"
-            )
 
 
 def start_of(chosen: Chosen, images: SharedImages, command: str) -> Started:

@@ -6,9 +6,11 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from search.log.study import Study
 from search.space.space import Space
 from supcon.config import Config, ModelConfig, flatten
 from supcon.network.weights import pinned
+from supcon.parsing import UserError
 
 DRAWN_TOGETHER = ("model.backbone", "model.weights")
 
@@ -21,6 +23,23 @@ def pinned_weights(space: Space) -> dict[str, dict[str, str]]:
     """
     models = {model.weights_name: model for model in _models(space) if model.weights != "none"}
     return {name: pinned(model) for name, model in models.items()}
+
+
+def check_same_weights(study: Study) -> None:
+    """Refuse to go on from other weights than the study was started with.
+
+    Raises:
+        UserError: a file of them is another one.
+    """
+    now = pinned_weights(study.space)
+    for name, settings in study.log.started.weights.items():
+        then, found = (each["model.weights_hash"] for each in (settings, now.get(name, settings)))
+        if found != then:
+            raise UserError(
+                f"model.weights: {name} is not the file that {study.folder.path} was started with "
+                f"(SHA-256 {then[:12]}..., now {found[:12]}...); put that one back, or start "
+                f"another study"
+            )
 
 
 def describe_weights(found: dict[str, dict[str, str]]) -> list[str]:
