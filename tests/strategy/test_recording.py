@@ -34,14 +34,15 @@ def test_configurations_and_seeds_are_those_of_a_random_search(tmp_path: Path) -
     ]
 
 
-def test_only_the_first_configurations_are_repeated_and_on_other_seeds() -> None:
+def test_the_first_configurations_are_repeated_on_other_seeds_evenly_among_the_others() -> None:
     space = parse_space(TREE | {"sampler": "random"}, "x")
-    found = list(curves(space, trials=3, repeated=2, seeds=3))
-    assert [(c.arm, c.number, c.repeat) for c in found[6:]] == [
-        (arm, number, repeat) for repeat in (1, 2) for number in (0, 1) for arm in ("supcon", "ce")
+    found = list(curves(space, trials=4, repeated=2, seeds=3))
+    assert [(c.number, c.repeat) for c in found if c.arm == "ce"] == [
+        *[(0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (1, 1), (1, 2), (3, 0)]
     ]
+    assert [c.arm for c in found[:4]] == ["supcon", "ce"] * 2
     assert len({c.seed for c in found}) == len(found)
-    assert found[6].params == found[0].params
+    assert found[2].params == found[0].params
 
 
 def test_what_a_file_has_is_not_trained_again(

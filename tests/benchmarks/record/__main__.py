@@ -65,8 +65,8 @@ def scored_after(epochs: int) -> tuple[int, ...]:
 
 
 def curves(space: Space, trials: int, repeated: int, seeds: int) -> Iterator[Curve]:
-    """What is to be recorded, the arms side by side: first each configuration once, then the first
-    ones of each arm on further seeds.
+    """What is to be recorded, the arms side by side. The first configurations of each arm have
+    further seeds; these come evenly among the others, so that half a record has half of both.
     """
     with tempfile.TemporaryDirectory() as folder:
         started = Started(study="x", space=space.dump(), commit="", versions={})
@@ -76,12 +76,14 @@ def curves(space: Space, trials: int, repeated: int, seeds: int) -> Iterator[Cur
             (arm, n): each.suggest(n) for n in range(trials) for arm, each in suggesters.items()
         }
         log.close()
-    for repeat in range(seeds):
-        for (arm, n), params in drawn.items():
-            if repeat == 0 or n < repeated:
-                phase = "search" if repeat == 0 else f"repeat {repeat}"
-                seed = derive_seed(space.seed, arm, phase, n)
-                yield Curve(arm, n, repeat, params, seed)
+    places = [(n, 0) for n in range(trials)]
+    places += [(n, repeat) for n in range(min(repeated, trials)) for repeat in range(1, seeds)]
+    places.sort(key=lambda each: (each[0] * (trials / repeated if each[1] else 1), each[1]))
+    for n, repeat in places:
+        phase = "search" if repeat == 0 else f"repeat {repeat}"
+        for arm in suggesters:
+            seed = derive_seed(space.seed, arm, phase, n)
+            yield Curve(arm, n, repeat, drawn[arm, n], seed)
 
 
 def record(space: Space, curve: Curve, data: Splits) -> dict[str, Any]:
