@@ -39,8 +39,12 @@ class Suggester:
         """Params of trial `number`, given all that the log says so far."""
         self._catch_up()
         seed = derive_seed(self.study.space.seed, self.arm, "sampler", number)
-        self.told.sampler = SAMPLERS[self.study.space.sampler](seed=seed)
+        self.told.sampler = self.sampler(seed)
         return self._ask(number)
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """What draws one suggestion."""
+        return SAMPLERS[self.study.space.sampler](seed=seed)
 
     def _ask(self, number: int) -> dict[str, Any]:
         """Ask Optuna for the parameters of a trial, one after the other."""

@@ -17,9 +17,14 @@ class SearchOrder:
     have had about the same budget.
     """
 
-    def __init__(self, study: Study, is_time_up: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        study: Study,
+        is_time_up: Callable[[], bool] = lambda: False,
+        suggester: Callable[[Study, str], Suggester] = Suggester,
+    ) -> None:
         self.study, self.is_time_up = study, is_time_up
-        self.suggesters = {arm: Suggester(study, arm) for arm in study.arms}
+        self.suggesters = {arm: suggester(study, arm) for arm in study.arms}
 
     def __call__(self) -> Ask | None:
         """The next trial, or None when all arms have spent their budget."""

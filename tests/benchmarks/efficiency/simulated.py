@@ -1,0 +1,103 @@
+"""A search of the product over a clock that is simulated: its order, suggester, rungs and budget
+are real, and so is the log; what a trial scores comes from a `World`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from search.log.events import Ask, Decision, End, Event, Report, Started, TrialId
+from search.log.journal import Journal
+from search.log.study import Study
+from search.space.space import Space
+from tests.benchmarks.efficiency.surrogate import World
+
+Decide = Callable[[Study, TrialId, int, float], Decision | Literal["pause"]]
+Next = Callable[[], Ask | TrialId | None]
+"""A new trial, or a paused one that goes on."""
+Order = Callable[[Study], Next]
+
+
+class InMemory(Journal):
+    """A log that lies nowhere."""
+
+    def _append(self, event: Event) -> None:
+        self.add(event)
+
+
+def simulate(
+    space: Space, worlds: Mapping[str, World], order_of: Order, decide: Decide, workers: int = 1
+) -> Study:
+    """Search until the budget is spent; the events carry the seconds of the simulated clock.
+
+    Args:
+        space: with the budget.
+        worlds: arm -> what its trials score.
+        order_of: what is trained next.
+        decide: which go on at a rung.
+        workers: trials at once.
+    """
+    log = InMemory(Path("simulated/events.jsonl"))
+    log.append(Started(study="x", space=space.dump(), commit="", versions={}, time=0.0))
+    study = Study(space, log)
+    return _run(study, worlds, order_of(study), decide, workers)
+
+
+def _run(
+    study: Study, worlds: Mapping[str, World], order: Next, decide: Decide, workers: int
+) -> Study:
+    rungs, metric, now = study.space.rungs, study.space.selection_metric, 0.0
+    scores: dict[TrialId, dict[int, float]] = {}
+    seconds: dict[TrialId, float] = {}
+    waiting: list[tuple[float, int, TrialId, int]] = []
+    """When a trial reports, a number that breaks ties, which one, from which rung."""
+    count = 0
+
+    def train(key: TrialId, rung: int) -> None:
+        nonlocal count
+        count += 1
+        epochs = rungs[rung] - (rungs[rung - 1] if rung else 0)
+        heapq.heappush(waiting, (now + epochs * seconds[key], count, key, rung))
+
+    while True:
+        while len(waiting) < workers and (ask := order()) is not None:
+            if not isinstance(ask, Ask):
+                train(ask, len(study.log.trials[ask].reports))
+                continue
+            study.log.append(ask.model_copy(update={"time": now}))
+            world = worlds[ask.arm]
+            scores[ask.key] = world.scores(ask.params, ask.seed, rungs)
+            seconds[ask.key] = world.epoch_seconds(ask.params)
+            train(ask.key, 0)
+        if not waiting:
+            break
+        now, _, key, rung = heapq.heappop(waiting)
+        epoch, score, is_last = rungs[rung], scores[key][rungs[rung]], rung == len(rungs) - 1
+        decision = "done" if is_last else decide(study, key, epoch, score)
+        arm, phase, number = key
+        study.log.append(
+            Report(
+                time=now,
+                arm=arm,
+                phase=phase,
+                number=number,
+                epoch=epoch,
+                metrics={metric: score},
+                views=epoch,
+                seconds=epoch * seconds[key],
+                decision="stop" if decision == "pause" else decision,
+            )
+        )
+        if decision == "continue":
+            train(key, rung + 1)
+        elif decision != "pause":
+            outcome = "completed" if is_last else "stopped"
+            study.log.append(
+                End(time=now, arm=arm, phase=phase, number=number, outcome=outcome, epochs=epoch)
+            )
+    for trial in study.log.unfinished():  # paused, and never promoted
+        study.log.end(trial.ask.key, "stopped", trial.epochs)
+    return study
