@@ -22,7 +22,7 @@ from search.gallery.tsne import add_pictures
 from search.judge.noise_floor import describe_noise, next_of_noise_floor
 from search.judge.sealed import check_same_test, open_test
 from search.judge.trained_models import Place, here
-from search.log.events import AFTER_SEARCH, Ask, Phase, Started
+from search.log.events import AFTER_SEARCH, Move, Phase, Started
 from search.log.journal import Journal
 from search.log.study import Study
 from search.log.surroundings import LOOPBACK, commit, machine, versions
@@ -34,9 +34,8 @@ from search.preflight.options import Options
 from search.preflight.pretrained import check_same_weights, pinned_weights
 from search.preflight.which_study import Chosen
 from search.reporting.files import outcome, write_answer, write_rest
-from search.strategy.budget import search_is_over
 from search.strategy.confirmation import next_after_search
-from search.strategy.search_order import SearchOrder
+from search.strategy.search_order import SearchOrder, search_is_over
 from search.strategy.stage import end_for_time, end_search, next_trial, stage
 from search.strategy.time_limit import Clock, must_confirm
 from supcon.images.sources import list_images
@@ -169,7 +168,7 @@ def run_stages(
     """
 
     def run(
-        phases: Sequence[Phase], plan: Callable[[], Ask | None], is_over: Callable[[], bool]
+        phases: Sequence[Phase], plan: Callable[[], Move | None], is_over: Callable[[], bool]
     ) -> bool:
         """Whether it was not interrupted."""
         if not interrupt.requested:

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from search.log.events import Ask, End, Event, Outcome, Phase, Report, Started, Tested, Unsealed
+from search.log.events import (
+    Ask,
+    End,
+    Event,
+    Move,
+    Outcome,
+    Phase,
+    Report,
+    Started,
+    Tested,
+    Unsealed,
+)
 from search.log.journal import Journal
 from search.log.study import Study
 from search.space.loading import parse_space
@@ -83,7 +94,7 @@ class WrittenStudy(Study):
 
     def follow(
         self,
-        plan: Callable[[], Ask | None],
+        plan: Callable[[], Move | None],
         score: Callable[[Ask], float] = lambda ask: 0.5,
         outcome: Callable[[Ask], Outcome] = lambda ask: "completed",
         most: int = 999,
@@ -91,6 +102,7 @@ class WrittenStudy(Study):
         """Train what a plan asks for, one after the other."""
         asked: list[Ask] = []
         while len(asked) < most and (ask := plan()) is not None:
+            assert isinstance(ask, Ask)
             self.train(ask, score(ask), outcome(ask))
             asked.append(ask)
         return asked

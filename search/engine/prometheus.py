@@ -13,7 +13,7 @@ from typing import Any, get_args
 import ray
 from ray.util.metrics import Gauge
 
-from search.log.events import Ask, End, Outcome, Report, Retry
+from search.log.events import Ask, End, Outcome, Promoted, Report, Retry
 from search.log.study import Study
 from search.log.trial import Trial
 
@@ -43,7 +43,7 @@ class Metrics:
 
     def __call__(self, event: Any) -> None:
         """Set them all when a trial has begun, reported or ended."""
-        if isinstance(event, Ask | Report | Retry | End):
+        if isinstance(event, Ask | Report | Promoted | Retry | End):
             self._set_all()
 
     def _set_all(self) -> None:
@@ -67,8 +67,11 @@ class Metrics:
         self._set("supcon_arm_epochs", found.epochs, arm=arm)
         self._set("supcon_arm_epochs_budget", self.study.space.budget.total_epochs, arm=arm)
         self._set("supcon_arm_views", found.views, arm=arm)
-        counts = Counter(trial.outcome or "running" for trial in self.study.log.of(arm))
-        for outcome in ("running", *get_args(Outcome)):
+        counts = Counter(
+            "paused" if trial.is_paused else trial.outcome or "running"
+            for trial in self.study.log.of(arm)
+        )
+        for outcome in ("running", "paused", *get_args(Outcome)):
             self._set("supcon_arm_trials", counts[outcome], arm=arm, outcome=outcome)
 
     def _set(self, name: str, value: float | None, **tags: str) -> None:

@@ -40,14 +40,19 @@ class LoggedAsha(Unpickled, FIFOScheduler):
         decision = known[0].decision if known else decide(self.study, key, result["epoch"], score)
         if not known:
             self._log_report(key, result, decision)
+        elif decision == "pause":  # and since then it was promoted
+            decision = "continue"
         if decision == "continue":
             return str(TrialScheduler.CONTINUE)
-        self.study.log.end(key, "stopped", result["epoch"])
-        return str(TrialScheduler.STOP)
+        if decision == "stop":
+            self.study.log.end(key, "stopped", result["epoch"])
+        return str(TrialScheduler.STOP)  # a paused one goes on in any process, from its checkpoint
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """A trial said that it is done; how, is in its last result."""
+        """A trial said that it is done; how, is in its last result. Or it was told to stop."""
         key = trial_id(trial)
+        if self.study.log.trials[key].is_paused:
+            return
         outcome = result.get("outcome", "failed")
         reported = [r.epoch for r in self.study.log.trials[key].reports]
         if outcome == "completed" and result["epoch"] not in reported:

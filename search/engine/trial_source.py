@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search.engine.unpickled import Unpickled
-from search.log.events import Ask, Phase, TrialId
+from search.log.events import Ask, Move, Phase, Promoted, TrialId
 from search.log.study import Study
 from search.space.resources import ConfigKind, Share
 from supcon.config import Config
@@ -25,7 +25,7 @@ class TrialSource(Unpickled, Searcher):
         self,
         study: Study,
         phases: Sequence[Phase],
-        next_trial: Callable[[], Ask | None],
+        next_trial: Callable[[], Move | None],
         has_room: Callable[[Sequence[Share]], bool] = lambda taken: True,
         errors: Mapping[TrialId, str] = MappingProxyType({}),
     ) -> None:
@@ -34,7 +34,7 @@ class TrialSource(Unpickled, Searcher):
         Args:
             study: the study.
             phases: what the trials are for.
-            next_trial: the next new trial, or None.
+            next_trial: the next new trial, a paused one that goes on, or None.
             has_room: whether another trial may start beside those that have taken these shares.
             errors: what went wrong last with a trial's process.
         """
@@ -97,7 +97,14 @@ class TrialSource(Unpickled, Searcher):
             return None
         if self.unfinished:
             return self.unfinished.pop(0)
-        return self.next_trial() or (None if running else Searcher.FINISHED)
+        return self._next_planned() or (None if running else Searcher.FINISHED)
+
+    def _next_planned(self) -> Ask | None:
+        found = self.next_trial()
+        if isinstance(found, Promoted):
+            self.study.log.append(found)
+            return self.study.log.trials[found.key].ask
+        return found
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

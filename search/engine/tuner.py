@@ -21,7 +21,7 @@ from search.engine.scheduler import LoggedAsha
 from search.engine.trial_actor import SupConTrial
 from search.engine.trial_source import TrialSource
 from search.engine.unpickled import Unpickled
-from search.log.events import Ask, End, Phase
+from search.log.events import End, Move, Phase
 from search.log.folder import StudyFolder
 from search.log.study import Study
 
@@ -49,7 +49,7 @@ def run_trials(
     study: Study,
     data: Any,
     phases: Sequence[Phase],
-    next_trial: Callable[[], Ask | None],
+    next_trial: Callable[[], Move | None],
     must_stop: Callable[[], bool],
 ) -> None:
     """Run the phases' unfinished trials and then new ones, until there are none, or must be none.
@@ -58,7 +58,7 @@ def run_trials(
         study: the study.
         data: a reference to the images in Ray's object store.
         phases: what the trials are for.
-        next_trial: the next trial of the phases, or None.
+        next_trial: the next trial of the phases, a paused one that goes on, or None.
         must_stop: whether all must end.
 
     Raises:

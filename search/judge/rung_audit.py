@@ -22,6 +22,7 @@ from scipy.stats import kendalltau
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
+from search.strategy.budget import pauses
 from supcon.parsing import DOCUMENTED
 
 MIN_COMPLETED = 4
@@ -69,7 +70,10 @@ def audit(study: Study, arm: str, seed: int = 0) -> Audit | None:
     ended = [(t, _scores(t, epochs)) for t in study.log.of(arm) if not t.is_cut]
     done = [(t, s) for t, s in ended if t.is_completed and len(s) == len(epochs)]
     stopped = [s for t, s in ended if t.outcome == "stopped" and 0 < len(s) < len(epochs)]
-    n_sentinels = sum(asha.is_sentinel(trial.ask.number) for trial, _ in done)
+    if pauses(study.space):
+        n_sentinels = sum(trial.promoted == "sentinel" for trial, _ in done)
+    else:
+        n_sentinels = sum(asha.is_sentinel(trial.ask.number) for trial, _ in done)
     counts = (len(done), len(stopped), n_sentinels)
     if len(epochs) == 1:
         return Audit([], *counts, None, note="no rung lies before the full length")

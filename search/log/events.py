@@ -27,7 +27,8 @@ def checked_arm(name: str) -> str:
 
 
 Outcome = Literal["completed", "stopped", "infeasible", "diverged", "failed"]
-Decision = Literal["continue", "stop", "done"]
+Decision = Literal["continue", "pause", "stop", "done"]
+Reason = Literal["rung", "sentinel", "end"]
 # A folder is named after it, and a log may come from somebody else.
 Arm = Annotated[str, AfterValidator(checked_arm)]
 TrialId = tuple[str, Phase, int]
@@ -187,6 +188,19 @@ class Report(_TrialEvent):
     memory: int | None = None
     """Bytes: the most that it has reserved on its GPU in this trial; None on the CPU."""
     decision: Decision
+
+
+class Promoted(_TrialEvent):
+    """A paused trial goes on from its checkpoint."""
+
+    event: Literal["promoted"] = "promoted"
+    why: Reason
+    """rung: it is among the best there, to the next rung; to the end: sentinel, to tell whether the
+    rungs can be trusted; end: little is left of the budget, and it is the best that there is."""
+
+
+Move = Ask | Promoted
+"""What a search does next."""
 
 
 class Retry(_TrialEvent):
@@ -365,6 +379,7 @@ Event = (
     | Audited
     | Ask
     | Report
+    | Promoted
     | Retry
     | End
     | Searched

@@ -16,6 +16,7 @@ from search.log.events import (
     Examined,
     Phase,
     Pictured,
+    Promoted,
     Report,
     Retry,
     Searched,
@@ -56,6 +57,7 @@ class History:
         """Whether the search is over, as said since its budget was last changed."""
         self._of: dict[tuple[str, Phase], list[Trial]] = {}
         self._running: dict[TrialId, Trial] = {}
+        self._paused: dict[TrialId, Trial] = {}
         self._completed: dict[str, list[Trial]] = {}
         """Arm -> search trials that were trained to the end."""
         self._ended: dict[tuple[str, Phase], Totals] = {}
@@ -105,8 +107,9 @@ class History:
     @remembered
     def totals(self, arm: str, phase: Phase = "search") -> Totals:
         """What an arm's trials have come to."""
-        running = [t for t in self.unfinished(phase) if t.ask.arm == arm]
-        return totals(running, self._ended.get((arm, phase), NOTHING))
+        open_ones = [*self.unfinished(phase), *(self.paused() if phase == "search" else ())]
+        own = [trial for trial in open_ones if trial.ask.arm == arm]
+        return totals(own, self._ended.get((arm, phase), NOTHING))
 
     @property
     def epochs(self) -> int:
@@ -139,8 +142,14 @@ class History:
         return next(iter(self.top(arm, 1)), None)
 
     def unfinished(self, *phases: Phase) -> list[Trial]:
-        """Trials of these phases that were started and have not ended; without any, of all."""
+        """Trials of these phases that were started and have neither ended nor paused; without any,
+        of all.
+        """
         return [t for t in self._running.values() if not phases or t.ask.phase in phases]
+
+    def paused(self) -> list[Trial]:
+        """Search trials that wait at a rung."""
+        return [*self._paused.values()]
 
     def add(self, event: Event) -> None:
         """Take an event for true.
@@ -170,6 +179,12 @@ class History:
                 if not trial.reports and event.first_step is not None:
                     self.first_step = min(event.first_step, self.first_step or event.first_step)
                 trial.reports.append(event)
+                if event.decision == "pause":
+                    self._paused[event.key] = self._running.pop(event.key)
+                    trial.is_paused = True
+            case Promoted():
+                trial = self._running[event.key] = self._paused.pop(event.key)
+                trial.is_paused, trial.promoted = False, event.why
             case Retry():
                 self.trials[event.key].retry = event
             case End():
@@ -194,9 +209,11 @@ class History:
                 self.compared = event
 
     def _end(self, trial: Trial, end: End) -> None:
-        if self._running.pop(end.key, None) is None:
-            return  # it had ended
-        trial.end = end
+        if trial.end is not None:
+            return
+        self._running.pop(end.key, None)
+        self._paused.pop(end.key, None)
+        trial.end, trial.is_paused = end, False
         own = end.arm, end.phase
         self._ended[own] = totals([trial], self._ended.get(own, NOTHING))
         if end.phase == "search" and trial.is_completed and trial.reports:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from search.log.events import TIME_UP, Ask, End, Examined, Outcome, Report, Retry, Tested
+from search.log.events import TIME_UP, Ask, End, Examined, Outcome, Reason, Report, Retry, Tested
 from supcon.collapse import describe_collapse
 from supcon.config import TOP1
 
@@ -19,6 +19,10 @@ class Trial:
     reports: list[Report] = field(default_factory=list)
     retry: Retry | None = None
     end: End | None = None
+    is_paused: bool = False
+    """Whether it waits at a rung, and takes no worker."""
+    promoted: Reason | None = None
+    """Why it went on last after a pause."""
     tested: Tested | None = None
     examined: Examined | None = None
     metric: str = TOP1
@@ -52,7 +56,9 @@ class Trial:
 
     @property
     def ending(self) -> str:
-        """How it ended, for people: its outcome, `cut`, or `unfinished`."""
+        """How it ended, for people: its outcome, `cut`, `paused`, or `unfinished`."""
+        if self.is_paused:
+            return "paused"
         return "cut" if self.is_cut else self.outcome or "unfinished"
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from search.log.events import Ask, End, Examined, Report, Retry, Slept, Tested, Unsealed
+from search.log.events import Ask, End, Examined, Promoted, Report, Retry, Slept, Tested, Unsealed
 from search.log.study import Study
 from search.log.wording import show_clock, show_params
 from search.strategy.in_vain import describe_giving_up
@@ -15,6 +15,11 @@ from supcon.config import METRICS
 
 EXAMINED = ("ece", "nll", "worst_class", "corrupted_top1")
 """Of the measures of an examined run, those that are told."""
+GOES_ON = {
+    "rung": "among the best of its rung",
+    "sentinel": "to the end, to tell whether the rungs can be trusted",
+    "end": "to the end: the best that waits, and little is left of the budget",
+}
 
 
 class EventLines:
@@ -32,6 +37,10 @@ class EventLines:
                 self._say(event.key, "start", show_params(event.changes))
             case Report() if event.decision == "continue":
                 self._say(event.key, "rung", self._score(event))
+            case Report() if event.decision == "pause":
+                self._say(event.key, "pauses", self._score(event))
+            case Promoted():
+                self._say(event.key, "goes on", GOES_ON[event.why])
             case Retry():
                 self._say(event.key, "retry", f"alone, after: {event.detail}")
             case End():

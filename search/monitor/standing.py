@@ -15,10 +15,11 @@ from search.log.events import Report
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
-from search.strategy.budget import most_trials, open_arms
+from search.strategy.budget import most_trials
 from search.strategy.confirmation import planned_runs, seed_runs
 from search.strategy.giving_up import gave_up_over, hopeful_arms
 from search.strategy.in_vain import summary_of
+from search.strategy.search_order import open_arms
 from search.strategy.stage import Stage, stage
 from search.strategy.winners import candidates, leader, published_runs, winner
 

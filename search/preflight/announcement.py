@@ -11,6 +11,7 @@ from search.preflight.pretrained import describe_weights, pinned_weights
 from search.preflight.trial_cost import describe_cost
 from search.space.resources import Footprint, Resources
 from search.space.space import Space
+from search.strategy.budget import pauses
 from supcon.auto_settings import describe as describe_auto
 from supcon.evaluation.accuracy import are_equal
 from supcon.images.split import Splits
@@ -110,4 +111,5 @@ def _describe_rungs(space: Space) -> str:
         f"about 1 in {space.scheduler.asha.reduction**i} to {epochs}" if i else f"all to {epochs}"
         for i, epochs in enumerate(space.rungs)
     ]
-    return f"ASHA lets {', '.join(shares)}"
+    rest = "; others pause, and may go on later" if pauses(space) else ""
+    return f"ASHA lets {', '.join(shares)}{rest}"

@@ -67,7 +67,12 @@ class Asha(Section):
     """About one in so many trials passes a rung; rungs are this factor apart."""
     sentinels: float = Field(0.1, ge=0, le=0.5)
     """Share of the trials, but at least 2 of an arm, that train to the end whatever the rungs say:
-    they tell whether the rungs can be trusted. 0: none."""
+    they tell whether the rungs can be trusted; with `promotion` so many go on for each full trial
+    that an arm has spent. 0: none."""
+    promotion: bool = False
+    """Trials that do not pass a rung pause there, on their checkpoint, and go on once they are
+    among the best (arXiv:1810.05934, algorithm 2); the last part of an arm's budget trains the best
+    to the end. Without, or where time limits the search, they are stopped."""
 
     def is_sentinel(self, number: int) -> bool:
         """Whether an arm's search trial `number` trains to the end in any case.

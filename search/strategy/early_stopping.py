@@ -1,6 +1,7 @@
-"""ASHA, the stopping variant (Li et al. 2020, arXiv:1810.05934), with rungs read off the log.
+"""ASHA (Li et al. 2020, arXiv:1810.05934) with rungs read off the log: stopped there, or paused.
 
-Trials are compared within their arm at the same epoch, by the selection metric.
+Trials are compared within their arm at the same epoch, by the selection metric. Who goes on after
+a pause: promotion.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 from search.log.events import Decision, TrialId
 from search.log.study import Study
+from search.strategy.budget import TO_THE_END, pauses
 
 
 def passes(value: float, others: Sequence[float], reduction: int) -> bool:
@@ -32,7 +34,21 @@ def decide(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
     asha = study.space.scheduler.asha
     if phase != "search" or asha is None or epoch not in study.space.rungs:
         return "continue"
+    if pauses(study.space):
+        return _decide_to_pause(study, key, epoch, value)
     if asha.is_sentinel(number) and math.isfinite(value):
         return "continue"
     others = [t.scores[epoch] for t in study.log.of(arm) if epoch in t.scores]
     return "continue" if passes(value, others, asha.reduction) else "stop"
+
+
+def _decide_to_pause(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
+    """Who is among the best with this score goes on at once: it would be promoted next."""
+    if not math.isfinite(value):
+        return "stop"
+    asha, trial = study.space.scheduler.asha, study.log.trials[key]
+    if asha is None or trial.promoted in TO_THE_END:
+        return "continue"
+    others = [t.scores[epoch] for t in study.log.of(key[0]) if epoch in t.scores]
+    n_better = sum(other >= value for other in others)
+    return "continue" if n_better < (len(others) + 1) // asha.reduction else "pause"

@@ -15,13 +15,14 @@ BAD_ENDS = ("infeasible", "diverged", "failed")
 
 
 def came_to_nothing(study: Study, trial: Trial) -> bool:
-    """Whether a trial ended infeasible, diverged or failed, or ended and never scored above chance.
+    """Whether a trial ended infeasible, diverged or failed, or ended or paused and never scored
+    above chance.
 
     One that was cut by the end of the study's time says nothing.
     """
-    if trial.end is None or trial.is_cut:
+    if trial.is_cut or not (trial.end or trial.is_paused):
         return False
-    return trial.end.outcome in BAD_ENDS or not is_above_chance(study, trial)
+    return trial.outcome in BAD_ENDS or not is_above_chance(study, trial)
 
 
 def came_to_something(study: Study, trial: Trial) -> bool:
@@ -76,9 +77,9 @@ def is_any_left(study: Study, without: Iterable[str]) -> bool:
 
 
 def _counts(study: Study, trial: Trial) -> bool:
-    assert trial.end is not None
     since = study.log.resumed if trial.outcome == "failed" else _changed(study)
-    return trial.end.time >= since
+    last = trial.end or trial.reports[-1]
+    return last.time >= since
 
 
 @remembered

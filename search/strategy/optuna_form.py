@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import (
@@ -10,7 +11,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import BaseTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, TrialState, create_trial
 
 from search.log.trial import Trial
 from search.space.distribution import Distribution
@@ -31,6 +32,17 @@ def told_state(trial: Trial) -> TrialState:
     if trial.is_cut and not trial.reports:
         return TrialState.FAIL  # as pruned without a score it would be the worst of all
     return _STATE[trial.outcome]
+
+
+def frozen(trial: Trial, params: Mapping[str, Distribution], state: TrialState) -> FrozenTrial:
+    """A trial as a sampler is told of it."""
+    return create_trial(
+        state=state,
+        value=trial.score if state == TrialState.COMPLETE else None,
+        params={key: encode(params[key], value) for key, value in trial.ask.params.items()},
+        distributions={key: encoded(params[key]) for key in trial.ask.params},
+        intermediate_values=trial.scores,
+    )
 
 
 def suggest_one(trial: BaseTrial, key: str, distribution: Distribution) -> Any:

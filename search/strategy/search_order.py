@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from search.log.events import Ask
+from search.log.events import Ask, Move
 from search.log.study import Study
-from search.strategy.budget import open_arms
+from search.strategy.budget import may_start
+from search.strategy.promotion import next_promoted
 from search.strategy.sampler import Suggester
+
+
+def open_arms(study: Study) -> list[str]:
+    """The arms whose search may start a trial, or go on with one that is paused."""
+    if study.log.is_searched:
+        return []
+    return [arm for arm in study.arms if may_start(study, arm) or next_promoted(study, arm)]
+
+
+def search_is_over(study: Study) -> bool:
+    """Whether nothing of the search is left to start or to finish."""
+    return not open_arms(study) and not study.log.unfinished("search")
 
 
 class SearchOrder:
@@ -26,14 +39,23 @@ class SearchOrder:
         self.study, self.is_time_up = study, is_time_up
         self.suggesters = {arm: suggester(study, arm) for arm in study.arms}
 
-    def __call__(self) -> Ask | None:
-        """The next trial, or None when all arms have spent their budget."""
-        log, space = self.study.log, self.study.space
+    def __call__(self) -> Move | None:
+        """The next trial or the paused one that goes on; None when all arms have spent their
+        budget.
+        """
+        log = self.study.log
         arms = [] if self.is_time_up() else open_arms(self.study)
         if not arms:
             return None
         # Trials that have not reported yet have spent nothing; so ties go to the arm with fewer.
         arm = min(arms, key=lambda arm: (log.totals(arm).epochs, len(log.of(arm))))
+        if (promoted := next_promoted(self.study, arm)) is not None:
+            return promoted
+        return self.new(arm)
+
+    def new(self, arm: str) -> Ask:
+        """The arm's next new trial."""
+        log, space = self.study.log, self.study.space
         number = len(log.of(arm))
         point = space.point(arm, number)
         params, seed = point or (self.suggesters[arm].suggest(number), None)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from search.log.events import FINAL, TIME_UP, Ask, Searched
+from search.log.events import FINAL, TIME_UP, Move, Searched
 from search.log.study import Study
-from search.strategy.budget import open_arms, search_is_over
 from search.strategy.confirmation import (
     confirmation_is_over,
     has_best,
@@ -15,6 +14,7 @@ from search.strategy.confirmation import (
     seed_runs,
 )
 from search.strategy.giving_up import is_in_vain
+from search.strategy.search_order import open_arms, search_is_over
 
 Stage = Literal["noise floor", "search", "confirmation", "test", "done"]
 
@@ -41,18 +41,22 @@ def stage(study: Study, seconds: float) -> Stage:
 
 
 def end_search(study: Study) -> None:
-    """Log that the search is over, once, if it has found anything; else --resume may go on."""
+    """Log that the search is over, once, if it has found anything; else --resume may go on. Trials
+    that still wait at a rung have ended by it.
+    """
     if not study.log.is_searched and has_best(study):
+        for trial in study.log.paused():
+            study.log.end(trial.ask.key, "stopped", trial.epochs)
         study.log.append(Searched())
 
 
-def next_trial(study: Study, next_of_search: Callable[[], Ask | None]) -> Ask | None:
+def next_trial(study: Study, next_of_search: Callable[[], Move | None]) -> Move | None:
     """The next trial of the search; once all of it has ended, which is logged, of what follows."""
-    ask = next_of_search()
-    if ask is None and search_is_over(study):
+    found = next_of_search()
+    if found is None and search_is_over(study):
         end_search(study)
-        ask = next_after_search(study)
-    return ask
+        return next_after_search(study)
+    return found
 
 
 def end_for_time(study: Study) -> None:

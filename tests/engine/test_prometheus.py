@@ -82,7 +82,8 @@ def test_a_trial_that_has_ended_is_exported_no_more_and_its_arm_counts_it(
     assert values["arm_best_score", "ce"] == 0.8
     counts = {key[2]: value for key, value in values.items() if key[:2] == ("arm_trials", "ce")}
     assert counts == {
-        "running": 1, "completed": 1, "stopped": 0, "infeasible": 0, "diverged": 0, "failed": 0,
+        "running": 1, "paused": 0, "completed": 1, "stopped": 0, "infeasible": 0, "diverged": 0,
+        "failed": 0,
     }  # fmt: skip
 
 

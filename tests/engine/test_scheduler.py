@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from search.engine.scheduler import LoggedAsha
+from search.log.events import Promoted
 from search.log.study import Study
 from tests.written import WrittenStudy
 
@@ -72,6 +73,25 @@ def test_a_trial_killed_between_its_decision_and_its_end_is_ended(asha: LoggedAs
     assert restarted.on_trial_result(None, trial(1), result(3, 0.8)) == "STOP"
     assert restarted.study.log.trials["ce", "search", 1].outcome == "stopped"
     assert restarted.study.log.trials["ce", "search", 1].epochs == 3
+
+
+def test_a_trial_pauses_without_an_end_and_goes_on_once_it_is_promoted(tmp_path: Path) -> None:
+    rules = {"asha": {"grace": 3, "reduction": 3, "promotion": True}}
+    study = WrittenStudy(tmp_path, scheduler=rules)
+    study.ask("ce", 0)
+    asha, paused = LoggedAsha(study), result(3, 0.9)
+    assert asha.on_trial_result(None, trial(0), paused) == "STOP"
+    asha.on_trial_complete(None, trial(0), paused | {"outcome": ""})  # so does Ray
+    waiting = study.log.trials["ce", "search", 0]
+    assert waiting.is_paused
+    assert waiting.end is None
+    study.add(Promoted, arm="ce", phase="search", number=0, why="end")
+    n_events = len(study.log.events)
+    assert asha.on_trial_result(None, trial(0), paused) == "CONTINUE"  # from its checkpoint
+    assert len(study.log.events) == n_events
+    asha.on_trial_complete(None, trial(0), result(9, 0.95, outcome="completed"))
+    assert waiting.outcome == "completed"
+    assert list(waiting.scores) == [3, 9]
 
 
 @pytest.mark.parametrize("outcome", ["completed", "diverged", "infeasible", "failed"])

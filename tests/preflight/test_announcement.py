@@ -94,6 +94,11 @@ def test_the_plan_says_what_the_budget_is(
     ("scheduler", "words"),
     [
         (TREE["scheduler"], "ASHA lets all to 1, about 1 in 3 to 3, about 1 in 9 to 9"),
+        (
+            {"asha": {"grace": 3, "reduction": 2, "promotion": True}},
+            "ASHA lets all to 3, about 1 in 2 to 6, about 1 in 4 to 9; others pause, and may go on "
+            "later",
+        ),
         ("none", "none is stopped early"),
     ],
 )

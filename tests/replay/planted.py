@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from search.space.loading import parse_space
 from search.space.space import Space
+from supcon.parsing import read_yaml
 from tests.benchmarks.efficiency.recorded import Floats, Recorded, features
 from tests.benchmarks.efficiency.surrogate import World, configuration
 
 EPOCHS = (1, 2, 3, 4, 6, 9)
 NOISE = 0.2
 """Standard deviation of a seed's logits at every epoch."""
-TREE: dict[str, Any] = {
-    "name": "x",
-    "base": {"run": {"epochs": 9}, "optim": {"warmup": 0.0}},
-    "params": {
-        "optim.lr_per_256": {"loguniform": [0.1, 1]},
-        "augment.strength": {"uniform": [0, 1]},
-        "data.batch_size": {"pow2": [64, 256]},
-    },
-    "budget": {"total_epochs": 90},
-    "scheduler": {"asha": {"grace": 1, "reduction": 3}},
-    "confirm": {"top": 3, "pick_seeds": 2, "seeds": 3, "references": False},
-}
+FILE = Path(__file__).with_suffix(".yaml")
+TREE = read_yaml(FILE)
 
 
 def space(**changes: Any) -> Space:
-    """Of three parameters and two arms."""
+    """Of three parameters and two arms, with other rules."""
     return parse_space(TREE | changes, "x")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from search.log.events import Ask, Outcome
+from search.log.events import Ask, Outcome, Promoted
 from search.log.study import Study
 from search.strategy.sampler import SAMPLERS, Suggester
 from search.strategy.search_order import SearchOrder
@@ -93,6 +93,31 @@ def test_each_outcome_is_told_to_optuna_for_what_it_is(
     told = suggester.told.trials[0]
     assert told.state == optuna.trial.TrialState[state]
     assert told.value == (0.7 if outcome in ("completed", "stopped") else None)
+
+
+def test_a_paused_trial_is_told_as_pruned_and_by_its_final_score_once_it_has_gone_on(
+    tmp_path: Path,
+) -> None:
+    study = new_study(tmp_path, scheduler={"asha": {"grace": 1, "promotion": True}})
+    suggester = Suggester(study, "ce")
+    for number in range(2):
+        study.ask("ce", number, params=suggester.suggest(number))
+        study.report("ce", number, 1, 0.4, decision="pause")
+    suggester.suggest(2)
+    assert [trial.state.name for trial in suggester.told.trials[:2]] == ["PRUNED", "PRUNED"]
+    study.add(Promoted, arm="ce", phase="search", number=0, why="rung")
+    study.report("ce", 0, 9, 0.8, decision="done")
+    study.end("ce", 0, "completed")
+    suggester.suggest(3)
+    first, second = suggester.told.trials[:2]
+    assert (first.state.name, first.value, first.intermediate_values) == (
+        "COMPLETE",
+        0.8,
+        {1: 0.4, 9: 0.8},
+    )
+    assert (second.state.name, second.intermediate_values) == ("PRUNED", {1: 0.4})
+    asked = [trial.ask.params["optim.lr_per_256"] for trial in study.log.of("ce")]
+    assert [trial.params["optim.lr_per_256"] for trial in (first, second)] == asked
 
 
 @pytest.mark.parametrize(("scores", "state"), [([], "FAIL"), ([0.4], "PRUNED")])

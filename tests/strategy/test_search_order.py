@@ -39,11 +39,11 @@ def test_an_arm_that_has_spent_less_comes_next(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     plan = SearchOrder(study)
     first = plan()
-    assert first is not None
+    assert isinstance(first, Ask)
     assert first.arm == "supcon"
     study.log.append(first)
     second = plan()
-    assert second is not None
+    assert isinstance(second, Ask)
     assert second.arm == "ce"  # none has reported, so the arm with fewer trials
     study.log.append(second)
     study.train(first, 0.5, "stopped")

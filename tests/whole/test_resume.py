@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from search.log.events import Promoted
 from search.log.journal import Journal
 from tests.benchmarks.reliability import SPACE, Kill, lost, repeated, run_and_kill
 from tests.benchmarks.reliability import story as told
@@ -31,7 +32,7 @@ def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_
     flags = (
         "--concurrency", "1", "--cpus-per-trial", "0.5", "--trials", "2", "--epochs", "3",
         "--set", "confirm.seeds=1", "--set", "probe.l2=[0.01]", "--set", "data.train_size=256",
-        "--set", "data.val_size=0.1",
+        "--set", "data.val_size=0.1", "--set", "scheduler.asha.promotion=true",
     )  # fmt: skip
     space = tmp_path / "x.yaml"
     space.write_text(yaml.safe_dump(SPACE))
@@ -45,6 +46,7 @@ def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_
     assert killed["driver"] == 1
     assert (lost(events), repeated(events)) == (set(), [])
     assert told(events) == told(undisturbed)
+    assert [event.why for event in events if isinstance(event, Promoted)] == ["end"] * 4
     assert verdict == json.loads((tmp_path / "x" / "summary.json").read_text())["verdict"]
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler
 
-from search.log.events import Ask, Decision, TrialId
+from search.log.events import Decision, Move, Promoted, TrialId
 from search.log.study import Study
-from search.log.trial import Trial
-from search.strategy.budget import open_arms
 from search.strategy.early_stopping import decide, passes
 from search.strategy.sampler import Suggester
 from search.strategy.search_order import SearchOrder
@@ -43,92 +41,28 @@ def with_sampler(make: Callable[[int], BaseSampler]) -> Order:
     return lambda study: SearchOrder(study, suggester=Other)
 
 
-class Paused(SearchOrder):
-    """New trials as ever, but trials that were paused may go on instead."""
-
-    def __call__(self) -> Any:
-        arms = open_arms(self.study)
-        if not arms:
-            return None
-        log = self.study.log
-        arm = min(arms, key=lambda arm: (log.totals(arm).epochs, len(log.of(arm))))
-        return self.next_of(arm)
-
-    def next_of(self, arm: str) -> Any:
-        """What the arm does next."""
-        raise NotImplementedError
-
-    def new(self, arm: str) -> Ask:
-        """Another configuration."""
-        number = len(self.study.log.of(arm))
-        params = self.suggesters[arm].suggest(number)
-        seed = self.study.space.trial_seed(arm, "search", number)
-        return Ask(arm=arm, phase="search", number=number, params=params, seed=seed)
-
-    def at(self, arm: str, rung: int) -> list[Trial]:
-        """Trials that have reported at a rung, the best first."""
-        epoch = self.study.space.rungs[rung]
-        found = [trial for trial in self.study.log.of(arm) if epoch in trial.scores]
-        return sorted(found, key=lambda trial: -trial.scores[epoch])
-
-
-class BestOfFirst(Paused):
+class BestOfFirst(SearchOrder):
     """Half of the budget for the first rung of many, the rest for the best of these, to the end
     (arXiv:2307.15422 with a share of one half).
     """
 
-    def __init__(self, study: Study) -> None:
-        super().__init__(study)
-        self.resumed: set[TrialId] = set()
-
-    def next_of(self, arm: str) -> Any:
-        total, first = self.study.space.budget.total_epochs, self.study.space.rungs[0]
+    def __call__(self) -> Move | None:
+        log, space = self.study.log, self.study.space
+        total, first = space.budget.total_epochs, space.rungs[0]
         assert total is not None
-        if len(self.study.log.of(arm)) < max(2, total // 2 // first):
-            return self.new(arm)
-        left = [t.ask.key for t in self.at(arm, 0) if t.ask.key not in self.resumed]
-        if not left:
-            return None
-        self.resumed.add(left[0])
-        return left[0]
+        open_ones = [arm for arm in self.study.arms if log.totals(arm).epochs < total]
+        for arm in sorted(open_ones, key=lambda arm: log.totals(arm).epochs):
+            if len(log.of(arm)) < max(2, total // 2 // first):
+                return self.new(arm)
+            paused = [trial for trial in log.paused() if trial.ask.arm == arm]
+            if best := max(paused, key=lambda trial: trial.score, default=None):
+                return Promoted(arm=arm, phase="search", number=best.ask.number, why="end")
+        return None
 
 
-def pause_at_first(
-    study: Study, key: TrialId, epoch: int, value: float
-) -> Decision | Literal["pause"]:
+def pause_at_first(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
     """Who goes on after the first rung goes on to the end."""
     return "pause" if epoch == study.space.rungs[0] else "continue"
-
-
-class Promoting(Paused):
-    """ASHA as it was published: trials pause at every rung, and one goes on whenever it is among
-    the best 1/reduction there (arXiv:1810.05934, algorithm 2).
-    """
-
-    def __init__(self, study: Study) -> None:
-        super().__init__(study)
-        self.promoted: set[tuple[TrialId, int]] = set()
-
-    def next_of(self, arm: str) -> Any:
-        asha = self.study.space.scheduler.asha
-        assert asha is not None
-        for rung in reversed(range(self.n_rungs(arm) - 1)):
-            found = self.at(arm, rung)
-            for trial in found[: len(found) // asha.reduction]:
-                place = trial.ask.key, rung
-                if place not in self.promoted:
-                    self.promoted.add(place)
-                    return trial.ask.key
-        return self.new(arm)
-
-    def n_rungs(self, arm: str) -> int:
-        """How many there are."""
-        return len(self.study.space.rungs)
-
-
-def pause(study: Study, key: TrialId, epoch: int, value: float) -> Literal["pause"]:
-    """At every rung."""
-    return "pause"
 
 
 def hyperband(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
@@ -175,7 +109,8 @@ METHODS = [
         pause_at_first,
         fits_budget=True,
     ),
-    Method("random + ASHA by promotion", {"sampler": "random"}, Promoting, pause),
+    Method("random + ASHA, pausing", {"sampler": "random", "scheduler.asha.promotion": True}),
+    Method("TPE + ASHA, pausing", {"scheduler.asha.promotion": True}),
     Method("Hyperband", {"sampler": "random"}, decide=hyperband),
     Method("GP", {"scheduler": "none"}, with_sampler(lambda seed: GPSampler(seed=seed))),
     Method("CMA-ES", {"scheduler": "none"}, with_sampler(lambda seed: CmaEsSampler(seed=seed))),

@@ -7,17 +7,16 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
-from search.log.events import Ask, Decision, End, Event, Report, Started, TrialId
+from search.log.events import Ask, Decision, End, Event, Move, Report, Started, TrialId
 from search.log.journal import Journal
 from search.log.study import Study
 from search.space.space import Space
+from search.strategy.stage import end_search
 from tests.benchmarks.efficiency.surrogate import World
 
-Decide = Callable[[Study, TrialId, int, float], Decision | Literal["pause"]]
-Next = Callable[[], Ask | TrialId | None]
-"""A new trial, or a paused one that goes on."""
+Decide = Callable[[Study, TrialId, int, float], Decision]
+Next = Callable[[], Move | None]
 Order = Callable[[Study], Next]
 
 
@@ -63,15 +62,13 @@ def _run(
         heapq.heappush(waiting, (now + epochs * seconds[key], count, key, rung))
 
     while True:
-        while len(waiting) < workers and (ask := order()) is not None:
-            if not isinstance(ask, Ask):
-                train(ask, len(study.log.trials[ask].reports))
-                continue
-            study.log.append(ask.model_copy(update={"time": now}))
-            world = worlds[ask.arm]
-            scores[ask.key] = world.scores(ask.params, ask.seed, rungs)
-            seconds[ask.key] = world.epoch_seconds(ask.params)
-            train(ask.key, 0)
+        while len(waiting) < workers and (move := order()) is not None:
+            study.log.append(move.model_copy(update={"time": now}))
+            if isinstance(move, Ask):
+                world = worlds[move.arm]
+                scores[move.key] = world.scores(move.params, move.seed, rungs)
+                seconds[move.key] = world.epoch_seconds(move.params)
+            train(move.key, len(study.log.trials[move.key].reports))
         if not waiting:
             break
         now, _, key, rung = heapq.heappop(waiting)
@@ -88,7 +85,7 @@ def _run(
                 metrics={metric: score},
                 views=epoch,
                 seconds=epoch * seconds[key],
-                decision="stop" if decision == "pause" else decision,
+                decision=decision,
             )
         )
         if decision == "continue":
@@ -98,6 +95,5 @@ def _run(
             study.log.append(
                 End(time=now, arm=arm, phase=phase, number=number, outcome=outcome, epochs=epoch)
             )
-    for trial in study.log.unfinished():  # paused, and never promoted
-        study.log.end(trial.ask.key, "stopped", trial.epochs)
+    end_search(study)
     return study
