@@ -1,6 +1,7 @@
 """How much cheaper than random search the search is, and others would be.
 
     python -m tests.benchmarks.efficiency spaces/digits.yaml results/curves/digits.csv
+    python -m tests.benchmarks.efficiency ... --records-alone      # a check: real curves only
 
 Each method searches worlds that are fitted to recorded learning curves (`surrogate.py`), by the
 product's own suggester, rungs, budget and order, over a simulated clock; repetition n of all
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from search.space.space import Space
 from supcon.parsing import parse_assignment
 from tests.benchmarks.efficiency.methods import METHODS, Method
 from tests.benchmarks.efficiency.recorded import read_records
+from tests.benchmarks.efficiency.restricted import Restricted, restricted
 from tests.benchmarks.efficiency.scored import anytime
 from tests.benchmarks.efficiency.simulated import simulate
 from tests.benchmarks.efficiency.surrogate import World, held_out
@@ -34,7 +37,7 @@ def main() -> None:
     """Print what the worlds are worth, then a table."""
     options = options_of()
     changes = dict(parse_assignment(text, TEXT_KEYS) for text in options.set)
-    worlds = worlds_of(options.record, load_space(options.space, changes))
+    worlds: Mapping[str, World] = worlds_of(options.record, load_space(options.space, changes))
     for arm, world in worlds.items():
         fit = held_out(world)
         print(
@@ -45,6 +48,9 @@ def main() -> None:
         )
     chosen = [m for m in METHODS if not options.only or m.name in {"random", *options.only}]
     random, budgets = None, [b for b in BUDGETS if b <= options.most]
+    if options.records_alone:
+        alone = {arm: Restricted(world) for arm, world in worlds.items()}
+        worlds, chosen = alone, [replace(m, order=restricted(m.order, alone)) for m in chosen]
     print(header(budgets), flush=True)
     for method in chosen:
         spaces = [
@@ -66,6 +72,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=100)
     parser.add_argument("--workers", type=int, default=1, help="trials at once")
     parser.add_argument("--most", type=int, default=50, choices=BUDGETS, help="full trials an arm")
+    parser.add_argument("--records-alone", action="store_true", help="draw nothing else")
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="these, and random search")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
@@ -88,12 +95,13 @@ def explore(
     for i, space in enumerate(spaces):
         found = []
         for budget in budgets:
-            epochs = budget * space.config.run.epochs
+            epochs = method.handicap * budget * space.config.run.epochs
             limited = space.model_copy(
                 update={"budget": space.budget.model_copy(update={"total_epochs": epochs})}
             )
             study = simulate(limited, worlds, method.order, method.decide, workers)
-            costs = [float(budget)] if method.fits_budget else grid
+            paid = [float(budget)] if method.fits_budget else grid
+            costs = [method.handicap * cost for cost in paid]
             found.append([worlds[a].best - anytime(study, a, worlds[a], costs) for a in study.arms])
         regret[i] = 100 * np.mean(np.concatenate(found, axis=1), axis=0)
     return Anytime(np.array(grid), regret)

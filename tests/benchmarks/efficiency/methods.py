@@ -26,6 +26,8 @@ class Method:
     """Of the space."""
     order: Order = SearchOrder
     decide: Decide = decide
+    handicap: int = 1
+    """It may spend so many times the budget."""
     fits_budget: bool = False
     """It plans for the whole budget: each budget is a search of its own, and not the beginning of a
     longer one."""
@@ -65,6 +67,58 @@ def pause_at_first(study: Study, key: TrialId, epoch: int, value: float) -> Deci
     return "pause" if epoch == study.space.rungs[0] else "continue"
 
 
+class Pasha(SearchOrder):
+    """ASHA by promotion over two rungs at first, and over another one whenever the two highest
+    order the trials that are in both differently (arXiv:2207.06940, with direct ranking). What
+    three full trials cost is kept for the best, to be trained to the end.
+    """
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(study)
+        self.top = dict.fromkeys(study.arms, 1)
+        """The highest rung, from 0, that trials of an arm may reach."""
+
+    def __call__(self) -> Move | None:
+        log, space = self.study.log, self.study.space
+        total = space.budget.total_epochs
+        assert total is not None
+        open_ones = [arm for arm in self.study.arms if log.totals(arm).epochs < total]
+        for arm in sorted(open_ones, key=lambda arm: log.totals(arm).epochs):
+            if log.totals(arm).epochs < total - 3 * space.rungs[-1]:
+                return self._promoted(arm) or self.new(arm)
+            paused = [trial for trial in log.paused() if trial.ask.arm == arm]
+            if best := max(paused, key=lambda t: (t.epochs, t.score), default=None):
+                return Promoted(arm=arm, phase="search", number=best.ask.number, why="end")
+            if not log.of(arm):
+                return self.new(arm)
+        return None
+
+    def _promoted(self, arm: str) -> Move | None:
+        rungs, asha = self.study.space.rungs, self.study.space.scheduler.asha
+        assert asha is not None
+        here = {epoch: self._at(arm, epoch) for epoch in rungs}
+        high, low = rungs[self.top[arm]], rungs[self.top[arm] - 1]
+        again = [number for number in here[low] if number in here[high]]
+        if again != here[high] and self.top[arm] < len(rungs) - 1:
+            self.top[arm] += 1
+        for epoch in reversed(rungs[: self.top[arm]]):
+            for number in here[epoch][: len(here[epoch]) // asha.reduction]:
+                trial = self.study.log.trials[arm, "search", number]
+                if trial.is_paused and trial.epochs == epoch:
+                    return Promoted(arm=arm, phase="search", number=number, why="rung")
+        return None
+
+    def _at(self, arm: str, epoch: int) -> list[int]:
+        """Numbers of the trials that have reached a rung, the best first."""
+        found = [trial for trial in self.study.log.of(arm) if epoch in trial.scores]
+        return [t.ask.number for t in sorted(found, key=lambda t: -t.scores[epoch])]
+
+
+def pause_unless_chosen(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
+    """At every rung, but for those that are trained to the end."""
+    return "continue" if study.log.trials[key].promoted == "end" else "pause"
+
+
 def hyperband(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
     """Brackets by turns: the first stops at all rungs, the next one skips the first rung, and so
     on; the last stops at none. As many trials of each as cost the same (arXiv:1603.06560).
@@ -99,6 +153,7 @@ def bracket_of(number: int, n_rungs: int, reduction: int) -> int:
 RANDOM = {"sampler": "random", "scheduler": "none"}
 METHODS = [
     Method("random", RANDOM),
+    Method("random, twice the budget", RANDOM, handicap=2),
     Method("random + ASHA", {"sampler": "random"}),
     Method("TPE", {"scheduler": "none"}),
     Method("TPE + ASHA"),
@@ -112,6 +167,7 @@ METHODS = [
     Method("random + ASHA, pausing", {"sampler": "random", "scheduler.asha.promotion": True}),
     Method("TPE + ASHA, pausing", {"scheduler.asha.promotion": True}),
     Method("Hyperband", {"sampler": "random"}, decide=hyperband),
+    Method("PASHA", {"sampler": "random"}, Pasha, pause_unless_chosen, fits_budget=True),
     Method("GP", {"scheduler": "none"}, with_sampler(lambda seed: GPSampler(seed=seed))),
     Method("CMA-ES", {"scheduler": "none"}, with_sampler(lambda seed: CmaEsSampler(seed=seed))),
 ]

@@ -8,16 +8,16 @@ import heapq
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from search.log.events import Ask, Decision, End, Event, Move, Report, Started, TrialId
+from search.log.events import Ask, Decision, End, Event, Report, Started, TrialId
 from search.log.journal import Journal
 from search.log.study import Study
 from search.space.space import Space
+from search.strategy.search_order import SearchOrder
 from search.strategy.stage import end_search
 from tests.benchmarks.efficiency.surrogate import World
 
 Decide = Callable[[Study, TrialId, int, float], Decision]
-Next = Callable[[], Move | None]
-Order = Callable[[Study], Next]
+Order = Callable[[Study], SearchOrder]
 
 
 class InMemory(Journal):
@@ -46,7 +46,7 @@ def simulate(
 
 
 def _run(
-    study: Study, worlds: Mapping[str, World], order: Next, decide: Decide, workers: int
+    study: Study, worlds: Mapping[str, World], order: SearchOrder, decide: Decide, workers: int
 ) -> Study:
     rungs, metric, now = study.space.rungs, study.space.selection_metric, 0.0
     scores: dict[TrialId, dict[int, float]] = {}

@@ -9,6 +9,7 @@ that its correlation over the epochs is kept.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 from sklearn.model_selection import GroupKFold
@@ -37,10 +39,12 @@ class Curves:
         targets = self.pca.transform(record.logits)
         self.scale = targets.std(0)
         kernel = _kernel(record.x.shape[1])
-        self.models = [
-            GaussianProcessRegressor(kernel, normalize_y=True).fit(record.x, target)
-            for target in (targets / self.scale).T
-        ]
+        with warnings.catch_warnings():  # a length at its bound is that of what does not matter
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.models = [
+                GaussianProcessRegressor(kernel, normalize_y=True).fit(record.x, target)
+                for target in (targets / self.scale).T
+            ]
 
     def refitted(self, record: Recorded) -> Curves:
         """The same components and kernels, on other runs."""
