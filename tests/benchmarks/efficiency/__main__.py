@@ -20,6 +20,7 @@ import numpy as np
 from search.space.loading import TEXT_KEYS, load_space
 from search.space.space import Space
 from supcon.parsing import parse_assignment
+from tests.benchmarks.efficiency.figure import draw
 from tests.benchmarks.efficiency.methods import METHODS, Method
 from tests.benchmarks.efficiency.recorded import read_records
 from tests.benchmarks.efficiency.restricted import Restricted, restricted
@@ -47,7 +48,7 @@ def main() -> None:
             f"mean {100 * world.blind:.2f} %"
         )
     chosen = [m for m in METHODS if not options.only or m.name in {"random", *options.only}]
-    random, budgets = None, [b for b in BUDGETS if b <= options.most]
+    found, budgets = dict[str, Anytime](), [b for b in BUDGETS if b <= options.most]
     if options.records_alone:
         alone = {arm: Restricted(world) for arm, world in worlds.items()}
         worlds, chosen = alone, [replace(m, order=restricted(m.order, alone)) for m in chosen]
@@ -57,9 +58,10 @@ def main() -> None:
             load_space(options.space, {"points": {}} | changes | dict(method.changes) | {"seed": n})
             for n in range(options.repetitions)
         ]
-        found = explore(method, spaces, worlds, options.workers, options.most)
-        random = random or found
-        print(row(method.name, found, random, budgets), flush=True)
+        found[method.name] = explore(method, spaces, worlds, options.workers, options.most)
+        print(row(method.name, found[method.name], found["random"], budgets), flush=True)
+    if options.figure:
+        draw(found, f"{options.record.stem}, {options.workers} at once", options.figure)
 
 
 def options_of() -> argparse.Namespace:
@@ -74,6 +76,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--most", type=int, default=50, choices=BUDGETS, help="full trials an arm")
     parser.add_argument("--records-alone", action="store_true", help="draw nothing else")
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="these, and random search")
+    parser.add_argument("--figure", type=Path, help="SVG of the regret at every cost")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 
