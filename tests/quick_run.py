@@ -1,8 +1,9 @@
-"""`search/run.py` for tests that look at trials alone: without Ray's dashboard, t-SNE by two axes.
+"""`search/run.py` for tests that look at trials alone, with workers that are forks.
 
-Each takes some processes, and seconds of a CPU, in every search; so do Ray's autoscaler and what
-collects its logs. With RAYS_PAGES in the environment Ray is as it is. With TRIALS_REST a trial
-rests so many seconds after each epoch: it takes its time, but none of a CPU.
+It is without Ray's dashboard, its autoscaler and what collects its logs, each of which takes some
+processes, and seconds of a CPU, as does t-SNE, whose pictures are of two axes. With RAYS_PAGES in the
+environment Ray is as it is. With TRIALS_REST a trial rests so many seconds after each epoch: it
+takes its time, but none of a CPU.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from unittest import mock
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+    from tests.whole.workers import fork_workers
+
+    fork_workers()
 
     from ray._private.node import Node
 
