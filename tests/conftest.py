@@ -52,13 +52,15 @@ WHOLE = "tests/whole/"
 SHARED = dict.fromkeys(("whole", "running", "nodes"), WHOLE) | {"imported": "tests/training/"}
 # What takes longest, by its group: it starts first, or one process would end long after the others.
 LONGEST = (
-    "nodes",
     "whole",
     "test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial",
     "test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray",
     "test_a_job_goes_back_into_the_queue_and_ends_with_a_verdict",
+    "nodes",
+    "test_every_command_of_the_page_runs_and_predictions_are_those_that_were_confirmed",
     "running",
     "test_signals_to_every_process_of_a_job_lose_nothing",
+    "test_ctrl_c_in_a_terminal_stops_cleanly_with_a_report_and_can_be_resumed",
 )
 
 

@@ -1,10 +1,9 @@
 """Programs that tests start, each the leader of a session: fresh ones, and forks.
 
-To load torch, timm, Ray and Optuna takes seconds of a CPU, which most tests that start a search do
-not look at. A fork of a process that has loaded them is otherwise as the program would be:
-arguments, folder, environment, session, output and signals are its own. What Python reads when it
-starts, and libraries when they are loaded, is that of the tests: a program that joins a cluster
-must be a fresh one, since Ray reads then whether to offer a token.
+To load torch, timm and Optuna takes seconds of a CPU, which most tests that start a search do not
+look at. A fork of a process that has loaded them is otherwise as the program would be: arguments,
+folder, environment, session, output and signals are its own. What Python reads when it starts, and
+libraries when they are loaded, is that of the tests, but for Ray, which each program loads itself.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Fresh(subprocess.Popen[bytes]):
 
 
 class Forked:
-    """A program that begins with its imports done; it can be used as a `subprocess.Popen`."""
+    """A program that begins with most imports done; it can be used as a `subprocess.Popen`."""
 
     def __init__(
         self, argv: Sequence[str], cwd: Path, environment: Mapping[str, str], output: Path
@@ -109,7 +108,8 @@ def _become(argv: list[str], cwd: str, environment: dict[str, str], output: str)
     tempfile.tempdir = None  # may have been found by another environment
     multiprocessing.set_start_method(None, force=True)  # the default
     sys.argv = argv
-    sys.path[0] = str(Path(argv[0]).parent)
+    paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:1] = [str(Path(argv[0]).parent), *paths]
     try:
         runpy.run_path(argv[0], run_name="__main__")
     finally:

@@ -1,8 +1,9 @@
-"""`search/run.py` for tests that look at trials alone: without Ray's dashboard, t-SNE by two axes.
+"""`search/run.py` for tests that look at trials alone, with workers that are forks.
 
-Each takes some processes, and seconds of a CPU, in every search; so do Ray's autoscaler and what
-collects its logs. With RAYS_PAGES in the environment Ray is as it is. With TRIALS_REST a trial
-rests so many seconds after each epoch: it takes its time, but none of a CPU.
+It is without Ray's dashboard, its autoscaler and what collects its logs, each of which takes some
+processes, and seconds of a CPU, and looks at a few images beyond scores. With RAYS_PAGES in the
+environment Ray is as it is. With TRIALS_REST a trial rests so many seconds after each epoch: it
+takes its time, but none of a CPU.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from unittest import mock
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+    from tests.whole.workers import fork_workers
+
+    fork_workers()
+
     from ray._private.node import Node
 
     from search.engine import session
     from search.engine.trial_actor import SupConTrial
     from search.run import main
     from supcon.train import Record
+    from tests.whole.reduced import reduced
 
     of_a_local_ray = session._of_a_local_ray
     REST = float(os.environ.get("TRIALS_REST", "0"))
@@ -48,7 +54,6 @@ if __name__ == "__main__":
             enter(mock.patch.object(session, "_of_a_local_ray", without_dashboard))
             for part in ("monitor", "log_monitor", "api_server"):
                 enter(mock.patch.object(Node, f"start_{part}"))
-        two_axes = enter(mock.patch("search.gallery.tsne.flatten_to_plane"))
-        two_axes.side_effect = lambda x, *_: x[:, :2].cpu().numpy()
+        enter(reduced())
         code = main()
     sys.exit(code)

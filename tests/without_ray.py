@@ -18,6 +18,7 @@ from unittest import mock
 import yaml
 
 from tests.benchmarks.reliability import SPACE, lost, repeated, story
+from tests.whole.reduced import reduced
 
 SMALL: dict[str, Any] = {
     **SPACE,
@@ -92,16 +93,14 @@ def searched(*arguments: str, with_pictures: bool = False) -> tuple[int, str]:
 
     Args:
         arguments: of the command line.
-        with_pictures: t-SNE takes a process and some seconds for each; else they are of other axes.
+        with_pictures: as of `reduced`.
     """
     from search.run import main
 
     out = io.StringIO()
     with (
         contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), without_ray(),
-        contextlib.nullcontext() if with_pictures else mock.patch(
-            "search.gallery.tsne.flatten_to_plane", lambda x, *_: x[:, :2].numpy()
-        ),
+        reduced(with_pictures=with_pictures),
     ):  # fmt: skip
         try:
             code = main(list(arguments))

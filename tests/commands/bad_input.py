@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from hypothesis import strategies as st
@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 from search.preflight.trial_cost import TrialCost, kinds
 from search.run import main
 from search.space.space import Space
-from supcon.config import Config, flatten
+from supcon.config import Config, DataConfig, flatten
+from supcon.images.split import Splits
 from supcon.plain_yaml import read
+
+C = TypeVar("C", Config, DataConfig)
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACES = ROOT / "spaces"
@@ -229,6 +233,19 @@ def texts(draw: st.DrawFn) -> bytes:
 def costs_at_once(space: Space, images: Any, address: str | None) -> list[Any]:
     """In place of `search.run.measure`, which trains some steps of each kind of config."""
     return [TrialCost(config, 1.0, 0.5, 1000.0, 10**8, 10**10, 10**6) for config in kinds(space)]
+
+
+def once_each(function: Callable[..., T]) -> Callable[..., T]:
+    """A function of a config and its images, whose answer for equal configs is kept."""
+    known: dict[str, T] = {}
+
+    def look(config: C, data: Splits, *rest: Any) -> T:
+        key = f"{config.model_dump_json()} {data.train.images.shape}"
+        if key not in known:
+            known[key] = function(config, data, *rest)
+        return known[key]
+
+    return look
 
 
 def ending(arguments: list[str]) -> tuple[int, str]:

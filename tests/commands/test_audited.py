@@ -17,6 +17,7 @@ from search.log.events import Audited, Started, Unsealed
 from search.log.journal import Journal
 from search.run import main
 from tests.images.pictures import photo
+from tests.whole.reduced import reduced
 from tests.without_ray import SMALL, without_ray
 
 
@@ -53,7 +54,7 @@ def space(path: Path) -> list[str]:
 
 def run(arguments: list[str]) -> str:
     out = io.StringIO()
-    with contextlib.redirect_stdout(out), without_ray():
+    with contextlib.redirect_stdout(out), without_ray(), reduced():
         assert main(arguments) == 0
     return out.getvalue()
 

@@ -14,11 +14,21 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
+from search.preflight import image_audit
 from search.space.space import Space
+from supcon import step_memory
 from supcon.config import Config, flatten
 from supcon.images.split import Splits
 from supcon.plain_yaml import NotYaml, read, write
-from tests.commands.bad_input import TREES, command_lines, costs_at_once, ending, texts, trees
+from tests.commands.bad_input import (
+    TREES,
+    command_lines,
+    costs_at_once,
+    ending,
+    once_each,
+    texts,
+    trees,
+)
 
 LONGEST = 1100  # characters of a line
 KEYS = re.compile("|".join(map(re.escape, [*flatten(Config()), *Space.model_fields])))
@@ -36,6 +46,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("search.run.measure", costs_at_once)
+    for module, name in ((image_audit, "look_over"), (step_memory, "step_bytes")):
+        monkeypatch.setattr(module, name, once_each(getattr(module, name)))
     monkeypatch.setattr("supcon.auto_settings.cpu_has_bf16", lambda: False)  # and no probe of it
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # model.weights: timm

@@ -70,6 +70,12 @@ def test_the_picture_is_a_function_of_directions_and_seed() -> None:
     assert np.array_equal(flatten_to_plane(x, seed=1), points)
 
 
+@pytest.fixture
+def _two_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of t-SNE, which takes a process and a second for each panel."""
+    monkeypatch.setattr("supcon.evaluation.tsne.flatten_to_plane", lambda x, _: x[:, :2].numpy())
+
+
 def shown(path: Path) -> list[str]:
     """The text of an SVG."""
     nodes = ElementTree.parse(path).iter()
@@ -77,6 +83,7 @@ def shown(path: Path) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_two_axes")
 def test_the_legend_shows_every_name_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +106,7 @@ def test_the_legend_shows_every_name_as_it_is(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_two_axes")
 @pytest.mark.parametrize(("classes", "has_legend"), [(3, True), (21, False)])
 def test_panels_stand_side_by_side_and_many_classes_have_no_legend(
     tmp_path: Path, classes: int, has_legend: bool

@@ -16,7 +16,7 @@ from search.log.journal import Journal
 from tests.benchmarks.cluster import TOKEN, Cluster, chaos, cluster
 from tests.benchmarks.reliability import SPACE
 from tests.benchmarks.search import ROOT, own_home, start_search
-from tests.programs import Fresh
+from tests.programs import Forked
 from tests.whole.searching import QUICK_NODE, QUICK_RUN
 
 SHARED_OUT: dict[str, Any] = {
@@ -38,9 +38,10 @@ def test_what_a_node_does_not_see_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_nodes() -> Iterator[None]:
-    """Not as forks: Ray has read when it is loaded how to talk to a cluster."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.benchmarks.search.PROGRAM", QUICK_RUN)
+        patch.setattr("tests.benchmarks.search.LAUNCH", Forked)
+        patch.setattr("tests.benchmarks.cluster.Fresh", Forked)
         patch.setattr("tests.benchmarks.cluster.RAY", str(QUICK_NODE))
         yield
 
@@ -59,7 +60,7 @@ def run_beside(nodes: Cluster, code: str) -> str:
     own["PYTHONPATH"] = str(ROOT)  # of a program, its folder is on the path, not where it starts
     output, program = (Path(tempfile.mkstemp(end, dir=nodes.home)[1]) for end in (".txt", ".py"))
     program.write_text(code)
-    done = Fresh([str(program)], ROOT, {**os.environ, **own, **TOKEN}, output)
+    done = Forked([str(program)], ROOT, {**os.environ, **own, **TOKEN}, output)
     assert done.wait(timeout=900) == 0, output.read_text()
     return output.read_text().splitlines()[-1]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import yaml
 
 from search.log.events import Promoted
 from search.log.journal import Journal
+from supcon.train import Run
 from tests.benchmarks.reliability import SPACE, Kill, lost, repeated, run_and_kill
 from tests.benchmarks.reliability import story as told
 from tests.whole.searching import DIGITS, QUICK_RUN, SMALL, finish, start, story, wait_for
@@ -70,8 +73,17 @@ def test_a_study_that_can_no_longer_be_written_ends_in_one_line_and_goes_on_late
     assert len(ends) == len(set(ends)) == 2 * (2 + 3)
 
 
-def test_a_search_whose_time_is_up_ends_with_a_report(tmp_path: Path) -> None:
-    flags = [*SMALL, "--trials", "500", "--time", "20s", "--set", "budget.total_epochs=null"]
+def test_a_search_whose_time_is_up_ends_with_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Run.step
+
+    def slow(run: Run, *args: Any) -> Any:
+        time.sleep(0.03)  # trials take their time, but little of a CPU
+        return step(run, *args)
+
+    monkeypatch.setattr(Run, "step", slow)
+    flags = [*SMALL, "--trials", "500", "--time", "30s", "--set", "budget.total_epochs=null"]
     flags += ["--set", "confirm={top: 1, seeds: 1, references: false}"]
     code, output = searched("--space", DIGITS, "--results", str(tmp_path), *flags)
     assert code == 0, output

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import Forked
-from tests.whole.searching import DIGITS, ROOT, RUN, SMALL, story
+from tests.whole.searching import DIGITS, QUICK_RUN, ROOT, SMALL, story
 from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,16 @@ class Search:
         termios.tcsetwinsize(terminal, (40, 100))
         self.before = termios.tcgetattr(terminal)
         environment = os.environ | {"HOME": str(home), "RAY_TMPDIR": str(home), "TERM": "xterm"}
-        argv = [str(RUN), "--space", DIGITS, "--results", str(results), *SMALL, "--trials", trials]
+        argv = [
+            str(QUICK_RUN),
+            "--space",
+            DIGITS,
+            "--results",
+            str(results),
+            *SMALL,
+            "--trials",
+            trials,
+        ]
         self.process = Forked(argv, home, environment, Path(os.ttyname(terminal)))
         self.terminal = terminal  # kept open: it outlives the search, as a person's does
         self.output = ""

@@ -24,7 +24,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "use.md"
 SMALL = [
     "--trials", "2", "--epochs", "3", "--concurrency", "1", "--gpus-per-trial", "0",
     "--set", "model.backbone=test_resnet", "--set", "model.stem=full",
-    "--set", "data.batch_size=64", "--set", "run.threads=1",
+    "--set", "data.batch_size=64", "--set", "data.train_size=400", "--set", "run.threads=1",
     "--set", "points={}", "--set", "scheduler=none", "--set", "probe.max_iter=30",
     "--set", "confirm={top: 1, seeds: 3, references: false}", "--set", "average.bn_images=256",
 ]  # fmt: skip
