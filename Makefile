@@ -4,7 +4,7 @@
 # make check   ruff and mypy
 PYTHON ?= python3
 BIN := .venv/bin
-PROCESSES ?= 3
+PROCESSES ?= 4
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile anew

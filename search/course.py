@@ -35,8 +35,8 @@ from search.preflight.pretrained import check_same_weights, pinned_weights
 from search.preflight.which_study import Chosen
 from search.reporting.files import outcome, write_answer, write_rest
 from search.strategy.confirmation import next_after_search
-from search.strategy.search_order import SearchOrder, search_is_over
-from search.strategy.stage import end_for_time, end_search, next_trial, stage
+from search.strategy.search_order import SearchOrder
+from search.strategy.stage import end_for_time, end_search, next_trial, search_is_over, stage
 from search.strategy.time_limit import Clock, must_confirm
 from supcon.images.sources import list_images
 from supcon.parsing import UserError

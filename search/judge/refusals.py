@@ -15,7 +15,7 @@ from search.strategy.chance import chance_limit, is_above_chance
 from search.strategy.confirmation import has_best
 from search.strategy.giving_up import hopeful_arms, is_any_left
 from search.strategy.in_vain import describe_chance, describe_giving_up
-from search.strategy.search_order import search_is_over
+from search.strategy.stage import search_is_over
 from search.strategy.winners import candidates, winner, winner_runs
 
 OWN: tuple[Phase, ...] = ("search", "pick", "confirm")  # what speaks for an arm

@@ -19,8 +19,7 @@ from search.strategy.budget import most_trials
 from search.strategy.confirmation import planned_runs, seed_runs
 from search.strategy.giving_up import gave_up_over, hopeful_arms
 from search.strategy.in_vain import summary_of
-from search.strategy.search_order import open_arms
-from search.strategy.stage import Stage, stage
+from search.strategy.stage import Stage, open_arms, stage
 from search.strategy.winners import candidates, leader, published_runs, winner
 
 LATE = 5.0  # times the usual time between two reports, after which a trial is marked

@@ -6,21 +6,9 @@ from collections.abc import Callable
 
 from search.log.events import Ask, Move
 from search.log.study import Study
-from search.strategy.budget import may_start
 from search.strategy.promotion import next_promoted
 from search.strategy.sampler import Suggester
-
-
-def open_arms(study: Study) -> list[str]:
-    """The arms whose search may start a trial, or go on with one that is paused."""
-    if study.log.is_searched:
-        return []
-    return [arm for arm in study.arms if may_start(study, arm) or next_promoted(study, arm)]
-
-
-def search_is_over(study: Study) -> bool:
-    """Whether nothing of the search is left to start or to finish."""
-    return not open_arms(study) and not study.log.unfinished("search")
+from search.strategy.stage import open_arms
 
 
 class SearchOrder:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from search.log.events import FINAL, TIME_UP, Move, Searched
 from search.log.study import Study
+from search.strategy.budget import may_start
 from search.strategy.confirmation import (
     confirmation_is_over,
     has_best,
@@ -14,9 +15,21 @@ from search.strategy.confirmation import (
     seed_runs,
 )
 from search.strategy.giving_up import is_in_vain
-from search.strategy.search_order import open_arms, search_is_over
+from search.strategy.promotion import next_promoted
 
 Stage = Literal["noise floor", "search", "confirmation", "test", "done"]
+
+
+def open_arms(study: Study) -> list[str]:
+    """The arms whose search may start a trial, or go on with one that is paused."""
+    if study.log.is_searched:
+        return []
+    return [arm for arm in study.arms if may_start(study, arm) or next_promoted(study, arm)]
+
+
+def search_is_over(study: Study) -> bool:
+    """Whether nothing of the search is left to start or to finish."""
+    return not open_arms(study) and not study.log.unfinished("search")
 
 
 def stage(study: Study, seconds: float) -> Stage:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from search.log.events import Ask, Outcome
-from search.strategy.search_order import SearchOrder, open_arms, search_is_over
+from search.strategy.search_order import SearchOrder
+from search.strategy.stage import open_arms, search_is_over
 from tests.written import WrittenStudy
 
 EPOCHS = {"budget": {"total_epochs": 60}}

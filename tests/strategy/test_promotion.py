@@ -14,8 +14,8 @@ from search.space.loading import read_space
 from search.strategy.budget import LAST_PART
 from search.strategy.early_stopping import decide
 from search.strategy.promotion import next_promoted
-from search.strategy.search_order import SearchOrder, open_arms, search_is_over
-from search.strategy.stage import end_search
+from search.strategy.search_order import SearchOrder
+from search.strategy.stage import end_search, open_arms, search_is_over
 from tests.written import WrittenStudy
 
 RUNGS = (1, 3, 9)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CIFAR = {  # the row of README -> arm and phase in results/cifar10-10k
     "CIFAR-10 as JPEG, 10,000 to train: SupCon": ("supcon", "confirm"),
     "SupCon and CE on one encoder": ("supcon_ce", "confirm"),
