@@ -23,6 +23,7 @@ def model(contrastive: Used) -> Model:
     return contrastive.load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["contrastive", "plain"])
 def test_each_classifier_says_of_every_test_image_what_the_run_says(
     kind: str, request: pytest.FixtureRequest

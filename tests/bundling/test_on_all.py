@@ -44,6 +44,7 @@ def test_all_images_are_trained_on_and_what_val_decided_stays(
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     tiny: Config, digits: Splits, first: Trained, tmp_path: Path
 ) -> None:

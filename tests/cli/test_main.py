@@ -91,6 +91,7 @@ def test_a_mistake_in_another_command_is_told_in_one_line(
 # What a run leaves behind
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_in_training_is_one_line_and_the_run_goes_on_later(
     tiny: Config,
     tmp_path: Path,

@@ -70,6 +70,7 @@ def test_a_resumed_run_logs_each_epoch_once(
     assert (out / "log.txt").read_text() == (finished / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_what_auto_was_found_to_mean(
     config_file: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_divergence_ends_the_command_with_one_line_and_exit_code_3(
     assert line.endswith("try a smaller optim.lr_per_256")
 
 
+@pytest.mark.slow
 def test_the_best_epoch_by_val_is_kept_beside_the_last(
     config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

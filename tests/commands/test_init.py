@@ -68,6 +68,7 @@ def test_it_writes_a_space_and_says_the_command_that_starts_it(
     assert backbones == ["test_resnet", "test_resnet", "resnet10t"]  # which is too slow
 
 
+@pytest.mark.slow
 def test_what_somebody_knows_of_the_images_is_given_and_written(
     images: Path, tmp_path: Path, timed: list[Config]
 ) -> None:
@@ -78,6 +79,7 @@ def test_what_somebody_knows_of_the_images_is_given_and_written(
     assert (data.test_size, data.val_size, data.fit) == (0.3, 0.1, "pad")
 
 
+@pytest.mark.slow
 def test_with_hours_to_spare_it_takes_the_largest_network(
     images: Path, tmp_path: Path, timed: list[Config]
 ) -> None:

@@ -44,6 +44,7 @@ def test_nothing_is_examined_before_the_test_images_were_opened(
     assert add_examined(study, study.data) == examined_later(study) == ""
 
 
+@pytest.mark.slow
 def test_each_tested_run_is_examined_once_and_nothing_is_opened_for_it(
     study: TrainedStudy, unknown: Split
 ) -> None:

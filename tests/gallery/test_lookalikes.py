@@ -93,6 +93,7 @@ def test_what_the_hashes_named_is_not_named_again(study: TrainedStudy, data: Spl
     assert not {5, 17} & named(study).keys()
 
 
+@pytest.mark.slow
 def test_where_changed_images_are_not_found_either_nothing_is_listed_and_that_is_said(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_pairs_are_shown_and_listed(study: TrainedStudy, data: Splits) -> None:
     assert line in (study.folder.path / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_could_not_be_compared_is_said_and_made_later(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

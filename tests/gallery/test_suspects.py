@@ -58,6 +58,7 @@ def test_the_first_run_of_each_winner_judges_once(study: TrainedStudy, data: Spl
     assert current(again) == found
 
 
+@pytest.mark.slow
 def test_another_winner_judges_anew(study: TrainedStudy, data: Splits) -> None:
     study.confirm_both()
     add_suspects(study, data)
@@ -118,6 +119,7 @@ def test_the_first_ones_are_shown_and_all_are_listed(
     assert line in (study.folder.path / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_could_not_be_listed_is_said_and_made_later(
     study: TrainedStudy, data: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +146,7 @@ def test_what_could_not_be_listed_is_said_and_made_later(
     assert current(Study.open(study.folder.path)) is not None
 
 
+@pytest.mark.slow
 def test_an_image_of_a_folder_is_named_by_its_file(
     study: TrainedStudy, data: Splits, tmp_path: Path
 ) -> None:

@@ -129,6 +129,7 @@ def test_batches_that_have_no_room_to_be_handed_over_are_refused_before_training
     check_room_to_share(config, in_files, threads=3, runs=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_from_files_is_a_run_from_memory(tiny: Config, shades: Path, workers: int) -> None:
     settings = training_from(shades, tiny, pipeline="streaming", workers=workers)

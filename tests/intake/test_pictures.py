@@ -25,6 +25,7 @@ def outcomes(blocks: list[Block]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "ahead"), [(4, 2), (100, 0)])
 def test_every_kind_of_file_has_its_outcome_in_its_place(
     tmp_path: Path, size: int, ahead: int

@@ -189,6 +189,7 @@ def test_planning_refuses_what_allows_no_verdict(n_a: int, n_seeds: int, n_image
         detectable_with(random_arm(0, n_a, 50), random_arm(1, 2, 50), n_seeds, n_images)
 
 
+@pytest.mark.slow
 def test_simulated_studies_raise_few_false_alarms() -> None:
     row = simulate(Cell(5, 360, "images", 0.8), 300, np.random.default_rng(0))
     assert row.false_alarms < 0.1

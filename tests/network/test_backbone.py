@@ -51,6 +51,7 @@ def test_a_classifier_of_other_classes_is_left_out() -> None:
     torch.testing.assert_close(features(ours, 96), features(theirs, 96), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small", [True, False])
 def test_a_saved_backbone_of_any_stem_is_built_as_it_was(small: bool) -> None:
     fresh = create_backbone("resnet18", 3, 32, small=small)

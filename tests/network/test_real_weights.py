@@ -107,6 +107,7 @@ def test_features_are_those_of_the_program_that_the_weights_were_made_for(encode
         torch.testing.assert_close(encoder.backbone(images), pooled, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_tells_cuts_of_two_photographs_apart(
     config: Config, data: Splits
 ) -> None:

@@ -50,6 +50,7 @@ def test_a_frozen_encoder_stays_bit_for_bit_while_the_head_learns(
     assert not torch.equal(moved["backbone.bn1.running_mean"], encoder["backbone.bn1.running_mean"])
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_while_it_is_frozen_goes_on_as_if_it_had_not(
     tiny: Config, digits: Splits, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def test_the_first_configurations_are_repeated_on_other_seeds_evenly_among_the_o
     assert found[2].params == found[0].params
 
 
+@pytest.mark.slow
 def test_what_a_file_has_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,6 +157,7 @@ def said_of(study: WrittenStudy) -> str:
     return "\n".join([outcome(summary), facts, before, classes])
 
 
+@pytest.mark.slow
 def test_of_two_arms_every_word_is_as_it_was_before_there_could_be_more(tmp_path: Path) -> None:
     said = "".join(f"===== {name}\n{said_of(study)}\n" for name, study in two_arms(tmp_path))
     assert said == TWO_ARMS.read_text(encoding="utf-8")

@@ -54,6 +54,7 @@ def test_the_range_test_clips_gradients_as_training_does(tiny: Config, digits: S
     assert losses[0][-1] < losses[1][-1] - 0.1  # clipped, it learns next to nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{"run.memory": "cached", "run.micro_batch": 24}, {"run.precision": "fp16"}]
 )

@@ -341,6 +341,7 @@ def test_writing_checkpoints_changes_no_number(
     assert list(fit(tiny, digits, tmp_path / "last.pt")) == whole["supcon"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "saved"),
     [
