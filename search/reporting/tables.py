@@ -178,7 +178,7 @@ def _trial_row(trial: Trial) -> dict[str, Any]:
     last = trial.last
     facts = (
         *trial.ask.key,
-        trial.outcome or "unfinished",
+        "paused" if trial.is_paused else trial.outcome or "unfinished",
         trial.epochs,
         round(last.seconds, 2) if last else 0,
         last.views if last else 0,

@@ -18,7 +18,6 @@ from search.strategy.giving_up import gave_up_over
 from supcon.seeds import derive_seed
 
 
-@remembered
 def next_promoted(study: Study, arm: str) -> Promoted | None:
     """The paused trial of an arm that goes on now, if one does."""
     if not pauses(study.space) or gave_up_over(study, arm) or epochs_left(study, arm) <= 0:

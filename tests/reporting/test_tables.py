@@ -93,6 +93,14 @@ def test_trials_csv_tells_null_from_what_was_not_drawn(study: WrittenStudy) -> N
     assert rows["search", "3"]["outcome"] == "unfinished"
 
 
+def test_a_trial_that_waits_at_a_rung_is_said_to_be_paused(study: WrittenStudy) -> None:
+    study.ask("ce", 3)
+    study.report("ce", 3, 1, 0.4, decision="pause")
+    row = next(row for row in read(study) if (row["arm"], row["number"]) == ("ce", "3"))
+    assert (row["outcome"], row["epochs"]) == ("paused", "1")
+    assert "1 paused" in " ".join(cell for row in spent_table(summarise(study)) for cell in row)
+
+
 def test_columns_are_as_wide_as_a_terminal_shows_their_cells() -> None:
     assert aligned([["class", "n"], ["名前名", "1"]]).splitlines() == [
         "| class  | n |",
