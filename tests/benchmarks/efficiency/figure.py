@@ -12,18 +12,15 @@ from tests.benchmarks.efficiency.table import Anytime
 
 
 def draw(found: Mapping[str, Anytime], title: str, path: Path) -> None:
-    """Median regret against cost, with quartiles of the first and the last method; as SVG."""
+    """Median regret against cost, with the quartiles of random search; as SVG."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    names = list(found)
     for i, (name, each) in enumerate(found.items()):
         low, median, high = np.percentile(each.regret, [25, 50, 75], axis=0)
         shade = "0.45" if name == "random" else f"C{i - 1}"
-        (line,) = axes.step(each.costs, median, where="post", label=name, color=shade)
-        if i in (0, len(names) - 1):
-            axes.fill_between(
-                each.costs, low, high, step="post", alpha=0.15, color=line.get_color(), lw=0
-            )
+        axes.step(each.costs, median, where="post", label=name, color=shade)
+        if name == "random":
+            axes.fill_between(each.costs, low, high, step="post", alpha=0.15, color=shade, lw=0)
     axes.set(
         xscale="log",
         yscale="log",
