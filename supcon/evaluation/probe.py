@@ -236,11 +236,19 @@ def _along_principal_axes(x: Tensor) -> tuple[Tensor, Tensor]:
     There L-BFGS needs a half to a third of the iterations.
     """
     if len(x) >= x.shape[1]:
-        axes = torch.linalg.eigh(x.T @ x / len(x)).eigenvectors
+        axes = _eigenvectors(x.T @ x / len(x))
         return x @ axes, axes
     basis = torch.linalg.qr(x.T).Q  # of all that the features span
     inner, axes = _along_principal_axes(x @ basis)
     return inner, basis @ axes
+
+
+def _eigenvectors(gram: Tensor) -> Tensor:
+    """Of a symmetric matrix. Where most features are dead, fp32 does not always converge."""
+    try:
+        return torch.linalg.eigh(gram).eigenvectors
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return torch.linalg.eigh(gram.double()).eigenvectors.float()
 
 
 def _choose(

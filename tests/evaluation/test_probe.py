@@ -103,6 +103,28 @@ def test_a_feature_that_never_changes_does_no_harm() -> None:
     assert fitted.probe.weight.isfinite().all()
 
 
+def test_a_decomposition_that_does_not_converge_in_fp32_is_done_in_fp64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """LAPACK gave up where 62 of 96 features were dead, after training at a high learning rate."""
+    x, y = torch.randn(300, 8, generator=torch.Generator().manual_seed(0)), torch.arange(300) % 3
+    x[:, 0] += 3 * y
+    x[:, 5:] = 0
+    arguments: Any = {"classes": 3, "penalties": [1e-2], "max_iter": 200}
+    expected = fit_probe(x[:200], y[:200], x[200:], y[200:], **arguments)
+    eigh = torch.linalg.eigh
+
+    def fails_in_fp32(matrix: Tensor) -> Any:
+        if matrix.dtype == torch.float32:
+            raise torch.linalg.LinAlgError("no")  # type: ignore[attr-defined]
+        return eigh(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails_in_fp32)
+    found = fit_probe(x[:200], y[:200], x[200:], y[200:], **arguments)
+    assert torch.equal(found.predictions, expected.predictions)
+    torch.testing.assert_close(found.probe.weight, expected.probe.weight, atol=1e-3, rtol=1e-3)
+
+
 def test_a_probe_without_a_gradient_context_still_learns() -> None:
     with torch.no_grad():
         assert fit(clouds(spread=0.01), [1e-2]).top1 == 1
