@@ -160,7 +160,8 @@ def _early_stopping(summary: Summary) -> list[str]:
                 f"- {arm}: estimated chance that a better trial than the best was stopped "
                 f"{audit.chance_best_stopped:.0%}; {audit.n_sentinels} sentinels"
             )
-        lines += [f"- {arm}: {text}" for text in (audit.warning, audit.note) if text]
+        lines += [f"- {audit.warning}"] if audit.warning else []  # it names the arm
+        lines += [f"- {arm}: {audit.note}"] if audit.note else []
     return ["## Early stopping", "\n".join(lines)] if lines else []
 
 
