@@ -66,9 +66,9 @@ def budget_problems(study: Study) -> tuple[str | None, str | None]:
     arms = hopeful_arms(study)  # what the others spent is no excuse for one that gave up
     views = {arm: study.log.totals(arm).views for arm in arms}
     full = [
-        trial.last.views
+        trial.last.views * study.length_of(trial.ask) // trial.last.epoch
         for arm in arms
         for trial in study.log.of(arm)
-        if trial.is_completed and trial.last is not None
+        if trial.last is not None and trial.last.epoch > 0
     ]
     return budget_problem(views, max(full, default=0))

@@ -72,6 +72,17 @@ def test_budgets_are_counted_in_views_of_the_search_alone(tmp_path: Path) -> Non
     assert warning is None
 
 
+def test_before_a_trial_has_ended_a_full_one_is_what_its_epochs_will_come_to(
+    tmp_path: Path,
+) -> None:
+    study = WrittenStudy(tmp_path)
+    for arm, n in (("supcon", 9), ("ce", 14)):
+        for number in range(n):
+            study.ask(arm, number)
+            study.report(arm, number, 1, 0.5, decision="pause")  # 100 views, of 900 to the end
+    assert budget_problems(study) == (None, None)
+
+
 def test_what_an_arm_spent_that_gave_up_says_nothing_of_the_others(tmp_path: Path) -> None:
     arms = {arm: {"loss.name": arm} for arm in ("supcon", "sincere", "ce")}
     study = WrittenStudy(tmp_path, arms=arms, budget={"trials": 9, "give_up": 2})
