@@ -7,6 +7,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from search.log.events import Ask, Decision, End, Event, Report, Started, TrialId
 from search.log.journal import Journal
@@ -74,26 +75,29 @@ def _run(
         now, _, key, rung = heapq.heappop(waiting)
         epoch, score, is_last = rungs[rung], scores[key][rungs[rung]], rung == len(rungs) - 1
         decision = "done" if is_last else decide(study, key, epoch, score)
-        arm, phase, number = key
-        study.log.append(
-            Report(
-                time=now,
-                arm=arm,
-                phase=phase,
-                number=number,
-                epoch=epoch,
-                metrics={metric: score},
-                views=epoch,
-                seconds=epoch * seconds[key],
-                decision=decision,
-            )
-        )
+        taken = epoch * seconds[key]
+        _log(study, now, key, {metric: score}, epoch=epoch, seconds=taken, decision=decision)
         if decision == "continue":
             train(key, rung + 1)
-        elif decision != "pause":
-            outcome = "completed" if is_last else "stopped"
-            study.log.append(
-                End(time=now, arm=arm, phase=phase, number=number, outcome=outcome, epochs=epoch)
-            )
     end_search(study)
     return study
+
+
+def _log(
+    study: Study,
+    now: float,
+    key: TrialId,
+    metrics: dict[str, float],
+    *,
+    epoch: int,
+    seconds: float,
+    decision: Decision,
+) -> None:
+    """A report, and the end of the trial if that is what was decided."""
+    arm, phase, number = key
+    common: dict[str, Any] = {"time": now, "arm": arm, "phase": phase, "number": number}
+    told = {"epoch": epoch, "metrics": metrics, "views": epoch, "seconds": seconds}
+    study.log.append(Report(**common, **told, decision=decision))
+    if decision in ("stop", "done"):
+        outcome = "completed" if decision == "done" else "stopped"
+        study.log.append(End(**common, outcome=outcome, epochs=epoch))
