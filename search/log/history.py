@@ -107,9 +107,8 @@ class History:
     @remembered
     def totals(self, arm: str, phase: Phase = "search") -> Totals:
         """What an arm's trials have come to."""
-        open_ones = [*self.unfinished(phase), *(self.paused() if phase == "search" else ())]
-        own = [trial for trial in open_ones if trial.ask.arm == arm]
-        return totals(own, self._ended.get((arm, phase), NOTHING))
+        open_ones = self.running(arm, phase) + (self.paused(arm) if phase == "search" else [])
+        return totals(open_ones, self._ended.get((arm, phase), NOTHING))
 
     @property
     def epochs(self) -> int:
@@ -147,9 +146,14 @@ class History:
         """
         return [t for t in self._running.values() if not phases or t.ask.phase in phases]
 
-    def paused(self) -> list[Trial]:
-        """Search trials that wait at a rung."""
-        return [*self._paused.values()]
+    def running(self, arm: str, phase: Phase = "search") -> list[Trial]:
+        """An arm's unfinished trials."""
+        return [trial for trial in self.unfinished(phase) if trial.ask.arm == arm]
+
+    def paused(self, arm: str) -> list[Trial]:
+        """An arm's search trials that wait at a rung, in the order of their numbers."""
+        own = [trial for trial in self._paused.values() if trial.ask.arm == arm]
+        return sorted(own, key=lambda trial: trial.ask.number)
 
     def add(self, event: Event) -> None:
         """Take an event for true.

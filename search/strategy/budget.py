@@ -50,7 +50,7 @@ def epochs_left(study: Study, arm: str) -> float:
     total = study.space.budget.total_epochs
     if total is None:
         return math.inf
-    running = [trial for trial in study.log.unfinished("search") if trial.ask.arm == arm]
+    running = study.log.running(arm)
     taken = sum(_will_reach(study.space, trial) - trial.epochs for trial in running)
     return total - study.log.totals(arm).epochs - taken
 

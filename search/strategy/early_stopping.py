@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from search.log.events import Decision, TrialId
 from search.log.study import Study
+from search.log.trial import Trial
 from search.strategy.budget import TO_THE_END, pauses
 
 
@@ -34,21 +35,20 @@ def decide(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
     asha = study.space.scheduler.asha
     if phase != "search" or asha is None or epoch not in study.space.rungs:
         return "continue"
+    others = [t.scores[epoch] for t in study.log.of(arm) if epoch in t.scores]
     if pauses(study.space):
-        return _decide_to_pause(study, key, epoch, value)
+        return _go_on_or_pause(study.log.trials[key], value, others, asha.reduction)
     if asha.is_sentinel(number) and math.isfinite(value):
         return "continue"
-    others = [t.scores[epoch] for t in study.log.of(arm) if epoch in t.scores]
     return "continue" if passes(value, others, asha.reduction) else "stop"
 
 
-def _decide_to_pause(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
+def _go_on_or_pause(
+    trial: Trial, value: float, others: Sequence[float], reduction: int
+) -> Decision:
     """Who is among the best with this score goes on at once: it would be promoted next."""
     if not math.isfinite(value):
         return "stop"
-    asha, trial = study.space.scheduler.asha, study.log.trials[key]
-    if asha is None or trial.promoted in TO_THE_END:
-        return "continue"
-    others = [t.scores[epoch] for t in study.log.of(key[0]) if epoch in t.scores]
     n_better = sum(other >= value for other in others)
-    return "continue" if n_better < (len(others) + 1) // asha.reduction else "pause"
+    is_best = n_better < (len(others) + 1) // reduction
+    return "continue" if is_best or trial.promoted in TO_THE_END else "pause"

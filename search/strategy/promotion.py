@@ -8,6 +8,7 @@ trained to the end, and the last part of a budget trains the best of them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from search.log.events import Promoted, Reason
 from search.log.remembered import remembered
@@ -20,73 +21,78 @@ from supcon.seeds import derive_seed
 
 def next_promoted(study: Study, arm: str) -> Promoted | None:
     """The paused trial of an arm that goes on now, if one does."""
-    if not pauses(study.space) or gave_up_over(study, arm) or epochs_left(study, arm) <= 0:
-        return None
-    if is_last_part(study, arm):
-        return _to_the_end(study, arm)
-    return _sentinel(study, arm) or _of_a_rung(study, arm) or _last_of_all(study, arm)
+    found = who_goes_on(study, arm)
+    return None if found is None else promoted(*found)
 
 
-def _of_a_rung(study: Study, arm: str) -> Promoted | None:
-    """Of the highest rung at which one of the best waits."""
-    asha = study.space.scheduler.asha
-    assert asha is not None
-    for epoch in reversed(study.space.rungs[:-1]):
-        here = _best_first(study, arm, epoch)
-        for trial in here[: len(here) // asha.reduction]:
-            if trial.is_paused and trial.epochs == epoch:
-                return _promoted(trial, "rung")
-    return None
-
-
-def _sentinel(study: Study, arm: str) -> Promoted | None:
-    """Any that waits, once a share of what was spent may go into telling whether rungs can be
-    trusted.
-    """
-    asha, paused = study.space.scheduler.asha, _paused(study, arm)
-    assert asha is not None
-    whole_trials = study.log.totals(arm).epochs / study.space.rungs[-1]
-    n_had = sum(trial.promoted == "sentinel" for trial in study.log.of(arm))
-    if not paused or n_had >= math.floor(asha.sentinels * whole_trials + 1e-9):
-        return None
-    drawn = derive_seed(study.space.seed, arm, "sentinel", n_had)
-    return _promoted(paused[drawn % len(paused)], "sentinel")
-
-
-def _last_of_all(study: Study, arm: str) -> Promoted | None:
-    """When all trials that an arm may have were started: the best, until there are enough to
-    choose from.
-    """
-    running = [trial for trial in study.log.unfinished("search") if trial.ask.arm == arm]
-    n_done = len(study.log.top(arm, study.space.confirm.top))
-    if may_start(study, arm) or running or n_done >= study.space.confirm.top:
-        return None
-    return _to_the_end(study, arm)
-
-
-def _to_the_end(study: Study, arm: str) -> Promoted | None:
-    """The one that has come farthest, and scores best there."""
-    best = max(_paused(study, arm), key=lambda t: (t.epochs, t.score), default=None)
-    return None if best is None else _promoted(best, "end")
-
-
-def _promoted(trial: Trial, why: Reason) -> Promoted:
+def promoted(trial: Trial, why: Reason) -> Promoted:
+    """That a trial goes on."""
     return Promoted(arm=trial.ask.arm, phase="search", number=trial.ask.number, why=why)
 
 
-def _paused(study: Study, arm: str) -> list[Trial]:
-    own = [trial for trial in study.log.paused() if trial.ask.arm == arm]
-    return sorted(own, key=lambda trial: trial.ask.number)
+@remembered
+def who_goes_on(study: Study, arm: str) -> tuple[Trial, Reason] | None:
+    """The paused trial of an arm that goes on now, and why; None: none does."""
+    if not pauses(study.space) or gave_up_over(study, arm) or epochs_left(study, arm) <= 0:
+        return None
+    if not is_last_part(study, arm):
+        if (trial := _sentinel(study, arm)) is not None:
+            return trial, "sentinel"
+        if (trial := best_of_rungs(study, arm, study.space.rungs[:-1])) is not None:
+            return trial, "rung"
+        if not _lacks_candidates(study, arm):
+            return None
+    trial = farthest(study, arm)
+    return None if trial is None else (trial, "end")
+
+
+def best_of_rungs(study: Study, arm: str, rungs: Sequence[int]) -> Trial | None:
+    """Of the highest rung at which one of the best waits."""
+    asha = study.space.scheduler.asha
+    assert asha is not None
+    for epoch in reversed(rungs):
+        here = best_first(study, arm, epoch)
+        for trial in here[: len(here) // asha.reduction]:
+            if trial.is_paused and trial.epochs == epoch:
+                return trial
+    return None
+
+
+def farthest(study: Study, arm: str) -> Trial | None:
+    """The paused trial that has come farthest, and scores best there."""
+    return max(study.log.paused(arm), key=lambda t: (t.epochs, t.score), default=None)
 
 
 @remembered
-def _best_first(study: Study, arm: str, epoch: int) -> list[Trial]:
+def best_first(study: Study, arm: str, epoch: int) -> list[Trial]:
     """Trials that have reached a rung; of equal ones the earlier is better."""
     metric = study.space.selection_metric
     found = [
         (-report.metrics[metric], trial.ask.number, trial)
         for trial in study.log.of(arm)
         for report in trial.reports
-        if report.epoch == epoch and math.isfinite(report.metrics[metric])
+        if report.epoch == epoch
     ]
     return [trial for *_, trial in sorted(found, key=lambda each: each[:2])]
+
+
+def _sentinel(study: Study, arm: str) -> Trial | None:
+    """Any that waits, once a share of what was spent may go into telling whether rungs can be
+    trusted.
+    """
+    asha, paused = study.space.scheduler.asha, study.log.paused(arm)
+    assert asha is not None
+    whole_trials = study.log.totals(arm).epochs / study.space.rungs[-1]
+    n_had = sum(trial.promoted == "sentinel" for trial in study.log.of(arm))
+    if not paused or n_had >= math.floor(asha.sentinels * whole_trials + 1e-9):
+        return None
+    return paused[derive_seed(study.space.seed, arm, "sentinel", n_had) % len(paused)]
+
+
+def _lacks_candidates(study: Study, arm: str) -> bool:
+    """Whether all trials that an arm may have were started, and too few were trained to the end
+    for a choice.
+    """
+    top = study.space.confirm.top
+    is_started = not may_start(study, arm) and not study.log.running(arm)
+    return is_started and len(study.log.top(arm, top)) < top

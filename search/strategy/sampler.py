@@ -90,16 +90,15 @@ class Suggester:
         self.told = optuna.create_study(direction="maximize")
         self.asked, self.paused = {}, set()
         for trial in self.study.log.of(self.arm):
-            number, has_paused = trial.ask.number, trial.is_paused or trial.promoted is not None
-            if trial.end is None and not has_paused:
+            has_paused = trial.is_paused or trial.promoted is not None
+            if trial.end is not None or has_paused:
+                self.told.add_trial(frozen(trial, self.params, self._state(trial)))
+                if trial.end is None:
+                    self.paused.add(trial.ask.number)
+            else:
                 self._ask_for(trial.ask)
                 for report in trial.reports:
                     self._tell(report)
-                continue
-            if trial.end is None:
-                self.paused.add(number)
-            state = TrialState.PRUNED if trial.end is None else self._state(trial)
-            self.told.add_trial(frozen(trial, self.params, state))
 
     def _ask_for(self, ask: Ask) -> None:
         self.told.enqueue_trial(
@@ -125,5 +124,7 @@ class Suggester:
 
     @staticmethod
     def _state(trial: Trial) -> TrialState:
-        """Of a trial that has ended; another seed of known params is no new evidence."""
+        """Of a trial that has ended or paused; another seed of known params is no new evidence."""
+        if trial.end is None:
+            return TrialState.PRUNED
         return TrialState.FAIL if trial.ask.of is not None else told_state(trial)

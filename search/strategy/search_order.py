@@ -37,9 +37,7 @@ class SearchOrder:
             return None
         # Trials that have not reported yet have spent nothing; so ties go to the arm with fewer.
         arm = min(arms, key=lambda arm: (log.totals(arm).epochs, len(log.of(arm))))
-        if (promoted := next_promoted(self.study, arm)) is not None:
-            return promoted
-        return self.new(arm)
+        return next_promoted(self.study, arm) or self.new(arm)
 
     def new(self, arm: str) -> Ask:
         """The arm's next new trial."""

@@ -15,7 +15,7 @@ from search.strategy.confirmation import (
     seed_runs,
 )
 from search.strategy.giving_up import is_in_vain
-from search.strategy.promotion import next_promoted
+from search.strategy.promotion import who_goes_on
 
 Stage = Literal["noise floor", "search", "confirmation", "test", "done"]
 
@@ -24,7 +24,7 @@ def open_arms(study: Study) -> list[str]:
     """The arms whose search may start a trial, or go on with one that is paused."""
     if study.log.is_searched:
         return []
-    return [arm for arm in study.arms if may_start(study, arm) or next_promoted(study, arm)]
+    return [arm for arm in study.arms if may_start(study, arm) or who_goes_on(study, arm)]
 
 
 def search_is_over(study: Study) -> bool:
@@ -58,7 +58,7 @@ def end_search(study: Study) -> None:
     that still wait at a rung have ended by it.
     """
     if not study.log.is_searched and has_best(study):
-        for trial in study.log.paused():
+        for trial in [trial for arm in study.arms for trial in study.log.paused(arm)]:
             study.log.end(trial.ask.key, "stopped", trial.epochs)
         study.log.append(Searched())
 

@@ -168,11 +168,11 @@ def test_trials_that_wait_take_no_worker_and_end_with_the_search(tmp_path: Path)
     study = new_study(tmp_path)
     play(study, lambda number, epoch: 0.9 - number / 1000)
     assert study.log.unfinished() == []
-    assert study.log.paused()
+    assert study.log.paused("ce")
     assert search_is_over(study)
     assert open_arms(study) == []
     end_search(study)
-    assert study.log.paused() == []
+    assert study.log.paused("ce") == []
     assert {trial.outcome for trial in study.log.of("ce")} == {"completed", "stopped"}
     assert study.log.is_searched
 
@@ -185,7 +185,9 @@ def test_what_waits_counts_in_the_budget_and_is_read_back_from_the_file(tmp_path
     assert again.log.totals("ce") == study.log.totals("ce")
     assert again.log.totals("ce").endings == {"paused": len(study.log.of("ce"))}
     assert again.log.totals("ce").epochs == sum(trial.epochs for trial in study.log.of("ce"))
-    assert [t.ask.number for t in again.log.paused()] == [t.ask.number for t in study.log.paused()]
+    assert [t.ask.number for t in again.log.paused("ce")] == [
+        t.ask.number for t in study.log.paused("ce")
+    ]
 
 
 def test_epochs_that_running_trials_will_take_are_not_given_away_twice(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler
 
-from search.log.events import Decision, Move, Promoted, TrialId
+from search.log.events import Decision, Move, TrialId
 from search.log.study import Study
 from search.strategy.early_stopping import decide, passes
+from search.strategy.promotion import best_first, best_of_rungs, farthest, promoted
 from search.strategy.sampler import Suggester
 from search.strategy.search_order import SearchOrder
 from tests.benchmarks.efficiency.simulated import Decide, Order
@@ -56,9 +57,8 @@ class BestOfFirst(SearchOrder):
         for arm in sorted(open_ones, key=lambda arm: log.totals(arm).epochs):
             if len(log.of(arm)) < max(2, total // 2 // first):
                 return self.new(arm)
-            paused = [trial for trial in log.paused() if trial.ask.arm == arm]
-            if best := max(paused, key=lambda trial: trial.score, default=None):
-                return Promoted(arm=arm, phase="search", number=best.ask.number, why="end")
+            if best := farthest(self.study, arm):
+                return promoted(best, "end")
         return None
 
 
@@ -86,32 +86,22 @@ class Pasha(SearchOrder):
         for arm in sorted(open_ones, key=lambda arm: log.totals(arm).epochs):
             if log.totals(arm).epochs < total - 3 * space.rungs[-1]:
                 return self._promoted(arm) or self.new(arm)
-            paused = [trial for trial in log.paused() if trial.ask.arm == arm]
-            if best := max(paused, key=lambda t: (t.epochs, t.score), default=None):
-                return Promoted(arm=arm, phase="search", number=best.ask.number, why="end")
+            if best := farthest(self.study, arm):
+                return promoted(best, "end")
             if not log.of(arm):
                 return self.new(arm)
         return None
 
     def _promoted(self, arm: str) -> Move | None:
-        rungs, asha = self.study.space.rungs, self.study.space.scheduler.asha
-        assert asha is not None
-        here = {epoch: self._at(arm, epoch) for epoch in rungs}
-        high, low = rungs[self.top[arm]], rungs[self.top[arm] - 1]
-        again = [number for number in here[low] if number in here[high]]
-        if again != here[high] and self.top[arm] < len(rungs) - 1:
+        rungs, top = self.study.space.rungs, self.top[arm]
+        low, high = (
+            [trial.ask.number for trial in best_first(self.study, arm, epoch)]
+            for epoch in rungs[top - 1 : top + 1]
+        )
+        if [number for number in low if number in high] != high and top < len(rungs) - 1:
             self.top[arm] += 1
-        for epoch in reversed(rungs[: self.top[arm]]):
-            for number in here[epoch][: len(here[epoch]) // asha.reduction]:
-                trial = self.study.log.trials[arm, "search", number]
-                if trial.is_paused and trial.epochs == epoch:
-                    return Promoted(arm=arm, phase="search", number=number, why="rung")
-        return None
-
-    def _at(self, arm: str, epoch: int) -> list[int]:
-        """Numbers of the trials that have reached a rung, the best first."""
-        found = [trial for trial in self.study.log.of(arm) if epoch in trial.scores]
-        return [t.ask.number for t in sorted(found, key=lambda t: -t.scores[epoch])]
+        found = best_of_rungs(self.study, arm, rungs[: self.top[arm]])
+        return None if found is None else promoted(found, "rung")
 
 
 def pause_unless_chosen(study: Study, key: TrialId, epoch: int, value: float) -> Decision:

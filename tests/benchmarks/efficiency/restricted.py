@@ -47,9 +47,7 @@ class Restricted(World):
 
     def scores(self, params: Mapping[str, Any], seed: int, at: Sequence[int]) -> dict[int, float]:
         """Of the recorded run, whatever the seed."""
-        run = self.record.logits[self.first[self.at[_key(params)]]]
-        scored = np.interp(np.log(at), np.log(self.record.epochs), run)
-        return dict(zip(at, map(float, accuracy(scored)), strict=True))
+        return self.scored(self.record.logits[self.first[self.at[_key(params)]]], at)
 
     def nearest(self, params: Mapping[str, Any], taken: set[Any]) -> dict[str, Any] | None:
         """The recorded configuration most like another one, of those that are left."""

@@ -28,6 +28,13 @@ class InMemory(Journal):
         self.add(event)
 
 
+def begun(space: Space) -> Study:
+    """A study that lies nowhere, of which nothing was trained."""
+    log = InMemory(Path("simulated/events.jsonl"))
+    log.append(Started(study="x", space=space.dump(), commit="", versions={}, time=0.0))
+    return Study(space, log)
+
+
 def simulate(
     space: Space, worlds: Mapping[str, World], order_of: Order, decide: Decide, workers: int = 1
 ) -> Study:
@@ -40,9 +47,7 @@ def simulate(
         decide: which go on at a rung.
         workers: trials at once.
     """
-    log = InMemory(Path("simulated/events.jsonl"))
-    log.append(Started(study="x", space=space.dump(), commit="", versions={}, time=0.0))
-    study = Study(space, log)
+    study = begun(space)
     return _run(study, worlds, order_of(study), decide, workers)
 
 

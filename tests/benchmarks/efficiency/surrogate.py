@@ -132,9 +132,12 @@ class World:
     def scores(self, params: Mapping[str, Any], seed: int, at: Sequence[int]) -> dict[int, float]:
         """Epoch -> score of a run; between recorded epochs straight in its logarithm."""
         mean = self.mean_curve(params)
-        run = mean + self.noise.draw(mean[-1], np.random.default_rng(seed))[0]
-        scored = np.interp(np.log(at), np.log(self.record.epochs), run)
-        return dict(zip(at, map(float, accuracy(scored)), strict=True))
+        return self.scored(mean + self.noise.draw(mean[-1], np.random.default_rng(seed))[0], at)
+
+    def scored(self, run: Floats, at: Sequence[int]) -> dict[int, float]:
+        """Epoch -> score of a run of so many logits, (recorded epochs,)."""
+        logits = np.interp(np.log(at), np.log(self.record.epochs), run)
+        return dict(zip(at, map(float, accuracy(logits)), strict=True))
 
     def epoch_seconds(self, params: Mapping[str, Any]) -> float:
         """Of training an epoch: the median of the ten recorded runs most alike."""

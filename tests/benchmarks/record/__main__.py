@@ -14,15 +14,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.log.events import Started
-from search.log.journal import Journal
-from search.log.study import Study
 from search.log.surroundings import commit
 from search.space.loading import TEXT_KEYS, load_space
 from search.space.space import Space
@@ -33,6 +29,7 @@ from supcon.images.split import Splits
 from supcon.parsing import parse_assignment
 from supcon.seeds import derive_seed
 from supcon.train import Diverged, fit
+from tests.benchmarks.efficiency.simulated import begun
 
 KEPT = ("val/probe_top1", "val/knn_top1", "val/head_top1")
 GROWTH = 1.4  # from one scored epoch to the next
@@ -68,14 +65,8 @@ def curves(space: Space, trials: int, repeated: int, seeds: int) -> Iterator[Cur
     """What is to be recorded, the arms side by side. The first configurations of each arm have
     further seeds; these come evenly among the others, so that half a record has half of both.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        started = Started(study="x", space=space.dump(), commit="", versions={})
-        log = Journal.create(Path(folder) / "x" / "events.jsonl", started)
-        suggesters = {arm: Suggester(Study(space, log), arm) for arm in space.arms}
-        drawn = {
-            (arm, n): each.suggest(n) for n in range(trials) for arm, each in suggesters.items()
-        }
-        log.close()
+    suggesters = {arm: Suggester(begun(space), arm) for arm in space.arms}
+    drawn = {(arm, n): each.suggest(n) for n in range(trials) for arm, each in suggesters.items()}
     places = [(n, 0) for n in range(trials)]
     places += [(n, repeat) for n in range(min(repeated, trials)) for repeat in range(1, seeds)]
     places.sort(key=lambda each: (each[0] * (trials / repeated if each[1] else 1), each[1]))
