@@ -69,16 +69,14 @@ ONLY = {  # choices that not every loss has
     **dict.fromkeys(TERMS, ("supcon",)),
 }
 SCORES = ("probe_top1", "knn_top1", "head_top1")
-COLUMNS = ("loss", "choice", "seed", *SCORES, "train_loss", "train_seconds", "commit")
+COLUMNS = ("loss", "choice", "seed", *SCORES, "train_loss", "train_seconds", "precision", "commit")
 Row = dict[str, str]
 
 
-def config_of(root: Path, loss: str, choice: str, seed: int, epochs: int) -> Config:
+def config_of(base: Config, loss: str, choice: str, seed: int) -> Config:
     """The config of one run."""
-    base = parse(Config, BASE, "base")
-    own = {"data.root": str(root), "data.batch_size": BATCH, "run.seed": seed}
-    own |= {"run.epochs": epochs}
-    return override(base, own | LOSSES[loss] | CHOICES[choice], "ablation")
+    own = {"run.seed": seed, **LOSSES[loss], **CHOICES[choice]}
+    return override(base, own, "ablation")
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -89,19 +87,20 @@ def rows_of(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def run_missing(root: Path, path: Path, seeds: int, epochs: int, choices: list[str]) -> None:
+def run_missing(base: Config, path: Path, seeds: int, choices: list[str]) -> None:
     """Train what is missing, seed after seed, so that every choice has a first one early."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = load_splits(config_of(root, "ce", "as it is", 0, epochs).data)
+    data = load_splits(base.data)
     done = {(row["loss"], row["choice"], row["seed"]) for row in rows_of(path)}
     for seed in range(seeds):
         for choice in choices:
             for loss in ONLY.get(choice, tuple(LOSSES)):
                 if (loss, choice, str(seed)) in done:
                     continue
-                last = last_record(config_of(root, loss, choice, seed, epochs), data, choice)
+                last = last_record(config_of(base, loss, choice, seed), data, choice)
                 scores = {name: last.metrics.get(f"val/{name}", "") for name in SCORES}
                 known = {"train_loss": last.metrics["train/loss"], "train_seconds": last.seconds}
+                known |= {"precision": base.run.precision}
                 _append(path, {"loss": loss, "choice": choice, "seed": seed, **scores, **known})
 
 
@@ -212,11 +211,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the table, a CSV")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=BASE["run"]["epochs"])
+    parser.add_argument("--precision", default=BASE["run"]["precision"], choices=("fp32", "bf16"))
     parser.add_argument("--choices", nargs="*", default=list(CHOICES), choices=list(CHOICES))
     parser.add_argument("--table", action="store_true", help="print it as it is, and train nothing")
     args = parser.parse_args()
     if not args.table:
-        run_missing(args.root, args.out, args.seeds, args.epochs, args.choices)
+        own = {"data.root": str(args.root), "data.batch_size": BATCH}
+        own |= {"run.epochs": args.epochs, "run.precision": args.precision}
+        base = override(parse(Config, BASE, "base"), own, "ablation")
+        run_missing(base, args.out, args.seeds, args.choices)
     print(table(rows_of(args.out)))
 
 
