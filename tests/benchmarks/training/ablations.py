@@ -99,7 +99,10 @@ def run_missing(base: Config, path: Path, seeds: int, choices: list[str]) -> Non
                     continue
                 last = last_record(config_of(base, loss, choice, seed), data, choice)
                 scores = {name: last.metrics.get(f"val/{name}", "") for name in SCORES}
-                known = {"train_loss": last.metrics["train/loss"], "train_seconds": last.seconds}
+                known: dict[str, Any] = {
+                    "train_loss": last.metrics["train/loss"],
+                    "train_seconds": last.seconds,
+                }
                 known |= {"precision": base.run.precision}
                 _append(path, {"loss": loss, "choice": choice, "seed": seed, **scores, **known})
 
