@@ -49,14 +49,14 @@ class Edge:
 def edges(study: Study, arm: str) -> list[Edge]:
     """Bounds near which an arm's best trial lies, or half of its best tenth.
 
-    Only trials that were trained to the end count.
+    Only trials that were trained to the end count or, where trials pause, may be expected to score
+    as well there.
     """
-    best = study.log.best(arm)
-    if best is None:
+    n_scored = len(study.log.expected(arm))
+    top = study.log.top(arm, math.ceil(n_scored / 10))
+    if not top:
         return []
-    done = [t for t in study.log.of(arm) if t.is_completed and t.reports]
-    done.sort(key=lambda trial: (-trial.score, trial.ask.number))
-    top = done[: math.ceil(len(done) / 10)]
+    best = top[0]
     found = []
     for key, distribution in study.space.arm_params(arm).items():
         for bound in _bounds(distribution):

@@ -28,7 +28,7 @@ def checked_arm(name: str) -> str:
 
 Outcome = Literal["completed", "stopped", "infeasible", "diverged", "failed"]
 Decision = Literal["continue", "pause", "stop", "done"]
-Reason = Literal["rung", "sentinel", "end"]
+Reason = Literal["rung", "sentinel"]
 # A folder is named after it, and a log may come from somebody else.
 Arm = Annotated[str, AfterValidator(checked_arm)]
 TrialId = tuple[str, Phase, int]
@@ -195,8 +195,7 @@ class Promoted(_TrialEvent):
 
     event: Literal["promoted"] = "promoted"
     why: Reason
-    """rung: it is among the best there, to the next rung; to the end: sentinel, to tell whether the
-    rungs can be trusted; end: little is left of the budget, and it is the best that there is."""
+    """rung: it is among the best there; sentinel: to the end, to tell what the rungs are worth."""
 
 
 Move = Ask | Promoted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from search.log.events import (
@@ -27,6 +27,7 @@ from search.log.events import (
     TrialId,
     Unsealed,
 )
+from search.log.expected import expected_scores
 from search.log.remembered import remembered
 from search.log.trial import NOTHING, Totals, Trial, totals
 from search.space.resources import Footprint
@@ -58,6 +59,8 @@ class History:
         self._of: dict[tuple[str, Phase], list[Trial]] = {}
         self._running: dict[TrialId, Trial] = {}
         self._paused: dict[TrialId, Trial] = {}
+        self._pausing = set[str]()
+        """Arms of which a trial has ever paused."""
         self._completed: dict[str, list[Trial]] = {}
         """Arm -> search trials that were trained to the end."""
         self._ended: dict[tuple[str, Phase], Totals] = {}
@@ -121,20 +124,31 @@ class History:
         return sum(trial.tested is not None for trial in self.trials.values())
 
     def top(self, arm: str, k: int) -> Sequence[Trial]:
-        """The arm's best k configurations by score at full length, the earlier one first in a tie.
+        """The arm's best k configurations by score at full length, the earlier one first in a tie;
+        where trials pause, by what they may be expected to score there.
 
         The score of params that were trained on several seeds is the mean over them.
         """
         return self._ranked(arm)[:k]
 
     @remembered
+    def expected(self, arm: str) -> Mapping[int, float]:
+        """Number -> what a search trial scored at full length or, where trials pause, may be
+        expected to.
+        """
+        if arm in self._pausing:
+            return expected_scores(self.of(arm))
+        return {trial.ask.number: trial.score for trial in self._completed.get(arm, ())}
+
+    @remembered
     def _ranked(self, arm: str) -> Sequence[Trial]:
-        seeds: dict[int, list[Trial]] = {}
-        for trial in self._completed.get(arm, ()):
-            first = trial.ask.number if trial.ask.of is None else trial.ask.of
-            seeds.setdefault(first, []).append(trial)
-        scores = {n: _mean([trial.score for trial in seeds[n]]) for n in seeds}
-        return tuple(seeds[first][0] for first in sorted(seeds, key=lambda n: (-scores[n], n)))
+        expected, seeds = self.expected(arm), dict[int, list[int]]()
+        for number in expected:
+            first = self.trials[arm, "search", number].ask.of
+            seeds.setdefault(number if first is None else first, []).append(number)
+        scores = {first: _mean([expected[n] for n in own]) for first, own in seeds.items()}
+        ranked = sorted(seeds, key=lambda first: (-scores[first], first))
+        return tuple(self.trials[arm, "search", seeds[first][0]] for first in ranked)
 
     def best(self, arm: str) -> Trial | None:
         """The arm's best configuration of the search."""
@@ -186,6 +200,7 @@ class History:
                 if event.decision == "pause":
                     self._paused[event.key] = self._running.pop(event.key)
                     trial.is_paused = True
+                    self._pausing.add(event.arm)
             case Promoted():
                 trial = self._running[event.key] = self._paused.pop(event.key)
                 trial.is_paused, trial.promoted = False, event.why

@@ -18,7 +18,6 @@ EXAMINED = ("ece", "nll", "worst_class", "corrupted_top1")
 GOES_ON = {
     "rung": "among the best of its rung",
     "sentinel": "to the end, to tell whether the rungs can be trusted",
-    "end": "to the end: the best that waits, and little is left of the budget",
 }
 
 
@@ -90,7 +89,10 @@ class EventLines:
 
     def _standing(self, arm: str) -> str:
         best = leader(self.study, arm)
-        lead = f"best {best.score:.2%} ({best.name})" if best else "no full-length trial yet"
+        lead = "no full-length trial yet"
+        if best is not None:
+            early = "" if best.is_completed else f" after {best.epochs} epochs"
+            lead = f"best {best.score:.2%}{early} ({best.name})"
         total = self.study.space.budget.total_epochs
         spent = self.study.log.totals(arm).epochs
         return f"| {arm}: {lead}, {spent}{f'/{total}' if total else ''} epochs"

@@ -29,13 +29,15 @@ MIN_ENDED = 3  # trials that have ended before a pace is told
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial of an arm's search at full length; once it is picked, the winner."""
+    """The best trial of an arm's search, as far as can be told; once it is picked, the winner."""
 
     name: str
     score: float
     """In the search."""
     params: dict[str, Any]
     is_winner: bool
+    early: int | None = None
+    """Epochs after which it has that score; None: at full length."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,13 @@ def _arm(study: Study, arm: str) -> ArmStanding:
         most_trials=most_trials(study.space, arm),
         is_open=arm in open_arms(study),
         gave_up=summary_of(gave_up_over(study, arm)),
-        best=None if top is None else Best(top.name, top.score, top.ask.params, won is not None),
+        best=None if top is None else _best(top, won is not None),
     )
+
+
+def _best(trial: Trial, is_winner: bool) -> Best:
+    early = None if trial.is_completed else trial.epochs
+    return Best(trial.name, trial.score, trial.ask.params, is_winner, early)
 
 
 @remembered

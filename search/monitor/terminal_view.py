@@ -110,6 +110,7 @@ def _arm(arm: ArmStanding) -> RenderableType:
         best = Text.assemble(
             "winner " if arm.best.is_winner else "best ",
             (f"{arm.best.score:.2%}", "bold green"),
+            f" after {arm.best.early} epochs" if arm.best.early else "",
             f"  {arm.best.name}\n",
             (show_params(arm.best.params), "dim"),
         )

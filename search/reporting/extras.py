@@ -138,7 +138,9 @@ def _by_class(study: Study, verdict: VerdictSummary, parts: Parts) -> dict[str, 
 
 def _curse(study: Study, arm: str) -> Any:
     best, vals = leader(study, arm), [run.score for run in confirmed(study, arm)]
-    return winners_curse(best.score, vals) if best and vals else None
+    if best is None or not vals:
+        return None
+    return winners_curse(study.log.expected(arm)[best.ask.number], vals)
 
 
 def _pictures(study: Study, not_drawn: Mapping[str, str], parts: Parts) -> dict[str, Picture]:

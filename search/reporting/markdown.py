@@ -105,8 +105,10 @@ def _winner(arm: str, facts: ArmSummary) -> str:
     drop = f"{100 * curse.drop:.2f} points"
     if curse.ci95:
         drop += " ({:.2f} to {:.2f})".format(*(100 * bound for bound in curse.ci95))
+    early = best.paused_after
+    paused = f" expected, as it paused after {early} epochs" if early else ""
     return (
-        f"{text}. On val {100 * curse.searched:.2f} in the search, "
+        f"{text}. On val {100 * curse.searched:.2f}{paused} in the search, "
         f"{100 * curse.confirmed:.2f} on fresh seeds: a drop of {drop}"
     )
 

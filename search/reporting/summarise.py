@@ -99,6 +99,7 @@ def _best(trial: Trial) -> Best:
         number=trial.ask.number,
         params=trial.ask.params,
         seed=trial.ask.seed,
+        paused_after=None if trial.is_completed else trial.epochs,
         val=_short(trial.reports[-1].metrics),
     )
 

@@ -36,6 +36,9 @@ class Best(Section):
     params: dict[str, Any]
     seed: int
     """That it had in the search."""
+    paused_after: int | None = Field(None, exclude_if=lambda value: value is None)
+    """Epochs after which it waited when the search was over, and has `val`; left out: it was
+    trained to the end."""
     val: dict[str, float]
     """Its scores in the search: `probe_top1`, `knn_top1` (weighted vote), `knn1_top1` (nearest
     neighbour), after a projection head `projection_knn_top1`, for cross entropy `head_top1`; where

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from search.log.events import Decision, TrialId
 from search.log.study import Study
 from search.log.trial import Trial
-from search.strategy.budget import TO_THE_END, pauses
+from search.strategy.budget import pauses
 
 
 def passes(value: float, others: Sequence[float], reduction: int) -> bool:
@@ -51,4 +51,4 @@ def _go_on_or_pause(
         return "stop"
     n_better = sum(other >= value for other in others)
     is_best = n_better < (len(others) + 1) // reduction
-    return "continue" if is_best or trial.promoted in TO_THE_END else "pause"
+    return "continue" if is_best or trial.promoted == "sentinel" else "pause"

@@ -34,11 +34,22 @@ def told_state(trial: Trial) -> TrialState:
     return _STATE[trial.outcome]
 
 
-def frozen(trial: Trial, params: Mapping[str, Distribution], state: TrialState) -> FrozenTrial:
-    """A trial as a sampler is told of it."""
+def frozen(
+    trial: Trial, params: Mapping[str, Distribution], value: float | None = None
+) -> FrozenTrial:
+    """A trial as a sampler is told of it.
+
+    Args:
+        trial: another seed of known params is no new evidence.
+        params: what its arm draws.
+        value: its score at full length, as far as it is known; else how it ended, and its reports.
+    """
+    state = told_state(trial) if value is None else TrialState.COMPLETE
+    if trial.ask.of is not None and state != TrialState.RUNNING:
+        state, value = TrialState.FAIL, None
     return create_trial(
         state=state,
-        value=trial.score if state == TrialState.COMPLETE else None,
+        value=value,
         params={key: encode(params[key], value) for key, value in trial.ask.params.items()},
         distributions={key: encoded(params[key]) for key in trial.ask.params},
         intermediate_values=trial.scores,

@@ -2,7 +2,7 @@
 
 A trial that is stopped at a rung is lost; a paused one goes on as soon as it is among the best
 there, be it that those after it are no better. So many configurations are seen before the first is
-trained to the end, and the last part of a budget trains the best of them.
+trained to the end. None needs to be: the best are trained again after the search, on fresh seeds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from search.log.events import Promoted, Reason
 from search.log.remembered import remembered
 from search.log.study import Study
 from search.log.trial import Trial
-from search.strategy.budget import epochs_left, is_last_part, may_start, pauses
-from search.strategy.giving_up import gave_up_over
+from search.strategy.budget import may_train, pauses
 from supcon.seeds import derive_seed
 
 
@@ -33,17 +32,12 @@ def promoted(trial: Trial, why: Reason) -> Promoted:
 @remembered
 def who_goes_on(study: Study, arm: str) -> tuple[Trial, Reason] | None:
     """The paused trial of an arm that goes on now, and why; None: none does."""
-    if not pauses(study.space) or gave_up_over(study, arm) or epochs_left(study, arm) <= 0:
+    if not pauses(study.space) or not may_train(study, arm):
         return None
-    if not is_last_part(study, arm):
-        if (trial := _sentinel(study, arm)) is not None:
-            return trial, "sentinel"
-        if (trial := best_of_rungs(study, arm, study.space.rungs[:-1])) is not None:
-            return trial, "rung"
-        if not _lacks_candidates(study, arm):
-            return None
-    trial = farthest(study, arm)
-    return None if trial is None else (trial, "end")
+    if (trial := _sentinel(study, arm)) is not None:
+        return trial, "sentinel"
+    trial = best_of_rungs(study, arm, study.space.rungs[:-1])
+    return None if trial is None else (trial, "rung")
 
 
 def best_of_rungs(study: Study, arm: str, rungs: Sequence[int]) -> Trial | None:
@@ -56,11 +50,6 @@ def best_of_rungs(study: Study, arm: str, rungs: Sequence[int]) -> Trial | None:
             if trial.is_paused and trial.epochs == epoch:
                 return trial
     return None
-
-
-def farthest(study: Study, arm: str) -> Trial | None:
-    """The paused trial that has come farthest, and scores best there."""
-    return max(study.log.paused(arm), key=lambda t: (t.epochs, t.score), default=None)
 
 
 @remembered
@@ -87,12 +76,3 @@ def _sentinel(study: Study, arm: str) -> Trial | None:
     if not paused or n_had >= math.floor(asha.sentinels * whole_trials + 1e-9):
         return None
     return paused[derive_seed(study.space.seed, arm, "sentinel", n_had) % len(paused)]
-
-
-def _lacks_candidates(study: Study, arm: str) -> bool:
-    """Whether all trials that an arm may have were started, and too few were trained to the end
-    for a choice.
-    """
-    top = study.space.confirm.top
-    is_started = not may_start(study, arm) and not study.log.running(arm)
-    return is_started and len(study.log.top(arm, top)) < top

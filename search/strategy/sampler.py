@@ -6,23 +6,26 @@ sampler is seeded anew for each suggestion, and its history is nothing but the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial
 
-from search.log.events import Ask, End, Report
 from search.log.study import Study
-from search.log.trial import Trial
-from search.strategy.optuna_form import decode, encode, frozen, suggest_one, told_state
+from search.strategy.optuna_form import decode, frozen, suggest_one
 from supcon.seeds import derive_seed
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe": optuna.samplers.TPESampler,
     "random": optuna.samplers.RandomSampler,
 }
+MOST_TOLD, BEST_TOLD = 200, 25
+"""Trials that a sampler is told of at most, and of these the best; the others are the latest. TPE
+takes no more than 25 for good and forgets the oldest of the others; telling a thousand takes it a
+tenth of a second.
+"""
 
 
 class Suggester:
@@ -32,99 +35,28 @@ class Suggester:
         self.study, self.arm = study, arm
         self.params = study.space.arm_params(arm)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.told = optuna.create_study(direction="maximize")
-        self.asked: dict[int, optuna.Trial] = {}
-        self.paused = set[int]()
-        """Told as pruned."""
-        self.n_seen = 0
 
     def suggest(self, number: int) -> dict[str, Any]:
         """Params of trial `number`, given all that the log says so far."""
-        self._catch_up()
         seed = derive_seed(self.study.space.seed, self.arm, "sampler", number)
-        self.told.sampler = self.sampler(seed)
-        return self._ask(number)
-
-    def sampler(self, seed: int) -> BaseSampler:
-        """What draws one suggestion."""
-        return SAMPLERS[self.study.space.sampler](seed=seed)
-
-    def _ask(self, number: int) -> dict[str, Any]:
-        """Ask Optuna for the parameters of a trial, one after the other."""
-        trial = self.asked[number] = self.told.ask()
-        drawn: dict[str, Any] = {}
+        told = optuna.create_study(direction="maximize", sampler=self.sampler(seed))
+        told.add_trials(self.told())
+        trial, drawn = told.ask(), dict[str, Any]()
         for key, distribution in self.params.items():
             if distribution.is_drawn(drawn, self.params):
                 drawn[key] = decode(distribution, suggest_one(trial, key, distribution))
         return drawn
 
-    def _catch_up(self) -> None:
-        """Tell Optuna the events since the last suggestion (after a restart: all of them)."""
-        events = self.study.log.events
-        new = [
-            event
-            for event in events[self.n_seen :]
-            if getattr(event, "arm", None) == self.arm and getattr(event, "phase", "") == "search"
-        ]
-        self.n_seen = len(events)
-        if self._has_gone_on(new):
-            self._tell_anew()
-        else:
-            for event in new:
-                self._tell(event)
+    def sampler(self, seed: int) -> BaseSampler:
+        """What draws one suggestion."""
+        return SAMPLERS[self.study.space.sampler](seed=seed)
 
-    def _has_gone_on(self, new: Iterable[Any]) -> bool:
-        """Whether something became of a trial after it was told as paused."""
-        paused = set(self.paused)
-        for event in new:
-            if isinstance(event, Report | End) and event.number in paused:
-                return True
-            if isinstance(event, Report) and event.decision == "pause":
-                paused.add(event.number)
-        return False
-
-    def _tell_anew(self) -> None:
-        """What Optuna knows of a trial that has ended cannot be changed; a paused one, which it
-        takes for pruned, has gone on.
-        """
-        self.told = optuna.create_study(direction="maximize")
-        self.asked, self.paused = {}, set()
-        for trial in self.study.log.of(self.arm):
-            has_paused = trial.is_paused or trial.promoted is not None
-            if trial.end is not None or has_paused:
-                self.told.add_trial(frozen(trial, self.params, self._state(trial)))
-                if trial.end is None:
-                    self.paused.add(trial.ask.number)
-            else:
-                self._ask_for(trial.ask)
-                for report in trial.reports:
-                    self._tell(report)
-
-    def _ask_for(self, ask: Ask) -> None:
-        self.told.enqueue_trial(
-            {key: encode(self.params[key], value) for key, value in ask.params.items()}
-        )
-        self._ask(ask.number)
-
-    def _tell(self, event: Any) -> None:
-        match event:
-            case Ask() if event.number not in self.asked:
-                self._ask_for(event)
-            case Report():
-                score = event.metrics[self.study.space.selection_metric]
-                self.asked[event.number].report(score, event.epoch)
-                if event.decision == "pause":
-                    self.paused.add(event.number)
-                    self.told.tell(self.asked[event.number], state=TrialState.PRUNED)
-            case End():
-                trial = self.study.log.trials[event.key]
-                state = self._state(trial)
-                value = trial.score if state == TrialState.COMPLETE else None
-                self.told.tell(self.asked[event.number], value, state)
-
-    @staticmethod
-    def _state(trial: Trial) -> TrialState:
-        """Of a trial that has ended or paused; another seed of known params is no new evidence."""
-        if trial.end is None:
-            return TrialState.PRUNED
-        return TrialState.FAIL if trial.ask.of is not None else told_state(trial)
+    def told(self) -> list[FrozenTrial]:
+        """The arm's trials as Optuna is told of them; of many those that matter most."""
+        expected = self.study.log.expected(self.arm)
+        trials = self.study.log.of(self.arm)
+        if len(trials) > MOST_TOLD:
+            best = sorted(expected, key=lambda number: -expected[number])[:BEST_TOLD]
+            kept = {*best, *range(len(trials) - MOST_TOLD + len(best), len(trials))}
+            trials = [trial for trial in trials if trial.ask.number in kept]
+        return [frozen(t, self.params, expected.get(t.ask.number)) for t in trials]

@@ -28,12 +28,14 @@ def confirm_seconds(study: Study, slots: int) -> float:
     opened = [event.time for event in study.log.events if isinstance(event, Started)]
     sleeps = [event.time for event in study.log.events if isinstance(event, Slept)]
     start = max(_start_seconds(trial, opened, sleeps) for trial in study.log.trials.values())
-    return MARGIN * (start + rounds * max(map(_seconds, best)))
+    longest = max(_seconds(trial, study.space.rungs[-1]) for trial in best)
+    return MARGIN * (start + rounds * longest)
 
 
-def _seconds(trial: Trial) -> float:
+def _seconds(trial: Trial, epochs: int) -> float:
+    """What it takes to train it to the end, by how far it came."""
     last = trial.reports[-1]
-    return last.seconds + last.evaluation_seconds
+    return (last.seconds + last.evaluation_seconds) * epochs / last.epoch
 
 
 def _start_seconds(trial: Trial, opened: list[float], sleeps: list[float]) -> float:

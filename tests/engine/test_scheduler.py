@@ -85,7 +85,7 @@ def test_a_trial_pauses_without_an_end_and_goes_on_once_it_is_promoted(tmp_path:
     waiting = study.log.trials["ce", "search", 0]
     assert waiting.is_paused
     assert waiting.end is None
-    study.add(Promoted, arm="ce", phase="search", number=0, why="end")
+    study.add(Promoted, arm="ce", phase="search", number=0, why="sentinel")
     n_events = len(study.log.events)
     assert asha.on_trial_result(None, trial(0), paused) == "CONTINUE"  # from its checkpoint
     assert len(study.log.events) == n_events

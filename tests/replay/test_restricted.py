@@ -52,7 +52,7 @@ def test_the_sampler_learns_from_what_was_drawn_and_not_from_what_it_had_suggest
 
     study = simulate(rules, alone, kept, decide)
     suggester = found[0].suggesters["ce"].inner  # type: ignore[attr-defined]
-    told = [trial for trial in suggester.told.trials if trial.state.is_finished()]
+    told = [trial for trial in suggester.told() if trial.state.is_finished()]
     drawn = [trial.ask.params["optim.lr_per_256"] for trial in study.log.of("ce")][: len(told)]
     assert [trial.params["optim.lr_per_256"] for trial in told] == drawn
     assert len(told) >= 11

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from search.log.events import Move, Promoted, Report
 from search.log.journal import Journal
 from search.log.study import Study
 from search.space.loading import read_space
-from search.strategy.budget import LAST_PART
+from search.strategy.confirmation import has_best
 from search.strategy.early_stopping import decide
 from search.strategy.promotion import next_promoted
 from search.strategy.search_order import SearchOrder
-from search.strategy.stage import end_search, open_arms, search_is_over
+from search.strategy.stage import end_for_time, end_search, open_arms, search_is_over
+from search.strategy.winners import candidates
 from tests.written import WrittenStudy
 
 RUNGS = (1, 3, 9)
@@ -94,50 +97,42 @@ def test_of_equal_trials_the_earlier_one_goes_on(tmp_path: Path) -> None:
     assert (moves[-1].event, moves[-1].number) == ("promoted", 0)
 
 
-def test_the_last_part_of_the_budget_trains_the_best_to_the_end(tmp_path: Path) -> None:
-    study = new_study(tmp_path)
-    moves = play(study, lambda number, epoch: 0.5 + 0.3 * math.sin(7 * number) + epoch / 100)
-    last = [move for move in moves if isinstance(move, Promoted) and move.why == "end"]
-    assert last
-    first = moves.index(last[0])
-    assert all(isinstance(move, Promoted) and move.why == "end" for move in moves[first:])
-    assert {study.log.trials[move.key].outcome for move in last} == {"completed"}
-    assert 180 <= study.log.totals("ce").epochs < 180 + 9
-    before = study.log.events[: study.log.events.index(last[0])]
-    reached = {event.number: event.epoch for event in before if isinstance(event, Report)}
-    assert 180 * (1 - LAST_PART) <= sum(reached.values()) < 180 * (1 - LAST_PART) + 9
-
-
-def test_a_small_budget_has_a_trial_that_was_trained_to_the_end(tmp_path: Path) -> None:
+def test_none_goes_on_once_the_budget_is_spent(tmp_path: Path) -> None:
     for total in range(9, 40):
         study = new_study(tmp_path / str(total), budget={"total_epochs": total})
         play(study, lambda number, epoch: 0.5 + number / 1000)
-        assert study.log.best("ce") is not None
-        assert study.log.totals("ce").epochs < total + 9
+        assert total <= study.log.totals("ce").epochs < total + 9
+        assert open_arms(study) == []
+        assert has_best(study)
 
 
-def test_when_all_trials_were_started_the_best_are_trained_until_there_are_enough(
-    tmp_path: Path,
-) -> None:
+def test_who_waits_may_be_the_best_by_what_others_have_gained_since(tmp_path: Path) -> None:
     study = new_study(tmp_path, budget={"trials": 4})
-    moves = play(study, lambda number, epoch: [0.1, 0.4, 0.2, 0.3][number])
-    promoted = [(move.number, move.why) for move in moves if isinstance(move, Promoted)]
-    assert promoted == [(1, "rung"), (1, "end"), (3, "end")]
-    assert [t.ask.number for t in study.log.top("ce", 9)] == [1, 3]  # confirm.top is 2
+    scores = {0: {1: 0.30, 3: 0.50}, 1: {1: 0.28}, 2: {1: 0.10}, 3: {1: 0.29}}
+    moves = play(study, lambda number, epoch: scores[number][epoch])
+    assert [(m.event, m.number) for m in moves][2:] == [("ask", 2), ("promoted", 0), ("ask", 3)]
+    assert study.log.expected("ce") == pytest.approx({0: 0.5, 1: 0.48, 2: 0.3, 3: 0.49})
+    assert [t.ask.number for t in study.log.top("ce", 9)] == [0, 3, 1, 2]
+    end_search(study)
+    assert [t.ask.number for t in candidates(study, "ce")] == [0, 3]  # confirm.top is 2
 
 
-def test_where_time_limits_the_search_trials_are_stopped(tmp_path: Path) -> None:
-    study = new_study(tmp_path, budget={"time": 3600, "total_epochs": 180})
-    play(study, lambda number, epoch: 0.9 - number / 100, most=2)
-    assert [trial.outcome for trial in study.log.of("ce")] == ["completed", "stopped"]
+def test_where_time_limits_the_search_trials_pause_as_well(tmp_path: Path) -> None:
+    study = new_study(tmp_path, budget={"time": 3600})
+    play(study, lambda number, epoch: 0.9 - number / 100, most=4)
+    assert [trial.is_paused for trial in study.log.of("ce")] == [True, True, True]
+    study.ask("ce", 3)
+    study.report("ce", 3, 1, 0.95)
+    end_for_time(study)
+    end_search(study)
+    assert 3 in {trial.ask.number for trial in candidates(study, "ce")}
 
 
 def test_sentinels_cost_a_share_of_what_was_spent_and_nothing_before(tmp_path: Path) -> None:
     study = new_study(tmp_path, sentinels=0.2)
     moves = play(study, lambda number, epoch: 0.9 - number / 1000)
     sentinels = [move for move in moves if isinstance(move, Promoted) and move.why == "sentinel"]
-    whole = 180 * (1 - LAST_PART) / 9
-    assert len(sentinels) == math.floor(0.2 * whole)
+    assert len(sentinels) == math.floor(0.2 * 180 / 9) - 1  # the last is due when all is spent
     for move in sentinels:
         assert study.log.trials[move.key].is_completed
     before = study.log.events[: study.log.events.index(sentinels[0])]
@@ -161,7 +156,7 @@ def test_a_restart_at_any_point_changes_no_move(tmp_path: Path) -> None:
     assert [m.model_dump(exclude=without) for m in parts] == [
         m.model_dump(exclude=without) for m in moves
     ]
-    assert {m.why for m in moves if isinstance(m, Promoted)} == {"rung", "sentinel", "end"}
+    assert {m.why for m in moves if isinstance(m, Promoted)} == {"rung", "sentinel"}
 
 
 def test_trials_that_wait_take_no_worker_and_end_with_the_search(tmp_path: Path) -> None:
@@ -188,11 +183,3 @@ def test_what_waits_counts_in_the_budget_and_is_read_back_from_the_file(tmp_path
     assert [t.ask.number for t in again.log.paused("ce")] == [
         t.ask.number for t in study.log.paused("ce")
     ]
-
-
-def test_epochs_that_running_trials_will_take_are_not_given_away_twice(tmp_path: Path) -> None:
-    study, n_moves = new_study(tmp_path, budget={"total_epochs": 9}), 0
-    while (move := SearchOrder(study)()) is not None:  # none reports
-        study.log.append(move)
-        n_moves += 1
-    assert n_moves == 8  # of one epoch each; what is left is the last part

@@ -10,7 +10,7 @@ import pytest
 
 from search.log.events import Ask, Outcome, Promoted
 from search.log.study import Study
-from search.strategy.sampler import SAMPLERS, Suggester
+from search.strategy.sampler import BEST_TOLD, MOST_TOLD, SAMPLERS, Suggester
 from search.strategy.search_order import SearchOrder
 from search.strategy.stage import end_for_time
 from tests.written import WrittenStudy
@@ -89,35 +89,41 @@ def test_each_outcome_is_told_to_optuna_for_what_it_is(
     suggester = Suggester(study, "ce")
     study.ask("ce", 0, params=suggester.suggest(0))
     study.train(study.log.of("ce")[0].ask, 0.7, outcome)
-    suggester.suggest(1)
-    told = suggester.told.trials[0]
+    told = suggester.told()[0]
     assert told.state == optuna.trial.TrialState[state]
-    assert told.value == (0.7 if outcome in ("completed", "stopped") else None)
+    assert told.value == (0.7 if outcome == "completed" else None)
 
 
-def test_a_paused_trial_is_told_as_pruned_and_by_its_final_score_once_it_has_gone_on(
-    tmp_path: Path,
-) -> None:
+def test_a_paused_trial_is_told_by_what_may_be_expected_of_it(tmp_path: Path) -> None:
     study = new_study(tmp_path, scheduler={"asha": {"grace": 1, "promotion": True}})
     suggester = Suggester(study, "ce")
-    for number in range(2):
+    for number, score in enumerate([0.4, 0.3]):
         study.ask("ce", number, params=suggester.suggest(number))
-        study.report("ce", number, 1, 0.4, decision="pause")
-    suggester.suggest(2)
-    assert [trial.state.name for trial in suggester.told.trials[:2]] == ["PRUNED", "PRUNED"]
+        study.report("ce", number, 1, score, decision="pause")
+    study.ask("ce", 2, params=suggester.suggest(2))
+    assert [(t.state.name, t.value) for t in suggester.told()] == [
+        *[("COMPLETE", 0.4), ("COMPLETE", 0.3), ("RUNNING", None)]
+    ]
     study.add(Promoted, arm="ce", phase="search", number=0, why="rung")
     study.report("ce", 0, 9, 0.8, decision="done")
     study.end("ce", 0, "completed")
-    suggester.suggest(3)
-    first, second = suggester.told.trials[:2]
-    assert (first.state.name, first.value, first.intermediate_values) == (
-        "COMPLETE",
-        0.8,
-        {1: 0.4, 9: 0.8},
-    )
-    assert (second.state.name, second.intermediate_values) == ("PRUNED", {1: 0.4})
+    study.end("ce", 2, "diverged")
+    told = suggester.told()
+    assert [(t.state.name, t.value) for t in told] == [
+        *[("COMPLETE", 0.8), ("COMPLETE", pytest.approx(0.7)), ("PRUNED", None)]
+    ]
     asked = [trial.ask.params["optim.lr_per_256"] for trial in study.log.of("ce")]
-    assert [trial.params["optim.lr_per_256"] for trial in (first, second)] == asked
+    assert [trial.params["optim.lr_per_256"] for trial in told] == asked
+
+
+def test_of_many_trials_the_best_and_the_latest_are_told(tmp_path: Path) -> None:
+    study = new_study(tmp_path, arms={"ce": {"loss.name": "ce"}})
+    for number in range(MOST_TOLD + 50):
+        study.ask("ce", number, params={"optim.lr_per_256": 0.1 + number / 1000})
+        study.train(study.log.of("ce")[number].ask, 1 - number / 1000, "completed")
+    values = [trial.value for trial in Suggester(study, "ce").told()]
+    kept = [*range(BEST_TOLD), *range(75, MOST_TOLD + 50)]
+    assert values == [1 - number / 1000 for number in kept]
 
 
 @pytest.mark.parametrize(("scores", "state"), [([], "FAIL"), ([0.4], "PRUNED")])
@@ -130,8 +136,7 @@ def test_a_trial_that_the_time_cut_before_any_score_teaches_nothing(
     for score in scores:
         study.report("ce", 0, 1, score)
     end_for_time(study)
-    suggester.suggest(1)
-    assert suggester.told.trials[0].state == optuna.trial.TrialState[state]
+    assert suggester.told()[0].state == optuna.trial.TrialState[state]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -175,8 +180,7 @@ def test_optuna_is_told_what_the_study_selects_by(
         metrics = {"val/probe_top1": top1, "val/probe_balanced": balanced}
         study.report("ce", number, 9, 0, metrics=metrics)
         study.end("ce", number, "completed")
-    suggester = Suggester(study, "ce")
-    suggester.suggest(2)
-    told = suggester.told.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    told = Suggester(study, "ce").told()
+    assert [trial.state.name for trial in told] == ["COMPLETE", "COMPLETE"]
     assert [trial.value for trial in told] == best
     assert [trial.intermediate_values for trial in told] == [{9: value} for value in best]

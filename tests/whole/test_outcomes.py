@@ -87,7 +87,7 @@ def test_params_that_were_drawn_before_are_another_seed_and_no_new_evidence(tmp_
         assert ask.of == first.get(backbone(ask))
         first.setdefault(backbone(ask), ask.number)
     assert len({ask.seed for ask in asks}) == 8
-    told = [trial.state.name for trial in order.suggesters["ce"].told.trials]
+    told = [trial.state.name for trial in order.suggesters["ce"].told()]
     assert told[:7] == ["COMPLETE" if ask.of is None else "FAIL" for ask in asks[:7]]
     best = study.log.best("ce")
     assert best is not None

@@ -1,4 +1,7 @@
-"""What is compared: each a rule for what is trained next and one for which trials go on."""
+"""What is compared: each a rule for what is trained next and one for which trials go on.
+
+One that is promoted as `sentinel` is trained to the end, whatever for.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler
 
 from search.log.events import Decision, Move, TrialId
 from search.log.study import Study
+from search.log.trial import Trial
 from search.strategy.early_stopping import decide, passes
-from search.strategy.promotion import best_first, best_of_rungs, farthest, promoted
+from search.strategy.promotion import best_first, best_of_rungs, promoted
 from search.strategy.sampler import Suggester
 from search.strategy.search_order import SearchOrder
 from tests.benchmarks.efficiency.simulated import Decide, Order
@@ -58,8 +62,13 @@ class BestOfFirst(SearchOrder):
             if len(log.of(arm)) < max(2, total // 2 // first):
                 return self.new(arm)
             if best := farthest(self.study, arm):
-                return promoted(best, "end")
+                return promoted(best, "sentinel")
         return None
+
+
+def farthest(study: Study, arm: str) -> Trial | None:
+    """The paused trial that has come farthest, and scores best there."""
+    return max(study.log.paused(arm), key=lambda t: (t.epochs, t.score), default=None)
 
 
 def pause_at_first(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
@@ -87,7 +96,7 @@ class Pasha(SearchOrder):
             if log.totals(arm).epochs < total - 3 * space.rungs[-1]:
                 return self._promoted(arm) or self.new(arm)
             if best := farthest(self.study, arm):
-                return promoted(best, "end")
+                return promoted(best, "sentinel")
             if not log.of(arm):
                 return self.new(arm)
         return None
@@ -106,7 +115,7 @@ class Pasha(SearchOrder):
 
 def pause_unless_chosen(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
     """At every rung, but for those that are trained to the end."""
-    return "continue" if study.log.trials[key].promoted == "end" else "pause"
+    return "continue" if study.log.trials[key].promoted == "sentinel" else "pause"
 
 
 def hyperband(study: Study, key: TrialId, epoch: int, value: float) -> Decision:

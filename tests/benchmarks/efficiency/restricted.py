@@ -69,7 +69,6 @@ class Nearest(Suggester):
     def suggest(self, number: int) -> dict[str, Any]:
         """Params of a recorded configuration that was not drawn yet."""
         params = self.inner.suggest(number)
-        del self.inner.asked[number]  # it will be told of what was drawn instead
         taken = {_key(trial.ask.params) for trial in self.study.log.of(self.arm)}
         found = self.world.nearest(params, taken)
         if found is None:

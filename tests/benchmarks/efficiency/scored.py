@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.log.events import End
+from search.log.events import Report
+from search.log.history import History
 from search.log.study import Study
 from search.log.trial import Trial
 from tests.benchmarks.efficiency.recorded import Floats
@@ -19,26 +20,33 @@ PICKS = 32
 def anytime(study: Study, arm: str, world: World, costs: Sequence[float]) -> Floats:
     """(costs,) the value of the arm's incumbent once so many full trials had been paid for.
 
-    Before the first trial was trained to the end there is none: what a blind draw is worth.
+    Before there is a candidate it is what a blind draw is worth. Where trials pause, those that
+    wait are candidates too: a search would train them again on fresh seeds.
+
+    Args:
+        study: what was searched.
+        arm: one of it.
+        world: its truth.
+        costs: in full trials of the arm, ascending.
     """
-    length, picks = study.space.rungs[-1], dict[tuple[int, ...], float]()
-    spent = dict[int, int]()
-    found, values = np.full(len(costs), world.blind), list[tuple[float, float]]()
-    done = list[Trial]()
+    length, spent, at = study.space.rungs[-1], 0.0, 0
+    log, picks = History(), dict[tuple[int, ...], float]()
+    found = np.full(len(costs), world.blind)
+
+    def incumbent() -> float:
+        top = log.top(arm, study.space.confirm.top)
+        key = tuple(sorted(trial.ask.number for trial in top))
+        if top and key not in picks:
+            picks[key] = _picked(study, top, world)
+        return picks[key] if top else world.blind
+
     for event in study.log.events:
-        if getattr(event, "arm", None) != arm:
-            continue
-        if event.event == "report":
-            spent[event.number] = event.epoch
-        if isinstance(event, End) and event.outcome == "completed":
-            done.append(study.log.trials[event.key])
-            top = sorted(done, key=lambda t: (-t.score, t.ask.number))[: study.space.confirm.top]
-            key = tuple(sorted(t.ask.number for t in top))
-            if key not in picks:
-                picks[key] = _picked(study, top, world)
-            values.append((sum(spent.values()) / length, picks[key]))
-    for cost, value in values:
-        found[np.array(costs) >= cost - 1e-9] = value
+        if isinstance(event, Report) and event.arm == arm:
+            spent += (event.epoch - log.trials[event.key].epochs) / length
+            while at < len(costs) and costs[at] < spent - 1e-9:
+                found[at], at = incumbent(), at + 1
+        log.add(event)
+    found[at:] = incumbent()
     return found
 
 
