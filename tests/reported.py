@@ -87,7 +87,7 @@ def unsearched(path: Path, arms: dict[str, Any] = TWO, **changes: Any) -> Writte
         arms=arms,
         params={"optim.lr_per_256": {"loguniform": [0.01, 1]}},
         budget={"trials": 3},
-        scheduler={"asha": {"grace": 3, "reduction": 3}},
+        scheduler={"asha": {"grace": 3, "reduction": 3, "promotion": False}},
         confirm=CONFIRM,
         **changes,
     )
@@ -169,7 +169,7 @@ def confirm(
 
 def full(path: Path, arms: dict[str, Any] = TWO) -> WrittenStudy:
     """One that has everything a report can show."""
-    scheduler = {"asha": {"grace": 1, "reduction": 3}}
+    scheduler = {"asha": {"grace": 1, "reduction": 3, "promotion": False}}
     study = WrittenStudy(
         path, arms=arms, params=PARAMS, budget={"trials": 20}, scheduler=scheduler, confirm=CONFIRM
     )

@@ -27,7 +27,7 @@ TREE: dict[str, Any] = {
     "base": {"run": {"epochs": 9}},
     "params": {"optim.lr_per_256": {"loguniform": [0.1, 1]}},
     "budget": {"total_epochs": 36, "trials": 8},
-    "scheduler": {"asha": {"grace": 1, "reduction": 3}},
+    "scheduler": {"asha": {"grace": 1, "reduction": 3, "promotion": False}},
     "confirm": {"top": 2, "pick_seeds": 1, "seeds": 3, "references": False},
 }
 

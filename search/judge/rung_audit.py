@@ -55,7 +55,8 @@ class Audit:
     n_sentinels: int
     """Of the completed ones."""
     chance_best_stopped: float | None
-    """That a stopped trial would have beaten the best completed one."""
+    """That a stopped trial would have beaten the best completed one; where trials pause, that one
+    that was no candidate would have beaten all that were."""
     warning: str | None = None
     note: str | None = None
 
@@ -84,7 +85,9 @@ def audit(study: Study, arm: str, seed: int = 0) -> Audit | None:
     draws = impute(known, len(epochs), N_DRAWS, np.random.default_rng(seed))
     rungs = [_rung(epoch, k, known, draws) for k, epoch in enumerate(epochs[:-1])]
     note = None if n_sentinels else "no sentinel trained to the end: all rests on survivors"
-    chance = _chance_best_stopped(known, draws)
+    top = study.log.top(arm, study.space.confirm.top) if pauses(study.space) else ()
+    known_of_top = [_scores(trial, epochs) for trial in top]
+    chance = _chance_best_stopped(known, draws, known_of_top)
     return Audit(rungs, *counts, chance, _warning(arm, rungs), note)
 
 
@@ -157,11 +160,19 @@ def _rung(epoch: int, k: int, known: list[tuple[float, ...]], draws: Floats) -> 
     return RungAudit(epoch, n_trials, tau, (low, high))
 
 
-def _chance_best_stopped(known: list[tuple[float, ...]], draws: Floats) -> float:
-    """Share of the draws in which a stopped trial has the best final score."""
-    is_done = np.array([len(row) == draws.shape[2] for row in known])
-    stopped = draws[:, ~is_done, -1].max(1, initial=-math.inf)
-    return float((stopped > draws[0, is_done, -1].max()).mean())
+def _chance_best_stopped(
+    known: list[tuple[float, ...]], draws: Floats, top: list[tuple[float, ...]]
+) -> float:
+    """Share of the draws in which a trial that was left behind has the best final score.
+
+    Args:
+        known: scores of each trial.
+        draws: see `impute`.
+        top: scores of the candidates, if any may be one; else all that were trained to the end.
+    """
+    kept = np.array([row in top if top else len(row) == draws.shape[2] for row in known])
+    left = draws[:, ~kept, -1].max(1, initial=-math.inf)
+    return float((left > draws[:, kept, -1].max(1)).mean())
 
 
 def _warning(arm: str, rungs: list[RungAudit]) -> str | None:

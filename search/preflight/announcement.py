@@ -111,5 +111,5 @@ def _describe_rungs(space: Space) -> str:
         f"about 1 in {space.scheduler.asha.reduction**i} to {epochs}" if i else f"all to {epochs}"
         for i, epochs in enumerate(space.rungs)
     ]
-    rest = "; others pause, and may go on later" if pauses(space) else ""
+    rest = "; others pause, and may go on or be confirmed" if pauses(space) else ""
     return f"ASHA lets {', '.join(shares)}{rest}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -160,8 +159,6 @@ def _budget(plan: Plan, *, on_gpu: bool) -> Iterable[str]:
     # No limit by time: where the machine turns out slower, it would take the verdict away.
     reason = f"of each arm; about {plan.hours:.1f} h in all; `time: 4h` beside it is a limit"
     yield _line(0, "budget", {"trials": plan.trials}, reason)
-    grace = math.ceil(plan.epochs / 9)  # not before the warm-up is over
-    yield _line(0, "scheduler", {"asha": {"grace": grace, "reduction": 3}}, "")
     yield _line(0, "confirm", plan.confirm, "fresh seeds, after the search")
     resources = {"cpu": "auto", "gpu": "auto"} if on_gpu else {"cpu": 1, "gpu": 0}
     yield _line(0, "resources", resources, "of a trial; as many at once as fit")

@@ -223,7 +223,8 @@ def _protocol(space: Space) -> list[str]:
     held_out = f" without {n_held} class{'es' * (n_held > 1)} held out" if n_held else ""
     early = "no early stopping"
     if asha is not None:
-        early = f"ASHA at epochs {rungs or '(none)'}, reduction {asha.reduction}"
+        what = "pausing" if asha.promotion else "stopping"
+        early = f"ASHA, {what} at epochs {rungs or '(none)'}, reduction {asha.reduction}"
     return [
         f"All arms: {config.data.name}{held_out}, the same split (seed {config.data.split_seed}), "
         f"{config.augment.views} views of an image a step, trials of {config.run.epochs} epochs.",

@@ -246,16 +246,17 @@ def _check_budget(space: Space) -> None:
         )
     if (asha := space.scheduler.asha) is None:
         return
-    if asha.grace > epochs:
-        raise UserError(
-            f"scheduler.asha.grace must be at most run.epochs ({epochs}), got {asha.grace}"
-        )
+    grace = asha.first_rung(epochs)
+    if grace > epochs:
+        raise UserError(f"scheduler.asha.grace must be at most run.epochs ({epochs}), got {grace}")
+    if asha.promotion:
+        return  # whom its warm-up has held back may still go on
     for arm in space.arms:
         drawn = space.arm_params(arm).get("optim.warmup")
         warmup = max(drawn.values) if drawn else space.arm_config(arm).optim.warmup
-        if asha.grace < warmup * epochs:
+        if grace < warmup * epochs:
             raise UserError(
                 f"scheduler.asha.grace must not be shorter than the warm-up (optim.warmup "
                 f"{warmup:g} of {epochs} epochs): trials that still warm up say little; "
-                f"got {asha.grace}, set it to {math.ceil(warmup * epochs)} or more"
+                f"got {grace}, set it to {math.ceil(warmup * epochs)} or more"
             )

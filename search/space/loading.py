@@ -27,7 +27,7 @@ def parse_space(tree: Mapping[str, Any], source: str) -> Space:
     Raises:
         UserError: with a line for each thing that is wrong.
     """
-    space = read_space(tree, source)
+    space = parse(Space, dict(tree), source)
     try:
         check(space)
     except UserError as error:
@@ -37,8 +37,12 @@ def parse_space(tree: Mapping[str, Any], source: str) -> Space:
 
 
 def read_space(tree: Mapping[str, Any], source: str) -> Space:
-    """A space that was checked before, as a log has it."""
-    return parse(Space, dict(tree), source)
+    """A space that was checked before, as a log has it; in older ones no trial could pause."""
+    tree = copy.deepcopy(dict(tree))
+    match tree.get("scheduler"):
+        case {"asha": dict(asha)}:
+            asha.setdefault("promotion", False)
+    return parse(Space, tree, source)
 
 
 def load_space(path: Path, changes: Mapping[str, Any]) -> Space:

@@ -59,20 +59,27 @@ class Budget(Section):
 
 
 class Asha(Section):
-    """Early stopping by successive halving, the stopping variant (arXiv:1810.05934)."""
+    """Early stopping by successive halving (arXiv:1810.05934); figures: results/efficiency.md."""
 
-    grace: int = Field(10, ge=1, le=10**6)
-    """Epochs of the first rung; no trial is stopped before."""
+    grace: Annotated[int, Field(ge=1, le=10**6)] | Literal["auto"] = "auto"
+    """Epochs of the first rung; no trial pauses or is stopped before. auto: a 27th of run.epochs,
+    and without `promotion` a ninth."""
     reduction: int = Field(3, ge=2, le=10**6)
     """About one in so many trials passes a rung; rungs are this factor apart."""
     sentinels: float = Field(0.1, ge=0, le=0.5)
     """Share of the trials, but at least 2 of an arm, that train to the end whatever the rungs say:
     they tell whether the rungs can be trusted; with `promotion` so many go on for each full trial
     that an arm has spent. 0: none."""
-    promotion: bool = False
+    promotion: bool = True
     """Trials that do not pass a rung pause there, on their checkpoint, and go on once they are
-    among the best (arXiv:1810.05934, algorithm 2); the last part of an arm's budget trains the best
-    to the end. Without, or where time limits the search, they are stopped."""
+    among the best (arXiv:1810.05934, algorithm 2); those that wait may be confirmed too. false:
+    they are stopped."""
+
+    def first_rung(self, epochs: int) -> int:
+        """Epochs of it, of so many at full length."""
+        if self.grace != "auto":
+            return self.grace
+        return math.ceil(epochs / (27 if self.promotion else 9))
 
     def is_sentinel(self, number: int) -> bool:
         """Whether an arm's search trial `number` trains to the end in any case.
@@ -86,16 +93,18 @@ class Asha(Section):
 
 
 class Scheduler(Section):
-    """What stops trials early; written as `none`, nothing does."""
+    """What stops trials early; written as `none`, nothing does, as `auto` the default."""
 
     asha: Asha | None = Asha()
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "none":
-            raise ValueError(f"must be none, or a section such as {{asha: ...}}, got '{value}'")
-        return {"asha": None} if value == "none" else value
+        if not isinstance(value, str):
+            return value
+        if value not in ("auto", "none"):
+            raise ValueError(f"must be auto, none, or a section as {{asha: ...}}, got '{value}'")
+        return {"asha": None} if value == "none" else {}
 
 
 class Confirm(Section):
@@ -197,8 +206,10 @@ class Space(Section):
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials are compared; the last is the full length."""
         epochs, asha, rungs = self.config.run.epochs, self.scheduler.asha, list[int]()
-        while asha is not None and (rung := asha.grace * asha.reduction ** len(rungs)) < epochs:
+        rung = epochs if asha is None else asha.first_rung(epochs)
+        while asha is not None and rung < epochs:
             rungs.append(rung)
+            rung *= asha.reduction
         return (*rungs, epochs)
 
     def fixed(self, arm: str) -> dict[str, Any]:

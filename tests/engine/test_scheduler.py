@@ -17,7 +17,7 @@ from tests.written import WrittenStudy
 @pytest.fixture
 def asha(tmp_path: Path) -> LoggedAsha:
     """Three trials of each arm run."""
-    rules = {"asha": {"grace": 3, "reduction": 3, "sentinels": 0}}
+    rules = {"asha": {"grace": 3, "reduction": 3, "sentinels": 0, "promotion": False}}
     study = WrittenStudy(tmp_path, scheduler=rules)
     for arm in study.arms:
         for number in range(3):

@@ -27,7 +27,7 @@ def study(tmp_path: Path) -> WrittenStudy:
         tmp_path,
         params={"optim.lr_per_256": {"loguniform": [0.01, 1]}},
         budget={"trials": 3},
-        scheduler={"asha": {"grace": 3, "reduction": 3}},
+        scheduler={"asha": {"grace": 3, "reduction": 3, "promotion": False}},
     )
 
 

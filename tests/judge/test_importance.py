@@ -24,7 +24,7 @@ PARAMS: dict[str, Any] = {
     "optim.name": {"choice": ["sgd", "adamw"]},
     "optim.momentum": {"uniform": [0.5, 0.9], "when": {"optim.name": "sgd"}},
 }  # fmt: skip
-SCHEDULER = {"asha": {"grace": 3, "reduction": 3}}
+SCHEDULER = {"asha": {"grace": 3, "reduction": 3, "promotion": False}}
 Score = Callable[[dict[str, Any], int], float]
 """Of params and epoch."""
 

@@ -22,7 +22,7 @@ from search.space.space import Asha
 from tests.written import WrittenStudy
 
 RUNGS = (2, 6, 18)
-ASHA = {"asha": {"grace": 2, "reduction": 3}}
+ASHA = {"asha": {"grace": 2, "reduction": 3, "promotion": False}}
 Curves = npt.NDArray[np.float64]
 
 

@@ -97,7 +97,7 @@ def test_the_plan_says_what_the_budget_is(
         (
             {"asha": {"grace": 3, "reduction": 2, "promotion": True}},
             "ASHA lets all to 3, about 1 in 2 to 6, about 1 in 4 to 9; others pause, and may go on "
-            "later",
+            "or be confirmed",
         ),
         ("none", "none is stopped early"),
     ],

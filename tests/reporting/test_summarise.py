@@ -95,7 +95,7 @@ def test_a_row_shows_those_scores_that_all_of_its_runs_have(study: WrittenStudy)
 
 def test_the_protocol_says_what_the_space_asks_for(study: WrittenStudy) -> None:
     protocol = " ".join(summarise(study).protocol)
-    assert "ASHA at epochs 3, reduction 3" in protocol
+    assert "ASHA, stopping at epochs 3, reduction 3" in protocol
     assert "the winner is judged on 3 further seeds." in protocol
     assert "All arms: digits, the same split (seed 0)" in protocol
     base = {"run": {"epochs": 9}, "data": {"hold_out": 2}}

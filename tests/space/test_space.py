@@ -31,7 +31,7 @@ def space(**changes: Any) -> Space:
         ({"parms": {}}, "unknown key 'parms'; did you mean 'params'?"),
         ({"budget": {"trials": 0}}, "budget.trials must be greater than or equal to 1, got 0"),
         ({"scheduler": {"asha": {"reduction": 1}}}, "scheduler.asha.reduction must be"),
-        ({"scheduler": "hyperband"}, "scheduler: must be none, or a section such as {asha"),
+        ({"scheduler": "hyperband"}, "scheduler: must be auto, none, or a section as {asha"),
         ({"sampler": "gp"}, "sampler must be 'tpe', 'random' or 'points', got 'gp'"),
         ({"budget": {"time": "soon"}}, "budget.time: must be seconds, or a text such as 90m"),
         ({"budget": {"time": "1:30"}}, "budget.time: 1:30 may be hours and minutes, or minutes"),

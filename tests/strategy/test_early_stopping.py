@@ -33,7 +33,7 @@ def test_a_trial_passes_a_rung_if_it_is_among_the_best_third(
 
 def new_study(path: Path, scheduler: Any = None, sentinels: float = 0) -> WrittenStudy:
     """Three trials of each arm run."""
-    asha = {"grace": 3, "reduction": 3, "sentinels": sentinels}
+    asha = {"grace": 3, "reduction": 3, "sentinels": sentinels, "promotion": False}
     study = WrittenStudy(path, scheduler=scheduler or {"asha": asha})
     for arm in study.arms:
         for number in range(3):

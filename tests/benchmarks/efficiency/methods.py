@@ -150,23 +150,28 @@ def bracket_of(number: int, n_rungs: int, reduction: int) -> int:
 
 
 RANDOM = {"sampler": "random", "scheduler": "none"}
+STOPPING = {"scheduler.asha.promotion": False}
 METHODS = [
     Method("random", RANDOM),
     Method("random, twice the budget", RANDOM, handicap=2),
-    Method("random + ASHA", {"sampler": "random"}),
+    Method("random + ASHA", {"sampler": "random", **STOPPING}),
     Method("TPE", {"scheduler": "none"}),
-    Method("TPE + ASHA"),
+    Method("TPE + ASHA", STOPPING),
+    Method("random, pausing", {"sampler": "random"}),
+    Method("TPE, pausing"),
+    Method("TPE, pausing from epoch 3", {"scheduler.asha.grace": 3}),
+    Method("GP, pausing", order=with_sampler(lambda seed: GPSampler(seed=seed))),
     Method(
         "first rung, then the best",
-        {"sampler": "random"},
+        {"sampler": "random", **STOPPING},
         BestOfFirst,
         pause_at_first,
         fits_budget=True,
     ),
-    Method("random + ASHA, pausing", {"sampler": "random", "scheduler.asha.promotion": True}),
-    Method("TPE + ASHA, pausing", {"scheduler.asha.promotion": True}),
-    Method("Hyperband", {"sampler": "random"}, decide=hyperband),
-    Method("PASHA", {"sampler": "random"}, Pasha, pause_unless_chosen, fits_budget=True),
+    Method("Hyperband", {"sampler": "random", **STOPPING}, decide=hyperband),
+    Method(
+        "PASHA", {"sampler": "random", **STOPPING}, Pasha, pause_unless_chosen, fits_budget=True
+    ),
     Method("GP", {"scheduler": "none"}, with_sampler(lambda seed: GPSampler(seed=seed))),
     Method("CMA-ES", {"scheduler": "none"}, with_sampler(lambda seed: CmaEsSampler(seed=seed))),
 ]
