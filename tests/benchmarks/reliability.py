@@ -51,7 +51,7 @@ SPACE: dict[str, Any] = {
         "data.batch_size": {"pow2": [32, 64]},
     },
     "budget": {"trials": 8},
-    "scheduler": {"asha": {"grace": 1, "reduction": 3, "promotion": False}},
+    "scheduler": {"asha": {"grace": 1, "reduction": 3}},
     "confirm": {"top": 2, "pick_seeds": 1, "seeds": 3, "references": False},
 }
 

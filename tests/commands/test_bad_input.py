@@ -185,7 +185,7 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {  # what once ended in a trace, 
         {"params": {"optim.momentum": {"int": [0, 1], "when": {"run.compile": "no"}}}},
         "run.compile must be false, got 'no'",
     ),
-    "a value as long as a book": ({"scheduler": "x" * 10**5}, "scheduler: must be none"),
+    "a value as long as a book": ({"scheduler": "x" * 10**5}, "scheduler: must be auto, none"),
 }
 
 

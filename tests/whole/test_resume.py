@@ -35,7 +35,7 @@ def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_
     flags = (
         "--concurrency", "1", "--cpus-per-trial", "0.5", "--trials", "2", "--epochs", "3",
         "--set", "confirm.seeds=1", "--set", "probe.l2=[0.01]", "--set", "data.train_size=256",
-        "--set", "data.val_size=0.1", "--set", "scheduler.asha.promotion=true",
+        "--set", "data.val_size=0.1", "--set", "scheduler.asha.reduction=2", "--seed", "1",
     )  # fmt: skip
     space = tmp_path / "x.yaml"
     space.write_text(yaml.safe_dump(SPACE))
@@ -49,7 +49,7 @@ def test_a_search_that_is_killed_and_resumed_has_the_log_of_one_without_ray(tmp_
     assert killed["driver"] == 1
     assert (lost(events), repeated(events)) == (set(), [])
     assert told(events) == told(undisturbed)
-    assert [event.why for event in events if isinstance(event, Promoted)] == ["end"] * 4
+    assert [event.why for event in events if isinstance(event, Promoted)] == ["rung"] * 2
     assert verdict == json.loads((tmp_path / "x" / "summary.json").read_text())["verdict"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import socket
@@ -106,13 +107,17 @@ def test_the_exported_config_repeats_the_trial_without_ray(
     out = tmp_path / "best.yaml"
     command = [sys.executable, str(ROOT / "search" / "export.py"), str(study), "--out", str(out)]
     subprocess.run(command, check=True, cwd=tmp_path)
-    done = subprocess.run(
+    subprocess.run(
         [sys.executable, "-m", "supcon", "train", str(out), "--out", str(tmp_path / "run")],
-        capture_output=True, text=True, check=True, cwd=ROOT,
+        capture_output=True, check=True, cwd=ROOT,
     )  # fmt: skip
     best = json.loads((study / "summary.json").read_text())["arms"]["supcon"]["best"]
-    printed = dict(line.split() for line in done.stdout.splitlines() if line.startswith("  val/"))
-    assert printed == {f"val/{name}": f"{value:.6f}" for name, value in best["val"].items()}
+    start = f"epoch   {best.get('paused_after', 3)}/3 "  # its score in the search is of that epoch
+    log = (tmp_path / "run" / "log.txt").read_text()
+    (line,) = [line for line in log.splitlines() if line.startswith(start)]
+    printed = dict(pair for pair in itertools.pairwise(line.split()) if pair[1].endswith("%"))
+    assert len(printed) >= 4
+    assert printed == {name: f"{best['val'][name]:.2%}" for name in printed}
 
 
 def by_seed(study: Path) -> dict[int, dict[int, dict[str, float]]]:

@@ -129,7 +129,7 @@ def check_stopped(
     assert HIDE in view
     assert HIDE not in after
     view, after = (re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text) for text in (view, after))
-    assert re.search(r"[\r\n]\d:\d\d:\d\d  supcon-0 +completed  epoch   3/3  probe ", view)
+    assert re.search(r"[\r\n]\d:\d\d:\d\d  supcon-0 +pauses     epoch   1/3  probe ", view)
     assert "╭─ supcon ──" in view
     assert "╭" not in after
     assert after.endswith(f"interrupted; {last}\r\n")

@@ -12,7 +12,7 @@ from typing import Any
 
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler
 
-from search.log.events import Decision, Move, TrialId
+from search.log.events import Ask, Decision, Move, TrialId
 from search.log.study import Study
 from search.log.trial import Trial
 from search.strategy.early_stopping import decide, passes
@@ -46,6 +46,22 @@ def with_sampler(make: Callable[[int], BaseSampler]) -> Order:
             return make(seed)
 
     return lambda study: SearchOrder(study, suggester=Other)
+
+
+class Shared(SearchOrder):
+    """Every third new trial of an arm has what the best of another one has, as far as both draw it:
+    what an arm learns starts the other.
+    """
+
+    def new(self, arm: str) -> Ask:
+        """The arm's next new trial."""
+        own = super().new(arm)
+        best = [self.study.log.best(other) for other in self.study.arms if other != arm]
+        if own.number % 3 != 2 or not best or best[0] is None:
+            return own
+        theirs = best[0].ask.params
+        params = {key: theirs.get(key, value) for key, value in own.params.items()}
+        return own.model_copy(update={"params": params})
 
 
 class BestOfFirst(SearchOrder):
@@ -160,6 +176,7 @@ METHODS = [
     Method("random, pausing", {"sampler": "random"}),
     Method("TPE, pausing"),
     Method("TPE, pausing from epoch 3", {"scheduler.asha.grace": 3}),
+    Method("TPE, pausing, arms share", order=Shared),
     Method("GP, pausing", order=with_sampler(lambda seed: GPSampler(seed=seed))),
     Method(
         "first rung, then the best",
