@@ -21,9 +21,10 @@ from search.engine.scheduler import LoggedAsha
 from search.engine.trial_actor import SupConTrial
 from search.engine.trial_source import TrialSource
 from search.engine.unpickled import Unpickled
-from search.log.events import End, Move, Phase
+from search.log.events import End, Move, Phase, Report
 from search.log.folder import StudyFolder
 from search.log.study import Study
+from search.strategy.promotion import without_checkpoint
 
 # Else Ray takes SIGUSR1 for itself, and a search that a job queue stops would look finished.
 assert hasattr(ray.tune.tune, "_setup_signal_catching")
@@ -116,7 +117,12 @@ def _tuner(
 
 
 def remove_checkpoint(study: Study, event: Any) -> None:
-    """A trial that has ended is never resumed; its checkpoint would only fill the disk."""
-    if isinstance(event, End):
+    """A trial that has ended is never resumed, and few go on of those that pause; their checkpoints
+    would only fill the disk.
+    """
+    done = [study.log.trials[event.key]] if isinstance(event, End) else []
+    if isinstance(event, Report) and event.decision == "pause":
+        done += without_checkpoint(study, study.log.trials[event.key])
+    for trial in done:
         with suppress(OSError):  # the search goes on with a fuller disk
-            study.folder.checkpoint(study.log.trials[event.key].name).unlink(missing_ok=True)
+            study.folder.checkpoint(trial.name).unlink(missing_ok=True)

@@ -17,7 +17,9 @@ from search.preflight.packing import Node, at_once
 from search.preflight.trial_cost import CannotRun, TrialCost
 from search.space.resources import ConfigKind, Shares
 from search.space.space import Space
+from search.strategy.budget import pauses
 from search.strategy.confirmation import planned_runs
+from search.strategy.promotion import CHECKPOINTS
 from supcon.config import Config
 from supcon.images.split import Splits
 from supcon.parsing import UserError
@@ -99,13 +101,14 @@ def describe_forecast(
     lines += [_row(each, slots) for each in all_costs]
     if not costs:
         return [*lines, "", "no kind of config can run here"]
-    disk = max(each.checkpoint * (slots[each] + runs.total) for each in costs)
+    waiting = CHECKPOINTS * (len(space.rungs) - 1) * len(space.arms) if pauses(space) else 0
+    disk = max(each.checkpoint * (slots[each] + waiting + runs.total) for each in costs)
     return [
         *lines,
         "",
         *describe_time(space, shares, all_costs, nodes),
-        f"disk      {disk / 1e6:.0f} MB at most: a checkpoint of each running trial, and the "
-        f"models of the confirmation",
+        f"disk      {disk / 1e6:.0f} MB at most: a checkpoint of each running trial, "
+        f"{'of the best that wait, ' if waiting else ''}and the models of the confirmation",
     ]
 
 

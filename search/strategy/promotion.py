@@ -17,6 +17,10 @@ from search.log.trial import Trial
 from search.strategy.budget import may_train, pauses
 from supcon.seeds import derive_seed
 
+CHECKPOINTS = 3
+"""Of the trials that wait at a rung the best so many keep theirs: few of the others ever go on, and
+those start anew, and score the same."""
+
 
 def next_promoted(study: Study, arm: str) -> Promoted | None:
     """The paused trial of an arm that goes on now, if one does."""
@@ -50,6 +54,13 @@ def best_of_rungs(study: Study, arm: str, rungs: Sequence[int]) -> Trial | None:
             if trial.is_paused and trial.epochs == epoch:
                 return trial
     return None
+
+
+def without_checkpoint(study: Study, paused: Trial) -> list[Trial]:
+    """Who gives a checkpoint up now that this one waits too: itself, or whom it displaces."""
+    at_rung = best_first(study, paused.ask.arm, paused.epochs)
+    waiting = [trial for trial in at_rung if trial.is_paused and trial.epochs == paused.epochs]
+    return [t for t in waiting[CHECKPOINTS:] if t is paused or t is waiting[CHECKPOINTS]]
 
 
 @remembered

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from search.engine.tuner import StopAll, remove_checkpoint, run_trials
+from search.log.journal import Journal
 from search.strategy.search_order import SearchOrder
 from supcon.parsing import UserError
+from tests.benchmarks.reliability import story
+from tests.without_ray import SMALL, Search
 from tests.written import WrittenStudy
 
 CONTROLLER = logging.getLogger("ray.tune.execution.tune_controller")
@@ -103,3 +107,34 @@ def test_the_checkpoint_of_a_trial_that_has_ended_is_removed_and_its_model_kept(
     assert folder.model("ce-confirm-0").exists()
     study.ask("ce", 1)
     study.end("ce", 1, "failed")  # it never had one
+
+
+def test_of_the_trials_that_wait_at_a_rung_only_the_best_keep_their_checkpoints(
+    study: WrittenStudy,
+) -> None:
+    study.log.listeners.append(lambda event: remove_checkpoint(study, event))
+    for number, score in enumerate([0.5, 0.2, 0.4, 0.3, 0.1, 0.6]):
+        study.ask("ce", number)
+        study.folder.trial(f"ce-{number}").mkdir(parents=True)
+        study.folder.checkpoint(f"ce-{number}").touch()
+        study.report("ce", number, 1, score, decision="pause")
+    left = [number for number in range(6) if study.folder.checkpoint(f"ce-{number}").exists()]
+    assert left == [0, 2, 5]
+
+
+@pytest.mark.slow
+def test_a_trial_that_gave_its_checkpoint_up_goes_on_as_if_it_had_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = []
+    for name, kept in (("with", 3), ("without", 0)):
+        monkeypatch.setattr("search.strategy.promotion.CHECKPOINTS", kept)
+        search = Search(tmp_path / name)
+        rules = {"asha": {"grace": 1, "reduction": 2, "sentinels": 0.5}}
+        space = SMALL | {"name": "x", "scheduler": rules, "budget": {"trials": 4}}
+        search.space.write_text(yaml.safe_dump(space))
+        assert search.run() == (0, []), search.said
+        logs.append(story(Journal.open(search.results / "x" / "events.jsonl").events))
+        trained = [line for line in search.said.splitlines() if " goes on " in line]
+        assert len(trained) >= 2
+    assert logs[0] == logs[1]
