@@ -5,6 +5,8 @@
 A tie: both arms search the world of one, so that neither should find better more often. The audit:
 its interval of Kendall's tau should hold the tau of all final scores, also those of trials that
 never got there, and its chance that the best was left behind should be the share in which it was.
+A real study (`--study results/digits`): its space is replayed, and the mean score of each winner's
+fresh seeds on val should lie among those of the replays.
 """
 
 from __future__ import annotations
@@ -32,8 +34,13 @@ from tests.benchmarks.efficiency.surrogate import World
 
 
 def main() -> None:
-    """Print both checks."""
+    """Print them."""
     options = options_of()
+    if options.study:
+        study = Study.open(options.study)
+        for line in compare(study, options.record, options.repetitions, options.workers):
+            print(line)
+        return
     changes = dict(parse_assignment(text, TEXT_KEYS) for text in options.set)
     changes |= {"points": {}}
     base = load_space(options.space, changes)
@@ -55,6 +62,34 @@ def main() -> None:
         print(line, flush=True)
 
 
+def compare(study: Study, record: Path, repetitions: int, workers: int) -> Iterator[str]:
+    """Where a real search has ended, beside where its replays end."""
+    worlds = worlds_of(record, study.space)
+    found = {arm: list[float]() for arm in study.arms}
+    for seed in range(repetitions):
+        space = study.space.model_copy(update={"seed": seed})
+        replayed = simulate(space, worlds, SearchOrder, decide, workers)
+        for arm in study.arms:
+            found[arm].append(_confirmed(replayed, arm, worlds[arm]))
+    for arm, scores in found.items():
+        real = [run.score for run in study.log.of(arm, "confirm") if run.is_completed]
+        low, middle, high = np.percentile(scores, [2.5, 50, 97.5])
+        rank = np.mean(np.array(scores) < np.mean(real))
+        yield (
+            f"{arm}: the winner scores {np.mean(real):.2%} on val, mean of {len(real)} seeds; "
+            f"{middle:.2%} in the median of {repetitions} replays, 95 % of them from {low:.2%} to "
+            f"{high:.2%}; {rank:.0%} lie below it"
+        )
+
+
+def _confirmed(study: Study, arm: str, world: World) -> float:
+    """The mean of the seeds that speak for an arm's winner, which other seeds have picked."""
+    confirm, rng = study.space.confirm, np.random.default_rng([study.space.seed, len(arm)])
+    top = [trial.ask.params for trial in study.log.top(arm, confirm.top)]
+    picks = [world.final_scores(params, rng, confirm.pick_seeds).mean() for params in top]
+    return float(world.final_scores(top[int(np.argmax(picks))], rng, confirm.seeds).mean())
+
+
 def options_of() -> argparse.Namespace:
     """Of the command line."""
     parser = argparse.ArgumentParser(
@@ -66,6 +101,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--audits", type=int, default=100, help="searches that are audited")
     parser.add_argument("--budget", type=int, default=20, help="full trials an arm")
     parser.add_argument("--workers", type=int, default=1, help="trials at once")
+    parser.add_argument("--study", type=Path, help="compare this real one with its replays")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 
