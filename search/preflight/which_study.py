@@ -8,7 +8,7 @@ from typing import Any
 from search.log.folder import StudyFolder, newest_of
 from search.log.journal import Journal
 from search.preflight.options import Options
-from search.space.loading import load_space, parse_space, with_resources, with_settings
+from search.space.loading import load_space, of_log, parse_space, with_resources, with_settings
 from search.space.resources import Footprint
 from search.space.space import Space, is_plain_name
 from supcon.parsing import UserError
@@ -86,7 +86,7 @@ def study_to_resume(options: Options) -> Chosen:
             f"--resume: {options.results} holds no study of '{wanted}'; start one without --resume"
         )
     log = Journal.open(folder.events)
-    space = parse_space(log.latest.space, str(folder.path))
+    space = parse_space(of_log(log.latest.space), str(folder.path))
     if space.name != wanted:
         raise UserError(f"--resume: {folder.path} is a study of '{space.name}', not of '{wanted}'")
     budget = {k: v for k, v in given.items() if k.startswith("budget.") and options.extend}

@@ -246,7 +246,7 @@ def _check_budget(space: Space) -> None:
         )
     if (asha := space.scheduler.asha) is None:
         return
-    grace = asha.first_rung(epochs)
+    grace = space.grace
     if grace > epochs:
         raise UserError(f"scheduler.asha.grace must be at most run.epochs ({epochs}), got {grace}")
     if asha.promotion:

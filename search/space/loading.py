@@ -37,12 +37,17 @@ def parse_space(tree: Mapping[str, Any], source: str) -> Space:
 
 
 def read_space(tree: Mapping[str, Any], source: str) -> Space:
-    """A space that was checked before, as a log has it; in older ones no trial could pause."""
-    tree = copy.deepcopy(dict(tree))
-    match tree.get("scheduler"):
+    """A space that was checked before, as a log has it."""
+    return parse(Space, of_log(tree), source)
+
+
+def of_log(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A space as a log has it: in older ones no trial could pause."""
+    found = copy.deepcopy(dict(tree))
+    match found.get("scheduler"):
         case {"asha": dict(asha)}:
             asha.setdefault("promotion", False)
-    return parse(Space, tree, source)
+    return found
 
 
 def load_space(path: Path, changes: Mapping[str, Any]) -> Space:

@@ -58,12 +58,16 @@ class Budget(Section):
     or never scored above chance, or when so many in a row failed. null: it never gives up."""
 
 
+SMALL = 5
+"""Full trials of an arm: with less, many configurations count for more than sure scores of few."""
+
+
 class Asha(Section):
     """Early stopping by successive halving (arXiv:1810.05934); figures: results/efficiency.md."""
 
     grace: Annotated[int, Field(ge=1, le=10**6)] | Literal["auto"] = "auto"
-    """Epochs of the first rung; no trial pauses or is stopped before. auto: a 27th of run.epochs,
-    and without `promotion` a ninth."""
+    """Epochs of the first rung; no trial pauses or is stopped before. auto: a ninth of run.epochs;
+    if trials pause and an arm's total_epochs are less than 5 full trials, a 27th."""
     reduction: int = Field(3, ge=2, le=10**6)
     """About one in so many trials passes a rung; rungs are this factor apart."""
     sentinels: float = Field(0.1, ge=0, le=0.5)
@@ -75,11 +79,12 @@ class Asha(Section):
     among the best (arXiv:1810.05934, algorithm 2); those that wait may be confirmed too. false:
     they are stopped."""
 
-    def first_rung(self, epochs: int) -> int:
-        """Epochs of it, of so many at full length."""
-        if self.grace != "auto":
-            return self.grace
-        return math.ceil(epochs / (27 if self.promotion else 9))
+    def auto_grace(self, epochs: int, budget: Budget) -> int:
+        """`grace: auto` with so many epochs at full length: what was best in replays of searches,
+        results/efficiency.md.
+        """
+        is_small = budget.total_epochs is not None and budget.total_epochs < SMALL * epochs
+        return math.ceil(epochs / (27 if is_small and self.promotion else 9))
 
     def is_sentinel(self, number: int) -> bool:
         """Whether an arm's search trial `number` trains to the end in any case.
@@ -206,11 +211,17 @@ class Space(Section):
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials are compared; the last is the full length."""
         epochs, asha, rungs = self.config.run.epochs, self.scheduler.asha, list[int]()
-        rung = epochs if asha is None else asha.first_rung(epochs)
-        while asha is not None and rung < epochs:
+        while asha is not None and (rung := self.grace * asha.reduction ** len(rungs)) < epochs:
             rungs.append(rung)
-            rung *= asha.reduction
         return (*rungs, epochs)
+
+    @property
+    def grace(self) -> int:
+        """Epochs of the first rung; without any, of a trial."""
+        asha, epochs = self.scheduler.asha, self.config.run.epochs
+        if asha is None:
+            return epochs
+        return asha.auto_grace(epochs, self.budget) if asha.grace == "auto" else asha.grace
 
     def fixed(self, arm: str) -> dict[str, Any]:
         """The settings that make an arm."""
@@ -314,6 +325,8 @@ class Space(Section):
     def dump(self) -> dict[str, Any]:
         """A tree that `parse_space` reads back."""
         tree = self.model_dump(mode="json")
+        if self.scheduler.asha is not None:  # a larger budget later moves no rung
+            tree["scheduler"]["asha"]["grace"] = self.grace
         tree["params"] = {key: d.as_pair() for key, d in self.params.items()}
         for arm in self.arms:
             own = self.drawn(arm).keys() & self.arms[arm].keys()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from search.space.loading import load_space, parse_space, with_base, with_resources
+from search.space.loading import load_space, parse_space, read_space, with_base, with_resources
 from supcon.parsing import UserError, parse_assignment
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"
@@ -28,8 +28,36 @@ def test_every_shipped_space_is_valid_and_opens_with_its_command(path: Path) -> 
 
 
 def test_a_dumped_space_parses_to_the_same_space() -> None:
-    first = load_space(SPACES / "cifar100.yaml", {})
-    assert parse_space(yaml.safe_load(yaml.safe_dump(first.dump())), "x") == first
+    first = load_space(SPACES / "cifar100.yaml", {}).dump()
+    assert parse_space(yaml.safe_load(yaml.safe_dump(first)), "x").dump() == first
+
+
+@pytest.mark.parametrize(
+    ("total_epochs", "promotion", "rungs"),
+    [
+        (26 * 4, True, (1, 3, 9, 26)),
+        (26 * 5, True, (3, 9, 26)),
+        (None, True, (3, 9, 26)),
+        (26 * 4, False, (3, 9, 26)),
+    ],
+)
+def test_a_small_budget_has_an_earlier_rung_and_a_larger_one_later_moves_none(
+    total_epochs: int | None, promotion: bool, rungs: tuple[int, ...]
+) -> None:
+    changes = {"run.epochs": 26, "budget": {"total_epochs": total_epochs, "trials": 9}}
+    changes |= {"scheduler": {"asha": {"promotion": promotion}}}
+    space = load_space(SPACES / "digits.yaml", changes)
+    assert space.rungs == rungs
+    logged = parse_space(space.dump() | {"budget": {"total_epochs": 2600}}, "x")
+    assert logged.rungs == rungs
+
+
+def test_in_an_older_log_no_trial_could_pause() -> None:
+    tree = load_space(SPACES / "digits.yaml", {}).dump()
+    del tree["scheduler"]["asha"]["promotion"]
+    asha = read_space(tree, "x").scheduler.asha
+    assert asha is not None
+    assert not asha.promotion
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_file_without_points_is_refused(
 
 def test_a_log_keeps_its_points() -> None:
     this = space(points={"ce": [{"seed": 3}]})
-    assert parse_space(this.dump(), "x") == this
+    assert parse_space(this.dump(), "x").points == this.points
 
 
 def test_a_study_is_repeated_from_its_trials_csv_whatever_it_drew(tmp_path: Path) -> None:

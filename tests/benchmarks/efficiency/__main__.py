@@ -30,7 +30,7 @@ from tests.benchmarks.efficiency.surrogate import World, held_out
 from tests.benchmarks.efficiency.table import Anytime, header, row
 
 BUDGETS = (3, 5, 10, 20, 50)
-PLANNED = (2, 3, 4, 5, 7, 10, 14, 20, 30, 50)
+PLANNED = (1, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 14, 20, 30, 50)
 """Budgets of methods that plan for one."""
 
 
@@ -98,7 +98,7 @@ def explore(
     for i, space in enumerate(spaces):
         found = []
         for budget in budgets:
-            epochs = method.handicap * budget * space.config.run.epochs
+            epochs = round(method.handicap * budget * space.config.run.epochs)
             limited = space.model_copy(
                 update={"budget": space.budget.model_copy(update={"total_epochs": epochs})}
             )
