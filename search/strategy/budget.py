@@ -17,10 +17,10 @@ def may_start(study: Study, arm: str) -> bool:
 
 
 @remembered
-def may_train(study: Study, arm: str) -> bool:
-    """Whether an arm has epochs left, and did not give up."""
+def may_train(study: Study, arm: str, more: int = 0) -> bool:
+    """Whether an arm has epochs left, beside `more` that are not logged, and did not give up."""
     epochs = study.space.budget.total_epochs
-    is_spent = epochs is not None and study.log.totals(arm).epochs >= epochs
+    is_spent = epochs is not None and study.log.totals(arm).epochs + more >= epochs
     return not is_spent and not gave_up_over(study, arm)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from search.log.events import Decision, TrialId
 from search.log.study import Study
 from search.log.trial import Trial
-from search.strategy.budget import pauses
+from search.strategy.budget import may_train, pauses
 
 
 def passes(value: float, others: Sequence[float], reduction: int) -> bool:
@@ -37,18 +37,21 @@ def decide(study: Study, key: TrialId, epoch: int, value: float) -> Decision:
         return "continue"
     others = [t.scores[epoch] for t in study.log.of(arm) if epoch in t.scores]
     if pauses(study.space):
-        return _go_on_or_pause(study.log.trials[key], value, others, asha.reduction)
+        return _go_on_or_pause(study, study.log.trials[key], epoch, value, others)
     if asha.is_sentinel(number) and math.isfinite(value):
         return "continue"
     return "continue" if passes(value, others, asha.reduction) else "stop"
 
 
 def _go_on_or_pause(
-    trial: Trial, value: float, others: Sequence[float], reduction: int
+    study: Study, trial: Trial, epoch: int, value: float, others: Sequence[float]
 ) -> Decision:
     """Who is among the best with this score goes on at once: it would be promoted next."""
+    asha = study.space.scheduler.asha
+    assert asha is not None
     if not math.isfinite(value):
         return "stop"
     n_better = sum(other >= value for other in others)
-    is_best = n_better < (len(others) + 1) // reduction
-    return "continue" if is_best or trial.promoted == "sentinel" else "pause"
+    is_best = n_better < (len(others) + 1) // asha.reduction
+    has_left = may_train(study, trial.ask.arm, epoch - trial.epochs)
+    return "continue" if (is_best and has_left) or trial.promoted == "sentinel" else "pause"

@@ -101,7 +101,7 @@ def test_none_goes_on_once_the_budget_is_spent(tmp_path: Path) -> None:
     for total in range(9, 40):
         study = new_study(tmp_path / str(total), budget={"total_epochs": total})
         play(study, lambda number, epoch: 0.5 + number / 1000)
-        assert total <= study.log.totals("ce").epochs < total + 9
+        assert total <= study.log.totals("ce").epochs < total + 6
         assert open_arms(study) == []
         assert has_best(study)
 
@@ -183,3 +183,21 @@ def test_what_waits_counts_in_the_budget_and_is_read_back_from_the_file(tmp_path
     assert [t.ask.number for t in again.log.paused("ce")] == [
         t.ask.number for t in study.log.paused("ce")
     ]
+
+
+def test_a_larger_budget_goes_on_with_what_was_learned(tmp_path: Path) -> None:
+    def score(number: int, epoch: int) -> float:
+        return 0.5 + 0.3 * math.sin(7 * number) + epoch / 100
+
+    study = new_study(tmp_path, budget={"total_epochs": 40})
+    play(study, score)
+    end_search(study)
+    best = [trial.ask.number for trial in study.log.top("ce", 2)]
+    study.restart(budget={"total_epochs": 80})
+    assert not study.log.is_searched
+    moves = play(study, score)
+    assert len(moves) > 10
+    assert 80 <= study.log.totals("ce").epochs < 86
+    assert {trial.outcome for trial in study.log.of("ce")} == {"stopped", "completed", None}
+    scores = study.log.expected("ce")
+    assert all(scores[number] <= scores[study.log.top("ce", 1)[0].ask.number] for number in best)
