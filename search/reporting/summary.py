@@ -81,7 +81,8 @@ class ArmSummary(Section):
     trials: int
     """Number of search trials."""
     outcomes: dict[str, int]
-    """How they ended: completed, stopped (ASHA), cut (the time was up), infeasible (out of memory),
+    """How they ended: completed, stopped (ASHA, or waiting at a rung when the search
+    was over), cut (the time was up), infeasible (out of memory),
     diverged, failed, unfinished."""
     best: Best | None
     """The arm's winner, a search trial (until there is one: the search's best); null if no trial
