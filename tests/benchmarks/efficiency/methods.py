@@ -167,6 +167,8 @@ def bracket_of(number: int, n_rungs: int, reduction: int) -> int:
 
 RANDOM = {"sampler": "random", "scheduler": "none"}
 STOPPING = {"scheduler.asha.promotion": False}
+NO_PICKS = {"confirm.top": 1, "confirm.pick_seeds": 1}
+"""The best score of the search wins, so that nothing is paid for picking."""
 METHODS = [
     Method("random", RANDOM),
     Method("random, twice the budget", RANDOM, handicap=2),
@@ -175,6 +177,8 @@ METHODS = [
     Method("TPE + ASHA", STOPPING),
     Method("random, pausing", {"sampler": "random"}, fits_budget=True),
     Method("TPE, pausing", fits_budget=True),
+    Method("random, no picks", {**RANDOM, **NO_PICKS}),
+    Method("TPE, pausing, no picks", NO_PICKS, fits_budget=True),
     Method("TPE, pausing from epoch 1", {"scheduler.asha.grace": 1}),
     Method("TPE, pausing from epoch 3", {"scheduler.asha.grace": 3}),
     Method("TPE, pausing, arms share", order=Shared, fits_budget=True),
