@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
@@ -62,6 +63,14 @@ def processes(pid: int) -> set[int]:
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found
+
+
+def scores_after(run: Path, epoch: int) -> dict[str, str]:
+    """What the log of a training run says of an epoch: name -> `97.50%`."""
+    start = f"epoch   {epoch}/"
+    lines = (run / "log.txt").read_text().splitlines()
+    (words,) = [line.split() for line in lines if line.startswith(start)]
+    return dict(pair for pair in itertools.pairwise(words) if pair[1].endswith("%"))
 
 
 def story(study: Path) -> list[tuple[Any, ...]]:

@@ -78,6 +78,8 @@ def test_a_cluster_that_loses_and_gets_nodes_loses_and_repeats_no_trial(
         "data.val_size=0.1",
         "--set",
         "probe.l2=[0.01]",
+        "--set",
+        "scheduler.asha.promotion=false",  # else they are over too soon
     ]
     # In an order in which trials are left at each turn.
     found = chaos(1, 3, 3, *flags)

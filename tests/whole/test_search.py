@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import socket
@@ -17,7 +16,7 @@ import pytest
 
 from search.log.journal import Journal
 from supcon.reliability.corruptions import KINDS
-from tests.whole.searching import QUICK_RUN, ROOT, finish, start, story
+from tests.whole.searching import QUICK_RUN, ROOT, finish, scores_after, start, story
 from tests.without_ray import searched
 
 pytestmark = pytest.mark.slow
@@ -112,10 +111,7 @@ def test_the_exported_config_repeats_the_trial_without_ray(
         capture_output=True, check=True, cwd=ROOT,
     )  # fmt: skip
     best = json.loads((study / "summary.json").read_text())["arms"]["supcon"]["best"]
-    start = f"epoch   {best.get('paused_after', 3)}/3 "  # its score in the search is of that epoch
-    log = (tmp_path / "run" / "log.txt").read_text()
-    (line,) = [line for line in log.splitlines() if line.startswith(start)]
-    printed = dict(pair for pair in itertools.pairwise(line.split()) if pair[1].endswith("%"))
+    printed = scores_after(tmp_path / "run", best.get("paused_after", 3))
     assert len(printed) >= 4
     assert printed == {name: f"{best['val'][name]:.2%}" for name in printed}
 

@@ -20,6 +20,7 @@ from supcon.__main__ import main
 from supcon.bundling.study import winners
 from supcon.config import load_config
 from tests.images.pictures import photo
+from tests.whole.searching import scores_after
 from tests.without_ray import SMALL, searched
 
 
@@ -106,7 +107,7 @@ def test_three_arms_are_searched_alike_and_each_compared_with_the_baseline(tmp_p
 
 @pytest.mark.slow
 def test_a_single_arm_is_searched_and_tested_once_with_its_references_of_known_classes_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     others = tmp_path / "others"
     others.mkdir()
@@ -135,9 +136,10 @@ def test_a_single_arm_is_searched_and_tested_once_with_its_references_of_known_c
         assert 0.5 < row["measures"]["auroc_knn"]["value"] < 1
     config = study / "best/supcon.yaml"
     assert load_config(config).data.hold_out == 2
-    capsys.readouterr()
     assert main(["train", str(config), "--out", str(tmp_path / "run")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    printed = dict(line.split() for line in lines if line.startswith("  val/"))
-    best = summary["arms"]["supcon"]["best"]["val"]
-    assert printed == {f"val/{name}": f"{value:.6f}" for name, value in best.items()}
+    best = summary["arms"]["supcon"]["best"]
+    printed = scores_after(
+        tmp_path / "run", best.get("paused_after", SMALL["base"]["run"]["epochs"])
+    )
+    assert len(printed) >= 4
+    assert printed == {name: f"{best['val'][name]:.2%}" for name in printed}

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from tests.benchmarks.efficiency.table import Anytime
 
-
 COLOURS = 10
 """After which matplotlib begins anew."""
 
