@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 from dataclasses import replace
@@ -158,7 +159,9 @@ def test_pinned_weights_are_found_from_any_folder_and_refused_once_they_change(
     fixed = override(Config(), {"model.backbone": NAME, **settings}).model
     assert find_weights(fixed) == file
     assert pinned(fixed) == settings
+    before = file.stat().st_mtime_ns
     save_file({**tensors, KERNEL: tensors[KERNEL] + 1}, file)
+    os.utime(file, ns=(before, before + 1))  # a quick machine writes both in one tick of its clock
     with pytest.raises(UserError, match="is not the file that the config was made with"):
         read_weights(fixed)
 

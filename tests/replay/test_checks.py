@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from search.strategy.early_stopping import decide
 from search.strategy.search_order import SearchOrder
 from tests.benchmarks.efficiency.checks import audited, final_scores, tie
@@ -20,14 +22,15 @@ def test_of_two_equal_arms_neither_is_favoured(planted: dict[str, World]) -> Non
             arms={"first": {"loss.name": "ce"}, "second": {"loss.name": "ce"}}, baseline="second",
             budget={"total_epochs": 30}, scheduler=PAUSING, seed=seed,
         )
-        for seed in range(30)
+        for seed in range(16)
     ]  # fmt: skip
     said = tie(spaces, planted["ce"], 4, 1)
-    found = re.match(r"the first of two equal arms finds better in ([\d.]+)% of 30", said)
+    found = re.match(r"the first of two equal arms finds better in ([\d.]+)% of 16", said)
     assert found
-    assert 25 < float(found[1]) < 75
+    assert 20 < float(found[1]) < 80
 
 
+@pytest.mark.slow
 def test_audits_are_compared_with_the_final_scores_of_all_trials(planted: dict[str, World]) -> None:
     spaces = [space(scheduler=PAUSING, seed=seed) for seed in range(3)]
     lines = list(audited(spaces, planted, 1))
