@@ -85,9 +85,11 @@ def audit(study: Study, arm: str, seed: int = 0) -> Audit | None:
     draws = impute(known, len(epochs), N_DRAWS, np.random.default_rng(seed))
     rungs = [_rung(epoch, k, known, draws) for k, epoch in enumerate(epochs[:-1])]
     note = None if n_sentinels else "no sentinel trained to the end: all rests on survivors"
-    top = study.log.top(arm, study.space.confirm.top) if pauses(study.space) else ()
-    known_of_top = [_scores(trial, epochs) for trial in top]
-    chance = _chance_best_stopped(known, draws, known_of_top)
+    kept = [s for _, s in done]
+    if pauses(study.space):
+        top = {trial.ask.number for trial in study.log.top(arm, study.space.confirm.top)}
+        kept = [s for t, s in ended if t.ask.number in top]
+    chance = _chance_best_stopped(known, draws, kept)
     return Audit(rungs, *counts, chance, _warning(arm, rungs), note)
 
 
@@ -161,18 +163,20 @@ def _rung(epoch: int, k: int, known: list[tuple[float, ...]], draws: Floats) -> 
 
 
 def _chance_best_stopped(
-    known: list[tuple[float, ...]], draws: Floats, top: list[tuple[float, ...]]
-) -> float:
+    known: list[tuple[float, ...]], draws: Floats, kept: list[tuple[float, ...]]
+) -> float | None:
     """Share of the draws in which a trial that was left behind has the best final score.
 
     Args:
         known: scores of each trial.
         draws: see `impute`.
-        top: scores of the candidates, if any may be one; else all that were trained to the end.
+        kept: scores of those that were not left behind; without any of them the share is unknown.
     """
-    kept = np.array([row in top if top else len(row) == draws.shape[2] for row in known])
-    left = draws[:, ~kept, -1].max(1, initial=-math.inf)
-    return float((left > draws[:, kept, -1].max(1)).mean())
+    is_kept = np.array([row in kept for row in known])
+    if not is_kept.any():
+        return None
+    left = draws[:, ~is_kept, -1].max(1, initial=-math.inf)
+    return float((left > draws[:, is_kept, -1].max(1)).mean())
 
 
 def _warning(arm: str, rungs: list[RungAudit]) -> str | None:

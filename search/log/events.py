@@ -28,7 +28,7 @@ def checked_arm(name: str) -> str:
 
 Outcome = Literal["completed", "stopped", "infeasible", "diverged", "failed"]
 Decision = Literal["continue", "pause", "stop", "done"]
-Reason = Literal["rung", "sentinel"]
+Reason = Literal["rung", "sentinel", "end"]
 # A folder is named after it, and a log may come from somebody else.
 Arm = Annotated[str, AfterValidator(checked_arm)]
 TrialId = tuple[str, Phase, int]
@@ -195,7 +195,8 @@ class Promoted(_TrialEvent):
 
     event: Literal["promoted"] = "promoted"
     why: Reason
-    """rung: it is among the best there; sentinel: to the end, to tell what the rungs are worth."""
+    """rung: it is among the best there; sentinel: to the end, to tell what the rungs are worth;
+    end: so did earlier versions, with the best, when little of the budget was left."""
 
 
 Move = Ask | Promoted

@@ -18,6 +18,7 @@ EXAMINED = ("ece", "nll", "worst_class", "corrupted_top1")
 GOES_ON = {
     "rung": "among the best of its rung",
     "sentinel": "to the end, to tell whether the rungs can be trusted",
+    "end": "to the end, as the best that waited",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from search.preflight.packing import Node, trials_to_fill
 from search.preflight.pretrained import describe_weights, pinned_weights
 from search.preflight.trial_cost import describe_cost
 from search.space.resources import Footprint, Resources
-from search.space.space import SMALL, Space
+from search.space.space import Space
 from search.strategy.budget import pauses
 from supcon.auto_settings import describe as describe_auto
 from supcon.evaluation.accuracy import are_equal
@@ -118,10 +119,12 @@ def _describe_rungs(space: Space) -> str:
 def _why(space: Space) -> str:
     """Why the first rung lies where it does, if nobody has said where it should."""
     asha, budget, epochs = space.scheduler.asha, space.budget, space.config.run.epochs
-    if asha is None or not asha.promotion or space.grace != asha.auto_grace(epochs, budget):
+    if asha is None or not asha.promotion:
         return ""
-    total = budget.total_epochs
+    share, total = asha.auto_share(epochs, budget), budget.total_epochs
+    if space.grace != math.ceil(epochs / share):
+        return ""
     if total is None:
         return " (the first rung is a ninth of the epochs, as no total_epochs limit the search)"
-    share = "a 27th" if total < SMALL * epochs else "a ninth"
-    return f" (the first rung is {share} of the epochs, the budget {total / epochs:g} full trials)"
+    part = {27: "a 27th", 9: "a ninth"}[share]
+    return f" (the first rung is {part} of the epochs, the budget {total / epochs:g} full trials)"

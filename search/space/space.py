@@ -79,12 +79,12 @@ class Asha(Section):
     among the best (arXiv:1810.05934, algorithm 2); those that wait may be confirmed too. false:
     they are stopped."""
 
-    def auto_grace(self, epochs: int, budget: Budget) -> int:
-        """`grace: auto` with so many epochs at full length: what was best in replays of searches,
-        results/efficiency.md.
+    def auto_share(self, epochs: int, budget: Budget) -> int:
+        """By how much `grace: auto` divides so many epochs of full length: what was best in replays
+        of searches, results/efficiency.md.
         """
         is_small = budget.total_epochs is not None and budget.total_epochs < SMALL * epochs
-        return math.ceil(epochs / (27 if is_small and self.promotion else 9))
+        return 27 if is_small and self.promotion else 9
 
     def is_sentinel(self, number: int) -> bool:
         """Whether an arm's search trial `number` trains to the end in any case.
@@ -221,7 +221,9 @@ class Space(Section):
         asha, epochs = self.scheduler.asha, self.config.run.epochs
         if asha is None:
             return epochs
-        return asha.auto_grace(epochs, self.budget) if asha.grace == "auto" else asha.grace
+        if asha.grace == "auto":
+            return math.ceil(epochs / asha.auto_share(epochs, self.budget))
+        return asha.grace
 
     def fixed(self, arm: str) -> dict[str, Any]:
         """The settings that make an arm."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import kendalltau
 
-from search.judge.rung_audit import N_DRAWS, Audit, audit, impute
+from search.judge.rung_audit import N_DRAWS, Audit, _chance_best_stopped, audit, impute
 from search.log.events import TIME_UP
 from search.log.study import Study
 from search.reporting.summarise import summarise
@@ -206,3 +206,8 @@ def test_a_hundred_trials_take_less_than_two_seconds(
     start = time.process_time()  # other processes may be busy too
     audited(study)
     assert time.process_time() - start < 2
+
+
+def test_where_no_candidate_is_known_at_the_rungs_nothing_is_said_of_the_best() -> None:
+    known = [(0.1, 0.2), (0.2,)]
+    assert _chance_best_stopped(known, np.full((3, 2, 2), 0.5), []) is None

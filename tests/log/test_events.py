@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from search.log.events import ADAPTER, Ask, Started
+from search.log.events import ADAPTER, Ask, Promoted, Started
 from search.log.study import Study
 from search.space.resources import ConfigKind, Footprint, Share
 from tests.written import TREE
@@ -98,3 +98,8 @@ def test_what_was_measured_is_written_beside_the_space_once() -> None:
 def test_an_ask_has_no_settings_unless_it_says_so() -> None:
     ask = Ask(arm="ce", phase="search", number=0, params={"optim.lr_per_256": 0.3}, seed=0)
     assert ask.changes == ask.params
+
+
+def test_a_log_of_a_version_that_kept_a_last_part_for_the_end_can_be_read() -> None:
+    line = {"event": "promoted", "time": 1.0, "arm": "ce", "phase": "search", "number": 0}
+    assert Promoted.model_validate(line | {"why": "end"}).why == "end"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 import time
@@ -10,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from search.log.events import Ask, End, Examined, Report, Tested
 from search.log.journal import Journal
@@ -65,12 +66,16 @@ def processes(pid: int) -> set[int]:
     return found
 
 
-def scores_after(run: Path, epoch: int) -> dict[str, str]:
-    """What the log of a training run says of an epoch: name -> `97.50%`."""
-    start = f"epoch   {epoch}/"
-    lines = (run / "log.txt").read_text().splitlines()
-    (words,) = [line.split() for line in lines if line.startswith(start)]
-    return dict(pair for pair in itertools.pairwise(words) if pair[1].endswith("%"))
+def scores_after(run: Path, epoch: int) -> dict[str, float]:
+    """What the curves of a training run say of val after an epoch, in single precision."""
+    curves = EventAccumulator(str(run / "tensorboard")).Reload()
+    return {
+        tag: point.value
+        for tag in curves.Tags()["scalars"]
+        if tag.startswith("val/")
+        for point in curves.Scalars(tag)
+        if point.step == epoch
+    }
 
 
 def story(study: Path) -> list[tuple[Any, ...]]:

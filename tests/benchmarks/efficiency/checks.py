@@ -34,7 +34,7 @@ from tests.benchmarks.efficiency.surrogate import World
 
 
 def main() -> None:
-    """Print them."""
+    """Print how a real study compares, or what ties and audits come to."""
     options = options_of()
     if options.study:
         study = Study.open(options.study)
